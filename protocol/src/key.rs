@@ -1,0 +1,210 @@
+//! Names of objects, and the slot each one belongs to.
+//!
+//! A *name* is the tenant, a NUL byte and the key. Neither part contains a NUL, so no two (tenant, key) pairs
+//! share a name. A name's hash decides everything about where the object lives:
+//!
+//! ```text
+//!   tenant NUL key ── xxh3_64 ──► 64 bits ──► top 16 bits: slot ──► routing table ──► home core
+//!                                    └──────► all 64: index of that core
+//! ```
+
+use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX, TENANT_BYTES_MAX};
+use std::fmt;
+
+/// Slices of the key space.
+pub const SLOT_COUNT: usize = 65_536;
+
+/// The tenant of callers that name none.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// One slice of the key space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// The slot of a name with this hash.
+    pub fn of_hash(hash: u64) -> Self {
+        Slot((hash >> 48) as u16)
+    }
+
+    /// Its position in a column of [`SLOT_COUNT`] entries.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// All slots, in order.
+    pub fn all() -> impl Iterator<Item = Slot> {
+        (0..=u16::MAX).map(Slot)
+    }
+}
+
+/// Why a tenant and a key do not make a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// A key has at least one byte.
+    #[error("the key is empty: use 1 to {KEY_BYTES_MAX} bytes")]
+    KeyEmpty,
+    /// A key has at most [`KEY_BYTES_MAX`] bytes.
+    #[error("the key has {0} bytes: use 1 to {KEY_BYTES_MAX}, for example a hash of a longer key")]
+    KeyTooLong(usize),
+    /// A key may contain any byte but NUL.
+    #[error("the key contains a NUL byte: encode it, for example as hexadecimal digits")]
+    KeyHasNul,
+    /// A tenant has 1 to [`TENANT_BYTES_MAX`] bytes, none of them NUL.
+    #[error("the tenant must have 1 to {TENANT_BYTES_MAX} bytes and no NUL")]
+    Tenant,
+    /// Bytes from the wire without the NUL that ends the tenant.
+    #[error("the name has no tenant: send tenant, NUL, key")]
+    NoTenant,
+}
+
+/// A valid name, borrowed: `tenant NUL key`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NameRef<'a>(&'a [u8]);
+
+impl<'a> NameRef<'a> {
+    /// Checks bytes that came from a peer.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, NameError> {
+        let searched = &bytes[..bytes.len().min(TENANT_BYTES_MAX + 1)];
+        let end = searched.iter().position(|&byte| byte == 0).ok_or(NameError::NoTenant)?;
+        if end == 0 {
+            return Err(NameError::Tenant);
+        }
+        check_key(&bytes[end + 1..])?;
+        Ok(NameRef(bytes))
+    }
+
+    /// The bytes: `tenant NUL key`.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The tenant's bytes.
+    pub fn tenant(self) -> &'a [u8] {
+        &self.0[..self.tenant_bytes()]
+    }
+
+    /// The key's bytes.
+    pub fn key(self) -> &'a [u8] {
+        &self.0[self.tenant_bytes() + 1..]
+    }
+
+    /// The hash that places the object.
+    pub fn hash(self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(self.0)
+    }
+
+    /// The slot of [`NameRef::hash`].
+    pub fn slot(self) -> Slot {
+        Slot::of_hash(self.hash())
+    }
+
+    /// A copy that owns its bytes.
+    pub fn to_owned(self) -> ObjectName {
+        ObjectName(self.0.into())
+    }
+
+    fn tenant_bytes(self) -> usize {
+        self.0.iter().position(|&byte| byte == 0).expect("checked by parse")
+    }
+}
+
+impl fmt::Debug for NameRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.tenant().escape_ascii(), self.key().escape_ascii())
+    }
+}
+
+/// A valid name that owns its bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName(Box<[u8]>);
+
+impl ObjectName {
+    /// The name of `key` within `tenant`.
+    pub fn new(tenant: &str, key: &[u8]) -> Result<Self, NameError> {
+        let tenant = tenant.as_bytes();
+        if tenant.is_empty() || tenant.len() > TENANT_BYTES_MAX || tenant.contains(&0) {
+            return Err(NameError::Tenant);
+        }
+        check_key(key)?;
+        let mut bytes = Vec::with_capacity(tenant.len() + 1 + key.len());
+        bytes.extend_from_slice(tenant);
+        bytes.push(0);
+        bytes.extend_from_slice(key);
+        debug_assert!(bytes.len() <= NAME_BYTES_MAX);
+        Ok(ObjectName(bytes.into()))
+    }
+
+    /// The same name, borrowed.
+    pub fn as_ref(&self) -> NameRef<'_> {
+        NameRef(&self.0)
+    }
+
+    /// The bytes: `tenant NUL key`.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The hash that places the object.
+    pub fn hash(&self) -> u64 {
+        self.as_ref().hash()
+    }
+}
+
+impl fmt::Debug for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<(), NameError> {
+    match key.len() {
+        0 => Err(NameError::KeyEmpty),
+        length if length > KEY_BYTES_MAX => Err(NameError::KeyTooLong(length)),
+        _ if key.contains(&0) => Err(NameError::KeyHasNul),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    #[test]
+    fn limits_of_names() {
+        assert!(ObjectName::new("default", &[b'k'; KEY_BYTES_MAX]).is_ok());
+        assert_eq!(ObjectName::new("t", b""), Err(NameError::KeyEmpty));
+        assert_eq!(
+            ObjectName::new("t", &[1; KEY_BYTES_MAX + 1]),
+            Err(NameError::KeyTooLong(KEY_BYTES_MAX + 1))
+        );
+        assert_eq!(ObjectName::new("t", b"a\0b"), Err(NameError::KeyHasNul));
+        assert_eq!(ObjectName::new("", b"k"), Err(NameError::Tenant));
+        assert_eq!(ObjectName::new(&"t".repeat(65), b"k"), Err(NameError::Tenant));
+        assert_eq!(NameRef::parse(b"no tenant"), Err(NameError::NoTenant));
+        assert_eq!(NameRef::parse(b"\0key"), Err(NameError::Tenant));
+        assert_eq!(NameRef::parse(b"t\0"), Err(NameError::KeyEmpty));
+    }
+
+    #[test]
+    fn tenants_do_not_share_names() {
+        let one = ObjectName::new("a", b"bc").unwrap();
+        let other = ObjectName::new("ab", b"c").unwrap();
+        assert_ne!(one, other);
+        assert_eq!(one.as_ref().tenant(), b"a");
+        assert_eq!(other.as_ref().key(), b"c");
+    }
+
+    quickcheck! {
+        fn parse_accepts_exactly_what_new_makes(bytes: Vec<u8>) -> bool {
+            match NameRef::parse(&bytes) {
+                Err(_) => true,
+                Ok(name) => match std::str::from_utf8(name.tenant()) {
+                    Ok(tenant) => ObjectName::new(tenant, name.key()).unwrap().bytes() == bytes,
+                    Err(_) => true,
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The routing table: which core is the home of each slot, and from whom it took the slot over.
+//!
+//! ```text
+//!   slot        0      1      2     …   65535
+//!   home      [ 0 ]  [ 2 ]  [ 1 ]   …   [ 2 ]     index into members
+//!   origin    [ - ]  [ 0 ]  [ - ]   …   [ 0 ]     who holds the entries if the home does not have them yet
+//! ```
+//!
+//! A core that becomes home of a slot asks the origin for its entries before it answers for the slot. The origin
+//! may have to wait for its own origin: chains end at a core that serves the slot, at [`NOBODY`] (the slot is new
+//! and empty) or at [`LOST`] (it died with its entries).
+//!
+//! Tables are made by the master alone ([`crate::ids::Epoch`] counts them) and copied by everybody else.
+
+use crate::ids::{CoreId, EngineId, Epoch, Incarnation};
+use crate::key::{SLOT_COUNT, Slot};
+use crate::limits::MEMBERS_MAX;
+use crate::wire::WireError;
+use bytemuck::{Pod, Zeroable};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// An origin: no core has entries of this slot, nor ever had.
+pub const NOBODY: u16 = u16::MAX;
+/// An origin: the core that had the entries of this slot is dead.
+pub const LOST: u16 = u16::MAX - 1;
+
+/// A core that takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which core.
+    pub id: CoreId,
+    /// Which life of its engine.
+    pub incarnation: Incarnation,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share of the slots, proportional to its memory (MiB). 0: it leaves; it is no home, and is asked for what
+    /// it still has.
+    pub weight: u32,
+}
+
+/// A member's bytes on the wire.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct WireMember {
+    engine: u64,
+    incarnation: u64,
+    ip: [u8; 16],
+    weight: u32,
+    core: u16,
+    port: u16,
+    /// 4 or 6.
+    family: u8,
+    reserved: [u8; 15],
+}
+
+impl From<&Member> for WireMember {
+    fn from(member: &Member) -> Self {
+        let (family, ip) = match member.address.ip() {
+            IpAddr::V4(v4) => (4, v4.to_ipv6_mapped().octets()),
+            IpAddr::V6(v6) => (6, v6.octets()),
+        };
+        WireMember {
+            engine: member.id.engine.0,
+            incarnation: member.incarnation.0,
+            ip,
+            weight: member.weight,
+            core: member.id.core,
+            port: member.address.port(),
+            family,
+            reserved: [0; 15],
+        }
+    }
+}
+
+impl TryFrom<WireMember> for Member {
+    type Error = WireError;
+
+    fn try_from(wire: WireMember) -> Result<Self, WireError> {
+        let v6 = Ipv6Addr::from(wire.ip);
+        let ip = match wire.family {
+            4 => IpAddr::V4(v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED)),
+            6 => IpAddr::V6(v6),
+            _ => return Err(WireError::Value("address family")),
+        };
+        Ok(Member {
+            id: CoreId { engine: EngineId(wire.engine), core: wire.core },
+            incarnation: Incarnation(wire.incarnation),
+            address: SocketAddr::new(ip, wire.port),
+            weight: wire.weight,
+        })
+    }
+}
+
+/// The table of one epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutingTable {
+    /// Its version.
+    pub epoch: Epoch,
+    /// The cores, in the order that `homes` and `origins` count in.
+    pub members: Vec<Member>,
+    /// Per slot: the home's index, or [`NOBODY`] in a cluster without members.
+    pub homes: Vec<u16>,
+    /// Per slot: who has the entries if the home has not, or [`NOBODY`], or [`LOST`].
+    pub origins: Vec<u16>,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct WireTableHead {
+    epoch: u64,
+    member_count: u32,
+    reserved: u32,
+}
+
+impl RoutingTable {
+    /// The table before there is one: epoch 0, no members.
+    pub fn empty() -> Self {
+        RoutingTable {
+            epoch: Epoch(0),
+            members: Vec::new(),
+            homes: vec![NOBODY; SLOT_COUNT],
+            origins: vec![NOBODY; SLOT_COUNT],
+        }
+    }
+
+    /// The home of a slot, if the cluster has any member.
+    pub fn home(&self, slot: Slot) -> Option<&Member> {
+        self.members.get(usize::from(self.homes[slot.index()]))
+    }
+
+    /// The index of a core in `members`, in whatever life.
+    pub fn index_of(&self, id: CoreId) -> Option<u16> {
+        self.members.iter().position(|member| member.id == id).map(|index| index as u16)
+    }
+
+    /// Appends the table's bytes: head, members, homes, origins.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let head =
+            WireTableHead { epoch: self.epoch.0, member_count: self.members.len() as u32, reserved: 0 };
+        out.extend_from_slice(bytemuck::bytes_of(&head));
+        for member in &self.members {
+            out.extend_from_slice(bytemuck::bytes_of(&WireMember::from(member)));
+        }
+        out.extend_from_slice(bytemuck::cast_slice(&self.homes));
+        out.extend_from_slice(bytemuck::cast_slice(&self.origins));
+    }
+
+    /// Reads what [`RoutingTable::encode`] wrote; nothing may be left over.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut rest = crate::wire::Cursor::new(bytes);
+        let head: WireTableHead = rest.pod()?;
+        let member_count = head.member_count as usize;
+        if member_count > MEMBERS_MAX {
+            return Err(WireError::TooMany { what: "members", count: member_count, limit: MEMBERS_MAX });
+        }
+        let members =
+            (0..member_count).map(|_| rest.pod::<WireMember>()?.try_into()).collect::<Result<_, _>>()?;
+        let homes = column(&mut rest, member_count)?;
+        let origins = column(&mut rest, member_count)?;
+        rest.end()?;
+        Ok(RoutingTable { epoch: Epoch(head.epoch), members, homes, origins })
+    }
+}
+
+fn column(rest: &mut crate::wire::Cursor<'_>, member_count: usize) -> Result<Vec<u16>, WireError> {
+    let bytes = rest.take(SLOT_COUNT * 2)?;
+    let column: Vec<u16> = bytes.chunks_exact(2).map(bytemuck::pod_read_unaligned).collect();
+    let known = |&index: &u16| usize::from(index) < member_count || index == NOBODY || index == LOST;
+    if column.iter().all(known) { Ok(column) } else { Err(WireError::Value("member index")) }
+}
+
+const _: () = assert!(size_of::<WireMember>() == 56);
+const _: () = assert!(size_of::<WireTableHead>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    pub(crate) fn sample(members: u16) -> RoutingTable {
+        let mut table = RoutingTable::empty();
+        table.epoch = Epoch(7);
+        table.members = (0..members)
+            .map(|core| Member {
+                id: CoreId { engine: EngineId(99), core },
+                incarnation: Incarnation(3),
+                address: format!("127.0.0.1:{}", 7400 + core).parse().unwrap(),
+                weight: 64,
+            })
+            .collect();
+        if members > 0 {
+            table.homes = (0..=u16::MAX).map(|slot| slot % members).collect();
+        }
+        table
+    }
+
+    #[test]
+    fn round_trip() {
+        let mut table = sample(3);
+        table.members[1].address = "[::1]:7401".parse().unwrap();
+        table.origins[5] = LOST;
+        let mut bytes = Vec::new();
+        table.encode(&mut bytes);
+        assert_eq!(RoutingTable::decode(&bytes), Ok(table));
+    }
+
+    #[test]
+    fn an_index_beyond_the_members_is_refused() {
+        let mut table = sample(3);
+        table.homes[100] = 3;
+        let mut bytes = Vec::new();
+        table.encode(&mut bytes);
+        assert_eq!(RoutingTable::decode(&bytes), Err(WireError::Value("member index")));
+        bytes[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(matches!(RoutingTable::decode(&bytes), Err(WireError::TooMany { .. })));
+    }
+
+    quickcheck! {
+        fn cut_anywhere_is_refused(cut: usize) -> bool {
+            let mut bytes = Vec::new();
+            sample(2).encode(&mut bytes);
+            RoutingTable::decode(&bytes[..cut % bytes.len()]).is_err()
+        }
+    }
+}

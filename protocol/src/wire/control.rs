@@ -1,0 +1,339 @@
+//! Bodies of membership and hand-over.
+//!
+//! Cores are members one by one: each registers, and each sends a heartbeat a second. Nothing of an engine is
+//! shared between its cores, so nothing has to be agreed between them before they speak to the master.
+
+use super::{Cursor, WireError};
+use crate::checksum::Checksum;
+use crate::ids::{CoreId, EngineId, Epoch, Incarnation, Version};
+use crate::key::{NameRef, SLOT_COUNT, Slot};
+use crate::settings::Settings;
+use crate::table::{Member, WireMember};
+use bytemuck::{Pod, Zeroable};
+
+/// A core introduces itself, or says that it is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Who, where, and with what weight.
+    pub member: Member,
+    /// Cores of its engine; the master waits a moment for all of them before it makes a table.
+    pub engine_cores: u16,
+    /// The newest table it has.
+    pub epoch: Epoch,
+    /// How full it is.
+    pub load: Load,
+}
+
+/// How full a core is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Load {
+    /// Bytes of its segments.
+    pub capacity_bytes: u64,
+    /// Bytes not allocated.
+    pub free_bytes: u64,
+    /// The largest value it could take without evicting anything.
+    pub free_range_bytes_max: u64,
+    /// Objects it holds.
+    pub objects: u64,
+    /// Median of the time from a request's arrival to its answer's first byte, over the last second.
+    pub service_ns_p50: u64,
+    /// The same, 99 of 100.
+    pub service_ns_p99: u64,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct WireReport {
+    member: WireMember,
+    epoch: u64,
+    load: Load,
+    engine_cores: u16,
+    reserved: [u16; 3],
+}
+
+impl Report {
+    /// The body of [`super::Opcode::Register`], [`super::Opcode::Heartbeat`] and [`super::Opcode::Leave`].
+    pub fn encode(&self) -> Vec<u8> {
+        bytemuck::bytes_of(&WireReport {
+            member: WireMember::from(&self.member),
+            epoch: self.epoch.0,
+            load: self.load,
+            engine_cores: self.engine_cores,
+            reserved: [0; 3],
+        })
+        .to_vec()
+    }
+
+    /// Reads that body.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let mut rest = Cursor::new(body);
+        let wire: WireReport = rest.pod()?;
+        rest.end()?;
+        if wire.engine_cores == 0 {
+            return Err(WireError::Value("number of cores"));
+        }
+        Ok(Report {
+            member: wire.member.try_into()?,
+            engine_cores: wire.engine_cores,
+            epoch: Epoch(wire.epoch),
+            load: wire.load,
+        })
+    }
+}
+
+/// What the master answers to a [`Report`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Orders {
+    /// The newest table: ask for it if yours is older.
+    pub epoch: Epoch,
+    /// What holds from now on.
+    pub settings: Settings,
+    /// 1: the master has restarted and knows less than you: offer it your table.
+    pub wants_table: u8,
+    /// 1: the master does not know this core (any more): register.
+    pub wants_register: u8,
+    /// 0.
+    pub reserved: [u8; 6],
+}
+
+impl Orders {
+    /// Reads the body of the answer.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let mut rest = Cursor::new(body);
+        let orders: Orders = rest.pod()?;
+        rest.end()?;
+        orders.settings.checked().map_err(|_| WireError::Value("watermark"))?;
+        Ok(orders)
+    }
+}
+
+/// A set of slots: one bit each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SlotSet(Box<[u64; SLOT_COUNT / 64]>);
+
+impl SlotSet {
+    /// No slot.
+    pub fn new() -> Self {
+        SlotSet(Box::new([0; SLOT_COUNT / 64]))
+    }
+
+    /// Adds a slot.
+    pub fn insert(&mut self, slot: Slot) {
+        self.0[slot.index() / 64] |= 1 << (slot.index() % 64);
+    }
+
+    /// Whether it has the slot.
+    pub fn contains(&self, slot: Slot) -> bool {
+        self.0[slot.index() / 64] & (1 << (slot.index() % 64)) != 0
+    }
+
+    /// Number of slots.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|&word| word == 0)
+    }
+
+    fn read(rest: &mut Cursor<'_>) -> Result<Self, WireError> {
+        let mut slots = SlotSet::new();
+        for word in slots.0.iter_mut() {
+            *word = rest.pod()?;
+        }
+        Ok(slots)
+    }
+
+    /// Its slots, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
+        Slot::all().filter(|slot| self.contains(*slot))
+    }
+}
+
+impl Default for SlotSet {
+    fn default() -> Self {
+        SlotSet::new()
+    }
+}
+
+impl std::fmt::Debug for SlotSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SlotSet({} slots)", self.len())
+    }
+}
+
+/// A new home asks the origin for a page of the entries of some slots, or says that it has them all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakeSlots {
+    /// Who asks.
+    pub taker: CoreId,
+    /// In which life.
+    pub incarnation: Incarnation,
+    /// Where to go on; 0 at first, then what the last page answered. Meaningless in [`super::Opcode::SlotsTaken`].
+    pub cursor: u32,
+    /// The slots.
+    pub slots: SlotSet,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct WireTakeSlots {
+    engine: EngineId,
+    incarnation: Incarnation,
+    core: u16,
+    reserved: u16,
+    cursor: u32,
+}
+
+impl TakeSlots {
+    /// The body of [`super::Opcode::TakeSlots`] and [`super::Opcode::SlotsTaken`].
+    pub fn encode(&self) -> Vec<u8> {
+        let head = WireTakeSlots {
+            engine: self.taker.engine,
+            incarnation: self.incarnation,
+            core: self.taker.core,
+            reserved: 0,
+            cursor: self.cursor,
+        };
+        [bytemuck::bytes_of(&head), bytemuck::cast_slice(&self.slots.0[..])].concat()
+    }
+
+    /// Reads that body.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let mut rest = Cursor::new(body);
+        let head: WireTakeSlots = rest.pod()?;
+        let slots = SlotSet::read(&mut rest)?;
+        rest.end()?;
+        Ok(TakeSlots {
+            taker: CoreId { engine: head.engine, core: head.core },
+            incarnation: head.incarnation,
+            cursor: head.cursor,
+            slots,
+        })
+    }
+}
+
+/// One directory entry on its way to a new home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The object.
+    pub name: NameRef<'a>,
+    /// Its version.
+    pub version: Version,
+    /// Bytes of its value.
+    pub value_bytes: u64,
+    /// Of its value.
+    pub checksum: Checksum,
+    /// Who has the bytes.
+    pub holder: CoreId,
+    /// Milliseconds that its lease still runs.
+    pub lease_ms: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct WireEntry {
+    version: Version,
+    value_bytes: u64,
+    checksum: Checksum,
+    holder_engine: EngineId,
+    lease_ms: u32,
+    holder_core: u16,
+    name_bytes: u16,
+}
+
+/// A page of entries on its way to a new home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<'a> {
+    /// Where the next page begins; [`LAST_PAGE`]: nowhere.
+    pub cursor: u32,
+    /// Of the slots asked for: those whose entries these are. They are complete with the last page.
+    pub given: SlotSet,
+    /// Of the slots asked for: those that the origin never had. Slots in neither set: ask again later.
+    pub declined: SlotSet,
+    /// The entries.
+    pub entries: Vec<Entry<'a>>,
+}
+
+/// Where a page goes on when it was the last one.
+pub const LAST_PAGE: u32 = u32::MAX;
+
+/// Writes a page of entries.
+#[derive(Debug)]
+pub struct PageWriter(Vec<u8>);
+
+impl PageWriter {
+    /// A page without entries.
+    pub fn new(given: &SlotSet, declined: &SlotSet) -> Self {
+        PageWriter(
+            [&[0; 8][..], bytemuck::cast_slice(&given.0[..]), bytemuck::cast_slice(&declined.0[..])].concat(),
+        )
+    }
+
+    /// Bytes so far.
+    pub fn body_bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds an entry.
+    pub fn push(&mut self, entry: &Entry<'_>) {
+        let head = WireEntry {
+            version: entry.version,
+            value_bytes: entry.value_bytes,
+            checksum: entry.checksum,
+            holder_engine: entry.holder.engine,
+            lease_ms: entry.lease_ms,
+            holder_core: entry.holder.core,
+            name_bytes: entry.name.bytes().len() as u16,
+        };
+        self.0.extend_from_slice(bytemuck::bytes_of(&head));
+        self.0.extend_from_slice(entry.name.bytes());
+    }
+
+    /// The body, which goes on at `cursor` or is the [`LAST_PAGE`].
+    pub fn finish(mut self, cursor: u32) -> Vec<u8> {
+        self.0[..4].copy_from_slice(&cursor.to_le_bytes());
+        self.0
+    }
+}
+
+impl<'a> Page<'a> {
+    /// Reads a page.
+    pub fn decode(body: &'a [u8]) -> Result<Self, WireError> {
+        let mut rest = Cursor::new(body);
+        let [cursor, reserved]: [u32; 2] = rest.pod()?;
+        if reserved != 0 {
+            return Err(WireError::Value("reserved part of the page"));
+        }
+        let (given, declined) = (SlotSet::read(&mut rest)?, SlotSet::read(&mut rest)?);
+        let mut entries = Vec::new();
+        while !rest.rest().is_empty() {
+            let head: WireEntry = rest.pod()?;
+            let name = NameRef::parse(rest.take(usize::from(head.name_bytes))?)?;
+            if head.value_bytes == 0 {
+                return Err(WireError::Value("value length"));
+            }
+            entries.push(Entry {
+                name,
+                version: head.version,
+                value_bytes: head.value_bytes,
+                checksum: head.checksum,
+                holder: CoreId { engine: head.holder_engine, core: head.holder_core },
+                lease_ms: head.lease_ms,
+            });
+        }
+        Ok(Page { cursor, given, declined, entries })
+    }
+}
+
+const _: () = assert!(size_of::<WireReport>() == 120);
+const _: () = assert!(size_of::<Orders>() == 24);
+const _: () = assert!(size_of::<WireTakeSlots>() == 24);
+const _: () = assert!(size_of::<WireEntry>() == 40);
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

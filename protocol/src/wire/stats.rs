@@ -1,0 +1,118 @@
+//! A core's counters, as it answers them to [`super::Opcode::Stats`].
+
+use super::{Cursor, WireError};
+use bytemuck::{Pod, Zeroable};
+
+macro_rules! counters {
+    ($(#[$doc:meta] $name:ident,)*) => {
+        /// Counters and gauges of one core. Bytes obey `free + live + pinned + reserved = capacity`.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+        #[repr(C)]
+        pub struct CoreStats {
+            $(#[$doc] pub $name: u64,)*
+        }
+
+        impl CoreStats {
+            /// All counters with their names, in the order of the wire.
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+
+            /// Adds another core's counters to these.
+            pub fn add(&mut self, other: &CoreStats) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Bytes of the core's segments.
+    capacity_bytes,
+    /// Bytes that are not allocated.
+    free_bytes,
+    /// Bytes of extents that the index refers to.
+    live_bytes,
+    /// Bytes of extents that are no longer in the index but still being read.
+    pinned_bytes,
+    /// Bytes of extents that are being written and not published yet.
+    reserved_bytes,
+    /// Objects whose bytes are here.
+    objects,
+    /// Entries whose bytes are at another core.
+    objects_elsewhere,
+    /// Connections that are open.
+    connections,
+    /// Slots this core is the home of and serves.
+    slots_served,
+    /// Slots this core is the home of and is still taking over.
+    slots_awaited,
+    /// Slots this core has given up and whose taker has not confirmed yet.
+    slots_frozen,
+    /// Request frames taken in.
+    frames_in,
+    /// Reply frames sent.
+    frames_out,
+    /// Data request frames (put, get, lookup, …) among `frames_in`.
+    data_frames_in,
+    /// Frames that were refused, of any kind.
+    frames_refused,
+    /// Values stored.
+    puts_stored,
+    /// Puts of keys that were held already.
+    puts_exist,
+    /// Puts that found no memory.
+    puts_no_space,
+    /// Puts whose value did not match its checksum.
+    puts_corrupt,
+    /// Puts whose connection broke before the value was complete.
+    puts_broken,
+    /// Reads that found the value.
+    get_hits,
+    /// Reads that did not.
+    get_misses,
+    /// Lookups (and prefix matches) that found the key.
+    lookup_hits,
+    /// Lookups that did not.
+    lookup_misses,
+    /// Objects removed by request.
+    removed,
+    /// Objects evicted.
+    evicted,
+    /// Bytes of values evicted.
+    evicted_bytes,
+    /// Requests for keys whose home is another core.
+    wrong_homes,
+    /// Entries that came from another home.
+    entries_taken,
+    /// Entries that went to another home.
+    entries_given,
+    /// Bytes of values taken in.
+    value_bytes_in,
+    /// Bytes of values sent.
+    value_bytes_out,
+}
+
+impl CoreStats {
+    /// Reads the body of the reply.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let mut rest = Cursor::new(body);
+        let stats = rest.pod()?;
+        rest.end()?;
+        Ok(stats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_keep_their_names_and_sums() {
+        let mut sum = CoreStats { get_hits: 2, ..CoreStats::default() };
+        sum.add(&CoreStats { get_hits: 3, evicted: 1, ..CoreStats::default() });
+        assert_eq!(CoreStats::decode(bytemuck::bytes_of(&sum)), Ok(sum));
+        assert!(sum.named().contains(&("get_hits", 5)) && sum.named().contains(&("evicted", 1)));
+        assert!(CoreStats::decode(&[0; 7]).is_err());
+    }
+}
