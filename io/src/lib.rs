@@ -1,0 +1,29 @@
+//! The only door to kernel and NIC.
+//!
+//! Everything above this crate is generic over [`Platform`]: a clock, entropy, tasks and a byte-stream network.
+//! Three implementations run the same engine, master and client code:
+//!
+//! | platform | for | on |
+//! |---|---|---|
+//! | [`uring::UringPlatform`] | cores of an engine | glommio: one executor per pinned thread, io_uring |
+//! | [`sockets::SocketsPlatform`] | clients and the master | tokio: ordinary sockets, no io_uring |
+//! | [`sim::SimPlatform`] | tests | a seeded single-threaded executor with virtual time and a virtual network |
+//!
+//! Tasks of a platform share memory freely (`Rc`, `RefCell`) because only one thread at a time runs them.
+//!
+//! [`memory`] hands out the bytes themselves: spans of registered memory that one owner at a time may write, and
+//! loans of a caller's buffer that end when the caller says so.
+//!
+//! This is the only crate with `unsafe`. Each block names the invariant it rests on and who keeps it.
+
+pub mod framing;
+pub mod memory;
+pub mod platform;
+pub mod probe;
+pub mod sim;
+pub mod sockets;
+pub mod sync;
+pub mod topology;
+pub mod uring;
+
+pub use platform::{ByteReader, ByteWriter, Listener, Moment, Platform, Stream, with_deadline};

@@ -1,0 +1,151 @@
+//! The seam between what Snowskin decides and the world it lives in.
+//!
+//! All code above is generic over one parameter, [`Platform`]. It asks for as little as possible, so that the
+//! simulated implementation can be complete: what is not here (files, threads, wall-clock time) cannot influence
+//! engine, master or client logic.
+//!
+//! Reading and writing are poll functions over borrowed slices, not futures that own buffers: a slice is lent for
+//! the length of one call, so a caller can take its buffer back between two calls (see [`crate::memory::Loan`]).
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::ops::{Add, Sub};
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A point on a platform's monotonic clock, in nanoseconds since an origin that only that platform knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// A moment that never comes.
+    pub const NEVER: Moment = Moment(u64::MAX);
+
+    /// How long ago `earlier` was; zero if it is in the future.
+    pub fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Moment;
+
+    fn add(self, duration: Duration) -> Moment {
+        Moment(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Moment> for Moment {
+    type Output = Duration;
+
+    fn sub(self, earlier: Moment) -> Duration {
+        self.since(earlier)
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06} s", self.0 / 1_000_000_000, self.0 / 1_000 % 1_000_000)
+    }
+}
+
+/// Clock, entropy, tasks and network of one thread.
+///
+/// Tasks are local: a future need not be `Send`, and runs on the thread (or the one-thread-at-a-time capsule) that
+/// the platform belongs to. Dropping the platform's executor drops its tasks.
+pub trait Platform: Clone + 'static {
+    /// A connected byte stream.
+    type Stream: Stream;
+    /// A socket that accepts streams.
+    type Listener: Listener<Stream = Self::Stream>;
+
+    /// Now, on the monotonic clock.
+    fn now(&self) -> Moment;
+
+    /// 64 random bits. Not for secrets.
+    fn entropy(&self) -> u64;
+
+    /// Ends after `duration`.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static;
+
+    /// Runs a task beside the caller, to its end or the platform's.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+
+    /// Opens a listening socket. Port 0 asks for a free one.
+    fn listen(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + 'static;
+
+    /// Connects to a listening socket. Has no deadline of its own: see [`with_deadline`].
+    fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
+}
+
+/// Accepts connections.
+pub trait Listener: 'static {
+    /// What it accepts.
+    type Stream: Stream;
+
+    /// The next connection, and who opened it.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
+
+    /// The address it listens on, with the real port.
+    fn local_address(&self) -> SocketAddr;
+}
+
+/// A connected, reliable, ordered stream of bytes in both directions. No delay is added to small writes.
+pub trait Stream: 'static {
+    /// The half that reads.
+    type Reader: ByteReader;
+    /// The half that writes.
+    type Writer: ByteWriter;
+
+    /// Separates the directions. The connection is closed when both halves are dropped.
+    fn split(self) -> (Self::Reader, Self::Writer);
+}
+
+/// The reading half of a stream.
+pub trait ByteReader: 'static {
+    /// Reads what is there into the beginning of `buffer`, or registers the task for when something is.
+    /// 0 bytes: the peer has closed its writing half (or `buffer` is empty).
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// [`ByteReader::poll_read`] as a future.
+    fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        std::future::poll_fn(move |context| self.poll_read(context, buffer))
+    }
+}
+
+/// The writing half of a stream.
+pub trait ByteWriter: 'static {
+    /// Writes what fits now, possibly nothing ([`io::ErrorKind::WouldBlock`]), without waiting or registering.
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Writes what fits, at least a byte, or registers the task for when something fits.
+    fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Closes the stream in both directions: the peer reads the end, and so does our own reading half.
+    fn shutdown(&mut self);
+
+    /// [`ByteWriter::poll_write`] as a future.
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> impl Future<Output = io::Result<usize>> {
+        std::future::poll_fn(move |context| self.poll_write(context, slices))
+    }
+}
+
+/// The output of `future`, or `None` if `deadline` comes first; then the future is dropped.
+pub async fn with_deadline<P: Platform, T>(
+    platform: &P,
+    deadline: Moment,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    let mut expired = pin!(platform.sleep(deadline - platform.now()));
+    std::future::poll_fn(move |context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        expired.as_mut().poll(context).map(|()| None)
+    })
+    .await
+}

@@ -1,0 +1,122 @@
+//! [`SimPlatform`]: one node's view of the simulation.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::stream::{Connect, SimListener, SimStream};
+use super::world::{Appointment, Due, NodeId, Shared, nanoseconds};
+use crate::platform::{Moment, Platform};
+
+/// The platform of one life of one node, i.e. of one core of a process.
+///
+/// After the node's death it stays usable as an object, because destructors may hold it: `spawn` drops the task,
+/// `listen` and `connect` fail with `NetworkDown`, `sleep` does not end; clock and entropy go on.
+#[derive(Clone)]
+pub struct SimPlatform {
+    pub(super) shared: Shared,
+    pub(super) node: NodeId,
+}
+
+impl SimPlatform {
+    /// Which life of which node this is.
+    pub fn id(&self) -> NodeId {
+        self.node
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> String {
+        self.shared.with(|world| world.node(self.node).name.clone())
+    }
+
+    /// The node's IP address.
+    pub fn ip(&self) -> IpAddr {
+        self.shared.with(|world| world.node(self.node).ip)
+    }
+
+    /// A port of the node.
+    pub fn address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip(), port)
+    }
+
+    /// Whether the node is running or paused, i.e. has not been killed.
+    pub fn is_alive(&self) -> bool {
+        self.shared.with(|world| world.node(self.node).is_alive())
+    }
+}
+
+impl Platform for SimPlatform {
+    type Stream = SimStream;
+    type Listener = SimListener;
+
+    fn now(&self) -> Moment {
+        self.shared.with(|world| Moment(world.now_ns.saturating_add(world.node(self.node).clock_ahead_ns)))
+    }
+
+    fn entropy(&self) -> u64 {
+        self.shared.with(|world| world.draw_entropy(self.node))
+    }
+
+    /// Always gives other tasks a turn, even with a duration of zero.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
+        let until_ns = self.shared.with(|world| world.now_ns.saturating_add(nanoseconds(duration)));
+        Sleep { platform: self.clone(), until_ns, timer: None }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.shared.spawn(self.node, Box::pin(task));
+    }
+
+    /// Fails with `AddrInUse` or, for an IP that is not the node's, `AddrNotAvailable`. Loopback and the unspecified
+    /// address mean the node's own.
+    fn listen(&self, address: SocketAddr) -> impl Future<Output = io::Result<SimListener>> + 'static {
+        let platform = self.clone();
+        async move {
+            let (number, address) = platform.shared.with(|world| world.listen(platform.node, address))?;
+            Ok(SimListener { shared: platform.shared, number, address })
+        }
+    }
+
+    /// Fails with `ConnectionRefused`, or with `ConnectionReset` if it is cut on the way.
+    fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<SimStream>> + 'static {
+        Connect::new(&self.shared, self.node, address)
+    }
+}
+
+/// A timer. Entered when it is first polled, forgotten when dropped.
+struct Sleep {
+    platform: SimPlatform,
+    until_ns: u64,
+    timer: Option<Appointment>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let SimPlatform { shared, node } = self.platform.clone();
+        let (until_ns, timer) = (self.until_ns, self.timer);
+        shared.with(|world| match timer {
+            // `Moment::NEVER`, or nobody to wake: no timer at all, so that a simulation can become idle.
+            _ if until_ns == u64::MAX || !world.node(node).is_alive() => Poll::Pending,
+            Some(timer) if world.rearm(timer, context.waker()) => Poll::Pending,
+            Some(_) => Poll::Ready(()),
+            None => {
+                let waker = context.waker().clone();
+                self.timer = Some(world.enter(until_ns, Due::Timer { node, waker }));
+                Poll::Pending
+            }
+        })
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer {
+            self.platform.shared.with(|world| world.cancel(timer));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The platform of clients and of the master: ordinary sockets on a tokio runtime of one thread at a time.
+//!
+//! Clients run inside inference containers that forbid io_uring, on threads that they do not give away. So any
+//! number of threads may call [`SocketsRuntime::block_on`] on one runtime: one of them drives all tasks and sockets,
+//! the others wait, and take over when it leaves. A call of a single thread does all its socket work itself, without
+//! a switch to another thread.
+//!
+//! ```text
+//!   thread A ── block_on(answer a) ──┐ drives: tasks of a, tasks of b, readers, timers
+//!   thread B ── block_on(answer b) ──┘ waits ·················· a is done ──► drives
+//! ```
+//!
+//! Promises: never io_uring; a read busy-waits for a bounded time, and lets other tasks run meanwhile; nothing runs
+//! while no thread is in `block_on`.
+//!
+//! The `unsafe` is in `capsule`: why tasks may hold what is not `Send`.
+
+mod capsule;
+mod spin;
+mod stream;
+
+pub use capsule::Resident;
+pub use stream::{SocketsListener, SocketsReader, SocketsStream, SocketsWriter};
+
+use crate::platform::{Moment, Platform};
+use capsule::Capsule;
+use spin::Spin;
+use std::cell::Cell;
+use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Polls of tasks between two looks at timers and sockets. A poll moves up to 1 MiB (some 0.3 ms), so that a timer
+/// is late by a few milliseconds at most under load.
+const POLLS_BETWEEN_EVENTS: u32 = 16;
+/// Polls of tasks between two looks at what other threads ask for.
+const POLLS_BETWEEN_REMOTE: u32 = 2;
+
+/// The root: owns the runtime and so all its tasks. May be shared between threads.
+pub struct SocketsRuntime {
+    /// Taken only by drop.
+    runtime: Option<Runtime>,
+    origin: Instant,
+    spin_max: Duration,
+}
+
+impl SocketsRuntime {
+    /// A runtime whose reads busy-wait for at most `spin_max` when an answer is likely soon; zero: never. On a
+    /// machine (or with an affinity) of a single CPU they never do: the peer may need it.
+    pub fn new(spin_max: Duration) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .event_interval(POLLS_BETWEEN_EVENTS)
+            .global_queue_interval(POLLS_BETWEEN_REMOTE)
+            .build()?;
+        let alone = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
+        let spin_max = if alone { Duration::ZERO } else { spin_max };
+        Ok(SocketsRuntime { runtime: Some(runtime), origin: Instant::now(), spin_max })
+    }
+
+    /// Drives the runtime on this thread until `root` is ready, or waits for the thread that drives it now.
+    /// `root` is polled on this thread, in or beside the runtime: typically it receives what a task sends.
+    ///
+    /// Panics inside another tokio runtime, as every blocking call would have to.
+    pub fn block_on<F: Future + Send>(&self, root: F) -> F::Output {
+        self.runtime().block_on(root)
+    }
+
+    /// Starts a task. `make` runs inside the runtime, and so does the future that it makes; the future may hold what
+    /// is not `Send`. Nothing runs before somebody calls [`SocketsRuntime::block_on`].
+    pub fn enter_with<F, T>(&self, make: F)
+    where
+        F: FnOnce(SocketsPlatform) -> T + Send + 'static,
+        T: Future<Output = ()> + 'static,
+    {
+        let (handle, origin, spin_max) = (self.runtime().handle().clone(), self.origin, self.spin_max);
+        let task = async move { make(SocketsPlatform::new(handle, origin, spin_max)).await };
+        self.runtime().spawn(Capsule::new(task));
+    }
+
+    /// Runs what `make` makes to its end on this thread: [`SocketsRuntime::enter_with`] and
+    /// [`SocketsRuntime::block_on`] in one. `None` if the task panicked.
+    pub fn run<F, T>(&self, make: F) -> Option<T::Output>
+    where
+        F: FnOnce(SocketsPlatform) -> T + Send + 'static,
+        T: Future + 'static,
+        T::Output: Send + 'static,
+    {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.enter_with(move |platform| async move {
+            // The receiver is gone only when the caller's thread unwinds.
+            let _ = sender.send(make(platform).await);
+        });
+        self.block_on(receiver).ok()
+    }
+
+    /// The platform, for what is built before the runtime is shared ([`Resident::new`]).
+    fn platform(&self) -> SocketsPlatform {
+        SocketsPlatform::new(self.runtime().handle().clone(), self.origin, self.spin_max)
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for SocketsRuntime {
+    /// Drops all tasks, on this thread. In the background as tokio calls it: there are no blocking threads to wait
+    /// for, and a plain drop would panic when the last handle dies inside another runtime.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The platform inside a [`SocketsRuntime`]. Not `Send`: it cannot leave the tasks it was given to.
+#[derive(Clone)]
+pub struct SocketsPlatform {
+    handle: Handle,
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    origin: Instant,
+    entropy: Cell<u64>,
+    spin: Spin,
+}
+
+impl SocketsPlatform {
+    fn new(handle: Handle, origin: Instant, spin_max: Duration) -> Self {
+        let entropy = Cell::new(RandomState::new().build_hasher().finish());
+        SocketsPlatform { handle, shared: Rc::new(Shared { origin, entropy, spin: Spin::new(spin_max) }) }
+    }
+}
+
+impl Platform for SocketsPlatform {
+    type Stream = SocketsStream;
+    type Listener = SocketsListener;
+
+    fn now(&self) -> Moment {
+        Moment(self.shared.origin.elapsed().as_nanos() as u64)
+    }
+
+    fn entropy(&self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014), from a seed that the kernel drew.
+        let state = self.shared.entropy.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.shared.entropy.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
+        let ends = Instant::now().checked_add(duration);
+        async move {
+            match ends {
+                Some(ends) => tokio::time::sleep_until(ends.into()).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.handle.spawn(Capsule::new(task));
+    }
+
+    fn listen(&self, address: SocketAddr) -> impl Future<Output = io::Result<SocketsListener>> + 'static {
+        let spin = self.shared.spin.clone();
+        async move { SocketsListener::bind(address, spin) }
+    }
+
+    fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<SocketsStream>> + 'static {
+        let spin = self.shared.spin.clone();
+        async move { SocketsStream::new(tokio::net::TcpStream::connect(address).await?, spin) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

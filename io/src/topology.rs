@@ -1,0 +1,266 @@
+//! What the machine looks like to this process: the processing units it may run on, and the memory beside them.
+//!
+//! Promises: every unit listed exists and may be used by this process (cgroup cpuset and affinity mask are
+//! respected); units are ordered by their number; nothing is changed on the machine.
+//!
+//! hwloc is asked for processing units and cores only. Listing NUMA nodes through hwloc2 panics and its `Display`
+//! overflows the heap, so a unit's node is read from the unit's node set, and a node's memory from sysfs.
+//!
+//! With `HWLOC_SYNTHETIC` or `HWLOC_XMLFILE` in the environment the topology is a [simulated](Topology::simulated)
+//! one: good for looking at plans, not for pinning threads, because the affinity mask says nothing about it.
+//!
+//! The plan that is made from it: `engine/src/placement.rs`.
+
+use hwloc2::{Bitmap, ObjectType};
+use std::path::Path;
+use std::{fmt, fs, io};
+
+/// Numbers of processing units are below this, so that no list of them can be made absurdly long.
+const CPU_NUMBER_LIMIT: usize = 1 << 16;
+/// Where the kernel says which processing units this process may use.
+const STATUS_PATH: &str = "/proc/self/status";
+/// Where the kernel says how much memory a NUMA node has.
+const NODES_PATH: &str = "/sys/devices/system/node";
+/// Variables that make hwloc describe another machine than this one.
+const SIMULATION_VARIABLES: [&str; 2] = ["HWLOC_SYNTHETIC", "HWLOC_XMLFILE"];
+
+/// A hardware thread that this process may run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessingUnit {
+    /// The operating system's number, as `taskset` and `/proc/cpuinfo` use it.
+    pub cpu: usize,
+    /// The physical core it belongs to; units with the same one are hyper-threads of each other.
+    pub physical_core: u32,
+    /// The NUMA node whose memory is nearest, if the machine says so.
+    pub node: Option<u32>,
+}
+
+/// The memory of one NUMA node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeMemory {
+    /// Which node.
+    pub node: u32,
+    /// All its memory in bytes, used or not; `None` if the kernel does not say.
+    pub total_bytes: Option<u64>,
+}
+
+/// The processing units and nodes that this process may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// At least one, by ascending `cpu`.
+    pub units: Vec<ProcessingUnit>,
+    /// The nodes of these units, by ascending number.
+    pub nodes: Vec<NodeMemory>,
+    /// The environment told hwloc to describe another machine: threads cannot be pinned by it.
+    pub simulated: bool,
+}
+
+/// Why there is no [`Topology`].
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    /// hwloc could not look at the machine.
+    #[error(
+        "hwloc cannot read the machine's topology; if HWLOC_SYNTHETIC or HWLOC_XMLFILE is set, is it right?"
+    )]
+    Unreadable,
+    /// The affinity mask could not be read.
+    #[error("cannot read which processors this process may use from {STATUS_PATH}: {0}")]
+    Affinity(#[source] io::Error),
+    /// The affinity mask was not understood.
+    #[error("{STATUS_PATH} has no readable Cpus_allowed_list")]
+    AffinityFormat,
+    /// No unit is left for this process.
+    #[error("hwloc and the affinity mask have no processor in common; check the container's cpuset")]
+    NoUnits,
+}
+
+impl Topology {
+    /// Looks at the machine. Takes some milliseconds.
+    pub fn read() -> Result<Self, TopologyError> {
+        let simulated = SIMULATION_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
+        let mut units = units_from_hwloc()?;
+        if !simulated {
+            let allowed = allowed_cpus()?;
+            units.retain(|unit| allowed.contains(&unit.cpu));
+        }
+        if units.is_empty() {
+            return Err(TopologyError::NoUnits);
+        }
+        let memory_of = |node| if simulated { None } else { node_bytes(Path::new(NODES_PATH), node) };
+        Ok(Topology::new(units, memory_of, simulated))
+    }
+
+    /// A topology of given units; `memory_of` tells the bytes of a node.
+    pub fn new(
+        mut units: Vec<ProcessingUnit>,
+        memory_of: impl Fn(u32) -> Option<u64>,
+        simulated: bool,
+    ) -> Self {
+        units.sort_by_key(|unit| unit.cpu);
+        units.dedup_by_key(|unit| unit.cpu);
+        let mut numbers: Vec<u32> = units.iter().filter_map(|unit| unit.node).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let nodes =
+            numbers.into_iter().map(|node| NodeMemory { node, total_bytes: memory_of(node) }).collect();
+        Topology { units, nodes, simulated }
+    }
+}
+
+fn units_from_hwloc() -> Result<Vec<ProcessingUnit>, TopologyError> {
+    let hardware = hwloc2::Topology::new().ok_or(TopologyError::Unreadable)?;
+    let units = hardware.objects_with_type(&ObjectType::PU).map_err(|_| TopologyError::Unreadable)?;
+    // Some virtual machines tell of no cores. Then every unit counts as a core of its own.
+    let cores = hardware.objects_with_type(&ObjectType::Core).unwrap_or_default();
+    let cores: Vec<(u32, Bitmap)> =
+        cores.iter().filter_map(|core| Some((core.logical_index(), core.cpuset()?))).collect();
+    let unit_of = |unit: &&hwloc2::TopologyObject| {
+        let cpu = unit.os_index();
+        let physical_core = cores.iter().find(|(_, cpus)| cpus.is_set(cpu)).map_or(cpu, |&(index, _)| index);
+        // A negative number: no node, or a set without an end, which is how hwloc says that it does not know.
+        let node = unit.nodeset().filter(|nodes| nodes.weight() > 0).map(|nodes| nodes.first());
+        let node = node.and_then(|first| u32::try_from(first).ok());
+        ProcessingUnit { cpu: cpu as usize, physical_core, node }
+    };
+    Ok(units.iter().map(unit_of).collect())
+}
+
+fn allowed_cpus() -> Result<Vec<usize>, TopologyError> {
+    let status = fs::read_to_string(STATUS_PATH).map_err(TopologyError::Affinity)?;
+    allowed_in_status(&status).ok_or(TopologyError::AffinityFormat)
+}
+
+fn allowed_in_status(status: &str) -> Option<Vec<usize>> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    cpu_list(list).ok()
+}
+
+/// `Node 0 MemTotal:       24684084 kB`; `None` if the kernel does not say.
+fn node_bytes(nodes: &Path, node: u32) -> Option<u64> {
+    let text = fs::read_to_string(nodes.join(format!("node{node}/meminfo"))).ok()?;
+    let line = text.lines().find(|line| line.contains("MemTotal:"))?;
+    let kib: u64 = line.split("MemTotal:").nth(1)?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Why a text is not a list of processors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuListError(String);
+
+impl fmt::Display for CpuListError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" is not a list of processors: write numbers and ranges, such as 0,2,4-7", self.0)
+    }
+}
+
+impl std::error::Error for CpuListError {}
+
+/// The numbers in a list such as `0,2,4-7`, in the order written, as `taskset -c` takes it. Not empty.
+pub fn cpu_list(text: &str) -> Result<Vec<usize>, CpuListError> {
+    let refuse = || CpuListError(text.trim().to_owned());
+    let number = |digits: &str| {
+        digits.trim().parse::<usize>().ok().filter(|&cpu| cpu < CPU_NUMBER_LIMIT).ok_or_else(refuse)
+    };
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = match part.split_once('-') {
+            Some((first, last)) => (number(first)?, number(last)?),
+            None => (number(part)?, number(part)?),
+        };
+        if first > last || cpus.len() > CPU_NUMBER_LIMIT {
+            return Err(refuse());
+        }
+        cpus.extend(first..=last);
+    }
+    Ok(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Set for the child process that [`synthetic`] starts.
+    const CHILD_VARIABLE: &str = "SNOWSKIN_TOPOLOGY_CHILD";
+
+    #[test]
+    fn lists_as_people_and_the_kernel_write_them() {
+        assert_eq!(cpu_list("0,2,4-7"), Ok(vec![0, 2, 4, 5, 6, 7]));
+        assert_eq!(cpu_list("\t0-1\n"), Ok(vec![0, 1]));
+        assert_eq!(cpu_list("3, 1"), Ok(vec![3, 1]));
+        for text in ["", ",", "a", "1-", "-1", "3-2", "0-99999999999", "1,,2", "0-65536"] {
+            let error = cpu_list(text).expect_err(text).to_string();
+            assert!(error.contains("such as 0,2,4-7"), "{error}");
+        }
+    }
+
+    #[test]
+    fn affinity_is_found_in_the_status_file() {
+        assert_eq!(allowed_in_status("Name:\tx\nCpus_allowed_list:\t0,4-5\n"), Some(vec![0, 4, 5]));
+        assert_eq!(allowed_in_status("Name:\tx\n"), None);
+        assert_eq!(allowed_in_status("Cpus_allowed_list:\tall\n"), None);
+    }
+
+    #[test]
+    fn this_machine_has_units_and_each_is_allowed() {
+        let topology = Topology::read().expect("a machine");
+        let allowed = allowed_cpus().expect("a mask");
+        assert!(!topology.units.is_empty());
+        assert!(topology.simulated || topology.units.iter().all(|unit| allowed.contains(&unit.cpu)));
+        assert!(topology.units.is_sorted_by(|a, b| a.cpu < b.cpu));
+    }
+
+    #[test]
+    fn memory_of_a_node_from_sysfs() {
+        let nodes = std::env::temp_dir().join(format!("snowskin-topology-{}", std::process::id()));
+        fs::create_dir_all(nodes.join("node1")).expect("a directory");
+        let text = "\nNode 1 MemTotal:       2048 kB\nNode 1 MemFree: 1 kB\n";
+        fs::write(nodes.join("node1/meminfo"), text).expect("a file");
+        assert_eq!(node_bytes(&nodes, 1), Some(2048 * 1024));
+        assert_eq!(node_bytes(&nodes, 2), None);
+        fs::remove_dir_all(nodes).expect("removal");
+    }
+
+    /// The topology that a child process with `HWLOC_SYNTHETIC` reads, as its debug text. The environment is not
+    /// changed in this process, where other tests run beside.
+    fn synthetic(description: &str) -> String {
+        let child = Command::new(std::env::current_exe().expect("our path"))
+            .args(["topology::tests::child_prints_its_topology", "--nocapture"])
+            .env("HWLOC_SYNTHETIC", description)
+            .env(CHILD_VARIABLE, "1")
+            .output()
+            .expect("a child");
+        String::from_utf8_lossy(&child.stdout).into_owned()
+    }
+
+    #[test]
+    fn child_prints_its_topology() {
+        if std::env::var_os(CHILD_VARIABLE).is_some() {
+            match Topology::read() {
+                Ok(topology) => println!("topology: {topology:?}"),
+                Err(error) => println!("error: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn two_nodes_with_hyper_threads() {
+        let printed = synthetic("package:2 numa:1 core:2 pu:2");
+        let unit = |cpu: usize, physical_core: u32, node: u32| {
+            format!("{:?}", ProcessingUnit { cpu, physical_core, node: Some(node) })
+        };
+        for expected in [unit(0, 0, 0), unit(1, 0, 0), unit(3, 1, 0), unit(4, 2, 1), unit(7, 3, 1)] {
+            assert!(printed.contains(&expected), "{expected} is not in {printed}");
+        }
+        assert!(printed.contains("simulated: true"), "{printed}");
+    }
+
+    #[test]
+    fn units_without_cores_are_their_own() {
+        let printed = synthetic("numa:1 pu:3");
+        for cpu in 0..3 {
+            let unit = format!("cpu: {cpu}, physical_core: {cpu}");
+            assert!(printed.contains(&unit), "{unit} is not in {printed}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The platform of an engine's cores: glommio, one executor per pinned thread.
+//!
+//! This module is the only one that knows glommio. It also holds the remedies for what we found in release 0.9:
+//!
+//! * **A stalled executor.** A preemption seen before the first task queue has run makes the executor believe that it
+//!   is idle and park although tasks are runnable. A repeating timer ([`HEARTBEAT`]) bounds the stall; nothing here
+//!   ever spins by yielding. The regression test is `a_yielding_task_does_not_stall_the_others`.
+//! * **Shared ports.** Its `bind` sets SO_REUSEPORT, so that two engines on one port would silently share clients.
+//!   We bind with the standard library and hand the socket over.
+//! * **Wake-up latency.** Parking in the ring and being woken costs tens of µs on virtual machines. A read first
+//!   tries for a bounded time ([`Spin`]) while its stream is busy and no other stream is.
+
+mod spin;
+mod stream;
+
+pub use spin::Spin;
+pub use stream::{UringListener, UringReader, UringStream, UringWriter};
+
+use crate::platform::{Moment, Platform};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use std::cell::Cell;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How often an executor is woken whatever happens: 0.8 % of a core for a bound on the stall named above.
+const HEARTBEAT: Duration = Duration::from_millis(5);
+/// Memory that glommio pins for its own file buffers. We use none of them.
+const GLOMMIO_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The platform of one core. Must be used only inside [`spawn_core`]'s task.
+#[derive(Clone)]
+pub struct UringPlatform {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    origin: Instant,
+    entropy: Cell<u64>,
+    spin: Spin,
+}
+
+/// Starts a pinned thread with an executor and runs `main` on it. `spin_max` bounds how long a read may busy-wait.
+pub fn spawn_core<F>(
+    name: &str,
+    cpu: usize,
+    spin_max: Duration,
+    main: impl FnOnce(UringPlatform) -> F + Send + 'static,
+) -> io::Result<CoreThread>
+where
+    F: Future<Output = ()> + 'static,
+{
+    let handle = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+        .name(name)
+        .io_memory(GLOMMIO_BUFFER_BYTES)
+        .spawn(move || async move {
+            glommio::spawn_local(async {
+                loop {
+                    glommio::timer::sleep(HEARTBEAT).await;
+                }
+            })
+            .detach();
+            main(UringPlatform::new(spin_max)).await;
+        })
+        .map_err(io::Error::from)?;
+    Ok(CoreThread { handle })
+}
+
+/// A core's thread.
+pub struct CoreThread {
+    handle: ExecutorJoinHandle<()>,
+}
+
+impl CoreThread {
+    /// Waits until the core's main task has ended; tasks it has spawned are dropped with it.
+    pub fn join(self) -> io::Result<()> {
+        self.handle.join().map_err(io::Error::from)
+    }
+}
+
+impl UringPlatform {
+    fn new(spin_max: Duration) -> Self {
+        let inner = Inner {
+            origin: Instant::now(),
+            entropy: Cell::new(RandomState::new().hash_one(std::thread::current().id())),
+            spin: Spin::new(spin_max),
+        };
+        UringPlatform { inner: Rc::new(inner) }
+    }
+}
+
+impl Platform for UringPlatform {
+    type Stream = UringStream;
+    type Listener = UringListener;
+
+    fn now(&self) -> Moment {
+        Moment(self.inner.origin.elapsed().as_nanos() as u64)
+    }
+
+    fn entropy(&self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
+        let state = self.inner.entropy.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.inner.entropy.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
+        glommio::timer::sleep(duration)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        glommio::spawn_local(task).detach();
+    }
+
+    fn listen(&self, address: SocketAddr) -> impl Future<Output = io::Result<UringListener>> + 'static {
+        let spin = self.inner.spin.clone();
+        async move { UringListener::bind(address, spin) }
+    }
+
+    fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<UringStream>> + 'static {
+        let spin = self.inner.spin.clone();
+        async move {
+            let stream = glommio::net::TcpStream::connect(address).await.map_err(io::Error::from)?;
+            UringStream::new(stream, spin)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

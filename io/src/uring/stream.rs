@@ -1,0 +1,137 @@
+//! TCP on a core: plain non-blocking system calls first, the ring only to wait.
+
+use super::spin::{Spin, SpinScore};
+use crate::platform::{ByteReader, ByteWriter, Listener, Stream};
+use futures_util::io::{AsyncRead, AsyncWrite};
+use glommio::net::{TcpListener, TcpStream};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Slices of one system call; the kernel takes at most 1,024.
+const SLICES_MAX: usize = 1024;
+/// A peer whose machine is gone is noticed after this long, even in the middle of a transfer.
+const PEER_SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// A listening socket of a core.
+pub struct UringListener {
+    listener: TcpListener,
+    address: SocketAddr,
+    spin: Spin,
+}
+
+impl UringListener {
+    pub(super) fn bind(address: SocketAddr, spin: Spin) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        // SAFETY: the descriptor is an open listening socket and is ours alone: `into_raw_fd` has just given it up.
+        let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
+        Ok(UringListener { listener, address, spin })
+    }
+}
+
+impl Listener for UringListener {
+    type Stream = UringStream;
+
+    async fn accept(&mut self) -> io::Result<(UringStream, SocketAddr)> {
+        let stream = self.listener.accept().await.map_err(io::Error::from)?;
+        let peer = stream.peer_addr().map_err(io::Error::from)?;
+        Ok((UringStream::new(stream, self.spin.clone())?, peer))
+    }
+
+    fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// A connection of a core.
+pub struct UringStream {
+    stream: TcpStream,
+    spin: Spin,
+}
+
+impl UringStream {
+    pub(super) fn new(stream: TcpStream, spin: Spin) -> io::Result<Self> {
+        stream.set_nodelay(true).map_err(io::Error::from)?;
+        let socket = borrow(&stream);
+        sockopt::set_socket_keepalive(socket, true)?;
+        sockopt::set_tcp_user_timeout(socket, PEER_SILENCE_MAX.as_millis() as u32)?;
+        Ok(UringStream { stream, spin })
+    }
+}
+
+impl Stream for UringStream {
+    type Reader = UringReader;
+    type Writer = UringWriter;
+
+    fn split(self) -> (UringReader, UringWriter) {
+        let score = self.spin.stream();
+        let second: OwnedFd =
+            borrow(&self.stream).try_clone_to_owned().expect("descriptors are limited at accept");
+        // SAFETY: the descriptor is an open socket and is ours alone: `into_raw_fd` has just given it up.
+        let second = unsafe { TcpStream::from_raw_fd(second.into_raw_fd()) };
+        (UringReader { stream: self.stream, score }, UringWriter { stream: second })
+    }
+}
+
+/// The reading half: one descriptor of the socket.
+pub struct UringReader {
+    stream: TcpStream,
+    score: SpinScore,
+}
+
+impl ByteReader for UringReader {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let socket = borrow(&self.stream);
+        let received =
+            self.score.attempt(|| match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((_, count)) => Some(Ok(count)),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => None,
+                Err(error) => Some(Err(error.into())),
+            });
+        match received {
+            Some(result) => Poll::Ready(result),
+            None => Pin::new(&mut self.stream).poll_read(context, buffer),
+        }
+    }
+}
+
+/// The writing half: another descriptor of the same socket.
+pub struct UringWriter {
+    stream: TcpStream,
+}
+
+impl ByteWriter for UringWriter {
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let slices = &slices[..slices.len().min(SLICES_MAX)];
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(rustix::net::sendmsg(borrow(&self.stream), slices, &mut SendAncillaryBuffer::default(), flags)?)
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.try_write(slices) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+        // The ring waits for room and sends the first slice; the next call sends from many again.
+        match slices.iter().find(|slice| !slice.is_empty()) {
+            Some(slice) => Pin::new(&mut self.stream).poll_write(context, slice),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+
+    fn shutdown(&mut self) {
+        // An error says that the peer has done so already.
+        let _ = rustix::net::shutdown(borrow(&self.stream), Shutdown::Both);
+    }
+}
+
+fn borrow<S: AsRawFd>(socket: &S) -> BorrowedFd<'_> {
+    let raw = socket.as_raw_fd();
+    // SAFETY: `socket` owns the open descriptor and is borrowed for as long as the result.
+    unsafe { BorrowedFd::borrow_raw(raw) }
+}
