@@ -1,0 +1,167 @@
+//! The command line of `snowskin-engine`.
+//!
+//! Every setting is taken as text: one parser, in [`crate::config`], reads flags and file alike, so that both refuse
+//! the same things in the same words.
+
+use argh::FromArgs;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// What to do instead of running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Print what would be run and whether it can.
+    Check,
+}
+
+impl FromStr for Verb {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "check" => Ok(Verb::Check),
+            _ => Err("write `check` to see what would be run, or nothing to run".to_owned()),
+        }
+    }
+}
+
+/// An engine of the Snowskin KV-cache store: it holds data in memory and serves it.
+#[derive(Clone, Debug, Default, FromArgs)]
+#[argh(
+    example = "{command_name} --memory 4GB\n{command_name} check --config engine.toml\n\
+               {command_name} --cores 4 --numa 1 --listen 10.0.0.5:7400 --master 10.0.0.1:7390",
+    note = "Each flag but --config and --version is also a key of the configuration file, under the same name:\n\
+            `memory = \"4GB\"`. A flag wins over the file."
+)]
+pub struct EngineArgs {
+    /// check: print configuration, memory, processors and the kernel's abilities, and whether the engine can start
+    #[argh(positional)]
+    pub verb: Option<Verb>,
+    /// read settings from this TOML file
+    #[argh(option)]
+    pub config: Option<PathBuf>,
+    /// what the engine is called, the same after a restart (default: host name and port)
+    #[argh(option)]
+    pub name: Option<String>,
+    /// cores, each a pinned thread (default: one for each processor that may be used)
+    #[argh(option)]
+    pub cores: Option<String>,
+    /// use the processors of this NUMA node only
+    #[argh(option)]
+    pub numa: Option<String>,
+    /// use these processors only, such as 0,2,4-7
+    #[argh(option)]
+    pub cpus: Option<String>,
+    /// memory for values, of all cores together, such as 4GB (default: a quarter of what is available, 16 GiB at most)
+    #[argh(option)]
+    pub memory: Option<String>,
+    /// where core 0 listens; core i listens on the port plus i; port 0: free ports (default: 127.0.0.1:7400)
+    #[argh(option)]
+    pub listen: Option<String>,
+    /// the address, or address and first port, that others should use (default: as --listen)
+    #[argh(option)]
+    pub advertise: Option<String>,
+    /// the master's address (default: a master inside this process)
+    #[argh(option)]
+    pub master: Option<String>,
+    /// where the master inside this process serves HTTP (default: 127.0.0.1:0, a free port)
+    #[argh(option)]
+    pub master_http: Option<String>,
+    /// milliseconds for which a read protects an object; for the master inside (default: 5000)
+    #[argh(option)]
+    pub lease_ms: Option<String>,
+    /// percentage of memory in use at which eviction starts; for the master inside (default: 98%)
+    #[argh(option)]
+    pub high_watermark: Option<String>,
+    /// percentage at which eviction stops; for the master inside (default: 97%)
+    #[argh(option)]
+    pub low_watermark: Option<String>,
+    /// microseconds for which a core waits busily before it parks; 0: never (default: 50)
+    #[argh(option)]
+    pub spin_us: Option<String>,
+    /// connections of each core, at most (default: 1024)
+    #[argh(option)]
+    pub connections_max: Option<String>,
+    /// off, error, warn, info, debug or trace (default: info)
+    #[argh(option)]
+    pub log: Option<String>,
+    /// start even if less memory is available than the plan needs
+    #[argh(switch)]
+    pub overcommit: bool,
+    /// print the version
+    #[argh(switch)]
+    pub version: bool,
+}
+
+impl EngineArgs {
+    /// The flags that were given, by the key of their setting.
+    pub(crate) fn given(&self) -> Vec<(&'static str, &str)> {
+        let flags = [
+            ("name", &self.name),
+            ("cores", &self.cores),
+            ("numa", &self.numa),
+            ("cpus", &self.cpus),
+            ("memory", &self.memory),
+            ("listen", &self.listen),
+            ("advertise", &self.advertise),
+            ("master", &self.master),
+            ("master-http", &self.master_http),
+            ("lease-ms", &self.lease_ms),
+            ("high-watermark", &self.high_watermark),
+            ("low-watermark", &self.low_watermark),
+            ("spin-us", &self.spin_us),
+            ("connections-max", &self.connections_max),
+            ("log", &self.log),
+        ];
+        let texts = flags.into_iter().filter_map(|(key, text)| Some((key, text.as_deref()?)));
+        texts.chain(self.overcommit.then_some(("overcommit", "true"))).collect()
+    }
+}
+
+/// The line that `--version` prints.
+pub fn version_line() -> String {
+    format!("snowskin-engine {}", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<EngineArgs, argh::EarlyExit> {
+        EngineArgs::from_args(&["snowskin-engine"], arguments)
+    }
+
+    #[test]
+    fn check_takes_the_same_flags_before_and_after() {
+        for arguments in [["check", "--memory", "4GB"], ["--memory", "4GB", "check"]] {
+            let args = parse(&arguments).expect("arguments");
+            assert_eq!(args.verb, Some(Verb::Check));
+            assert_eq!(args.given(), [("memory", "4GB")]);
+        }
+        assert_eq!(parse(&[]).expect("arguments").verb, None);
+    }
+
+    #[test]
+    fn other_verbs_are_refused() {
+        let refusal = parse(&["run"]).expect_err("a refusal");
+        assert!(refusal.output.contains("write `check`"), "{}", refusal.output);
+        assert!(refusal.status.is_err());
+    }
+
+    #[test]
+    fn every_setting_has_a_flag() {
+        for key in crate::config::KEYS {
+            let flag = format!("--{key}");
+            let arguments = if key == "overcommit" { vec![flag.as_str()] } else { vec![flag.as_str(), "x"] };
+            let args = parse(&arguments).unwrap_or_else(|exit| panic!("{key}: {}", exit.output));
+            assert_eq!(args.given().iter().map(|(given, _)| *given).collect::<Vec<_>>(), [key]);
+        }
+    }
+
+    #[test]
+    fn help_names_the_file_keys() {
+        let help = parse(&["--help"]).expect_err("help");
+        assert!(help.status.is_ok() && help.output.contains("also a key of the configuration file"));
+        assert!(version_line().starts_with("snowskin-engine "));
+    }
+}

@@ -1,0 +1,198 @@
+use super::*;
+use snowskin_io::topology::ProcessingUnit;
+use snowskin_protocol::units::{GIB, MIB};
+use std::collections::BTreeSet;
+
+const FILE: &str = "e.toml";
+
+fn machine() -> Machine {
+    let unit = |cpu: usize| ProcessingUnit { cpu, physical_core: cpu as u32, node: Some(0) };
+    Machine {
+        topology: Topology::new((0..4).map(unit).collect(), |_| None, false),
+        available: Some(AvailableMemory { bytes: 8 * GIB, limit: "available here".to_owned() }),
+        host_name: "cache-1".to_owned(),
+        process: 42,
+        resolve: |host| match host {
+            "master-1" => Ok(IpAddr::from([10, 0, 0, 1])),
+            _ => Err(io::Error::other("no such host")),
+        },
+    }
+}
+
+fn resolve_on(machine: Machine, flags: &[(&'static str, &str)], file: &str) -> Result<Config, ConfigError> {
+    let layers = Layers::new(flags, Some((Path::new(FILE), file)))?;
+    Config::resolve(&layers, machine)
+}
+
+fn from_flags(flags: &[(&'static str, &str)]) -> Config {
+    resolve_on(machine(), flags, "").expect("a configuration")
+}
+
+fn refusal(flags: &[(&'static str, &str)], file: &str) -> String {
+    resolve_on(machine(), flags, file).expect_err("a refusal").to_string()
+}
+
+#[test]
+fn the_defaults_are_safe_and_say_why() {
+    let config = from_flags(&[]);
+    assert_eq!(config.memory.value, ByteSize(2 * GIB));
+    assert_eq!(config.memory.source.to_string(), "default: a quarter of 8 GiB available");
+    assert_eq!((config.name.value.as_str(), config.cores.value), ("cache-1:7400", 4));
+    assert_eq!(config.cluster_settings(), Settings::default());
+    assert_eq!(config.spin(), Duration::from_micros(50));
+    assert!(config.warnings().is_empty() && config.verify().is_ok());
+    assert!(config.listen.value.ip().is_loopback() && config.master_http.value.ip().is_loopback());
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let file = "memory = \"1GB\"\n\ncores = 2 # why\nhigh-watermark = 95.5\nlow-watermark = \"90%\"\novercommit = true\n";
+    let config = resolve_on(machine(), &[("memory", "3GB")], file).expect("a configuration");
+    assert_eq!((config.memory.value, config.memory.source), (ByteSize(3 * GIB), Source::Flag("memory")));
+    assert_eq!((config.cores.value, config.cores.source.to_string()), (2, "from e.toml:3".to_owned()));
+    assert_eq!((config.high_watermark.value, config.low_watermark.value), (Permille(955), Permille(900)));
+    assert!(config.overcommit.value);
+}
+
+#[test]
+fn rows_cover_every_key_once() {
+    let config = from_flags(&[("cpus", "2,0"), ("advertise", "10.0.0.5:99"), ("master", "master-1:7390")]);
+    let rows = config.rows();
+    let keys: BTreeSet<&str> = rows.iter().map(|(key, ..)| *key).collect();
+    assert_eq!(keys.len(), KEYS.len());
+    let value = |key: &str| rows.iter().find(|row| row.0 == key).map(|row| row.1.clone()).expect("a row");
+    assert_eq!(value("cpus"), "2,0");
+    assert_eq!(value("numa"), "any node");
+    assert_eq!(value("advertise"), "10.0.0.5:99");
+    assert_eq!(value("master"), "10.0.0.1:7390");
+    assert_eq!(value("log"), "info");
+    assert_eq!(value("lease-ms"), "the master's");
+}
+
+#[test]
+fn errors_of_the_file_name_file_line_and_key() {
+    for (file, expected) in [
+        ("\nmemory = \"4XB\"", "e.toml:2: memory: \"4XB\" is not a size"),
+        ("cores = 0", "e.toml:1: cores: \"0\" is not usable here: write a whole number from 1 to 1024"),
+        ("cores = 1\nmemmory = 1", "e.toml:2: there is no setting memmory, did you mean memory?"),
+        ("colour = 1", "e.toml:1: there is no setting colour; there are name, cores"),
+        ("cpus = [0, 1]", "e.toml:1: cpus: no setting is of type array"),
+        ("[engine]\ncores = 1", "there is no setting engine"),
+        ("cores = 0x10", "e.toml:1: cores: no setting is of type integer: write a text, a decimal number"),
+        ("cores = 1\ncores == 2", "e.toml:2: this is not TOML"),
+        ("cores = 1\ncores = 2", "e.toml:2: this is not TOML"),
+        ("overcommit = \"maybe\"", "e.toml:1: overcommit: \"maybe\" is neither true nor false"),
+    ] {
+        let error = refusal(&[], file);
+        assert!(error.contains(expected), "{error}\nshould have: {expected}");
+    }
+}
+
+#[test]
+fn errors_of_flags_name_the_flag_and_what_to_do() {
+    for (flags, expected) in [
+        (
+            &[("cores", "1025")][..],
+            "--cores: \"1025\" is not usable here: write a whole number from 1 to 1024",
+        ),
+        (&[("memory", "3MB")], "--memory: 3 MiB is too little for 4 cores: give at least 4 MiB"),
+        (&[("listen", "127.0.0.1:65534")], "use a first port up to 65532"),
+        (&[("advertise", "10.0.0.1:65534")], "--advertise: 4 cores from port 65534 need ports up to 65537"),
+        (&[("listen", "0.0.0.0:7400")], "say with advertise which one"),
+        (&[("advertise", "0.0.0.0")], "write the one that others should use"),
+        (&[("master", "nowhere:1")], "the address of host \"nowhere\" cannot be found"),
+        (&[("high-watermark", "96%")], "--high-watermark: eviction would start at 96% and stop at 97%"),
+        (&[("low-watermark", "99")], "--low-watermark: eviction would start at 98% and stop at 99%"),
+        (&[("high-watermark", "120%")], "write one from 0.1% to 100%"),
+        (&[("master", "10.0.0.1:1"), ("lease-ms", "1")], "--lease-ms: the master at 10.0.0.1:1 decides this"),
+        (&[("master", "10.0.0.1:1"), ("master-http", "127.0.0.1:1")], "--master-http: the master at"),
+        (
+            &[("master-http", "127.0.0.1:7402")],
+            "port 7402 is the one of core 2: use a port outside 7400 to 7403",
+        ),
+        (&[("numa", "3")], "--numa: NUMA node 3 has no processor"),
+        (&[("cpus", "0,9")], "--cpus: cpu 9 does not exist"),
+        (&[("cpus", "x")], "such as 0,2,4-7"),
+        (&[("spin-us", "5000")], "from 0 to 1000"),
+        (&[("connections-max", "0")], "from 1 to 8192"),
+        (&[("log", "loud")], "write off, error, warn"),
+        (&[("name", "a b")], "--name: a name has"),
+    ] {
+        let error = refusal(flags, "");
+        assert!(error.contains(expected), "{error}\nshould have: {expected}");
+    }
+}
+
+#[test]
+fn more_memory_than_there_is_needs_a_word() {
+    let config = from_flags(&[("memory", "9GB")]);
+    let error = config.verify().expect_err("a refusal").to_string();
+    assert!(error.starts_with("1.1 GiB of memory are missing:\n"), "{error}");
+    assert!(
+        error.contains("in all: segments + index + buffers") && error.ends_with("--overcommit"),
+        "{error}"
+    );
+    let config = from_flags(&[("memory", "9GB"), ("overcommit", "true")]);
+    assert!(config.verify().is_ok());
+    assert!(config.warnings()[0].to_string().contains("the kernel may kill the engine"));
+}
+
+#[test]
+fn a_simulated_machine_is_refused() {
+    let mut simulated = machine();
+    simulated.topology.simulated = true;
+    let config = resolve_on(simulated, &[], "").expect("a configuration");
+    assert!(config.verify().expect_err("a refusal").to_string().ends_with("unset it"));
+}
+
+#[test]
+fn the_default_memory_has_a_ceiling_a_floor_and_works_blind() {
+    let with = |available: Option<u64>| {
+        let available = available.map(|bytes| AvailableMemory { bytes, limit: String::new() });
+        resolve_on(Machine { available, ..machine() }, &[], "").expect("a configuration").memory
+    };
+    assert_eq!(with(Some(999 * GIB)).value, ByteSize(16 * GIB));
+    assert!(with(Some(999 * GIB)).source.to_string().contains("the most that is taken unasked"));
+    assert_eq!(with(Some(MIB)).value, ByteSize(4 * MIB));
+    assert_eq!(with(None).value, ByteSize(256 * MIB));
+}
+
+#[test]
+fn addresses_of_cores() {
+    let config = from_flags(&[("listen", "127.0.0.1:9000"), ("advertise", "10.0.0.5:100")]);
+    let bound: SocketAddr = "127.0.0.1:9003".parse().expect("an address");
+    assert_eq!(config.listen_address(3), bound);
+    assert_eq!(config.advertised_address(3, bound).to_string(), "10.0.0.5:103");
+    let config = from_flags(&[("listen", "0.0.0.0:0"), ("advertise", "10.0.0.5")]);
+    assert_eq!(config.listen_address(3).port(), 0);
+    assert_eq!(config.advertised_address(3, bound).to_string(), "10.0.0.5:9003");
+    assert_eq!(config.name.value, "cache-1:pid-42");
+    assert_eq!(from_flags(&[]).advertised_address(3, bound), bound);
+}
+
+#[test]
+fn warnings_for_what_is_probably_not_meant() {
+    let warned = |flags: &[(&'static str, &str)]| from_flags(flags).warnings();
+    let open: SocketAddr = "10.0.0.5:7400".parse().expect("an address");
+    assert_eq!(warned(&[("listen", "10.0.0.5:7400")]), [Warning::Unprotected(open)]);
+    assert_eq!(warned(&[("master-http", "10.0.0.5:7400")]), [Warning::Unprotected(open)]);
+    assert_eq!(warned(&[("cores", "9"), ("spin-us", "20")]), [Warning::NoSpin]);
+    assert_eq!(warned(&[("cores", "9")]), []);
+    assert_eq!(from_flags(&[("cores", "9")]).spin(), Duration::ZERO);
+    for warning in [Warning::Unprotected(open), Warning::NoSpin] {
+        assert!(!warning.to_string().is_empty());
+    }
+}
+
+#[test]
+fn this_machine_can_be_configured() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("engine.toml");
+    fs::write(&path, "memory = \"8MB\"\ncores = 2\n").expect("a file");
+    let args = EngineArgs { config: Some(path.clone()), ..EngineArgs::default() };
+    let config = Config::load(&args).expect("a configuration");
+    assert_eq!((config.cores.value, config.memory.value), (2, ByteSize(8 * MIB)));
+    fs::remove_file(&path).expect("removal");
+    let error = Config::load(&args).expect_err("no file").to_string();
+    assert!(error.contains("cannot read the configuration file"), "{error}");
+}

@@ -1,0 +1,55 @@
+//! The master within the engine's process, for an engine that was given none.
+//!
+//! It runs on a thread of its own with ordinary sockets and is spoken to like any other master. This file and
+//! `main.rs` are the only places of the engine that know the master crate (`docs/notes/2026-11-21-embedded-master.md`).
+
+use snowskin_engine::config::Config;
+use snowskin_master::{Addresses, MasterConfig, MasterError, Stop, run_blocking};
+use std::net::SocketAddr;
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+
+/// A master on a thread of this process.
+pub(crate) struct EmbeddedMaster {
+    thread: JoinHandle<Result<(), MasterError>>,
+    stop: Stop,
+    /// Where it answers.
+    pub(crate) addresses: Addresses,
+}
+
+impl EmbeddedMaster {
+    /// Starts it, and waits until it answers.
+    pub(crate) fn start(config: &Config) -> Result<Self, MasterError> {
+        let master_config = MasterConfig {
+            http: Some(config.master_http.value),
+            settings: config.cluster_settings().into(),
+            ..MasterConfig::embedded()
+        };
+        let stop = master_config.stop.clone();
+        let (sender, ready) = channel();
+        let run = move || run_blocking(master_config, move |addresses| drop(sender.send(addresses)));
+        let thread = std::thread::Builder::new().name("snowskin-master".to_owned()).spawn(run)?;
+        match ready.recv() {
+            Ok(addresses) => Ok(EmbeddedMaster { thread, stop, addresses }),
+            Err(_) => Err(ended(thread)),
+        }
+    }
+
+    /// Where cores reach it.
+    pub(crate) fn frames(&self) -> SocketAddr {
+        self.addresses.frames
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(self) -> Result<(), MasterError> {
+        self.stop.stop();
+        self.thread.join().unwrap_or(Err(MasterError::Panicked))
+    }
+}
+
+fn ended(thread: JoinHandle<Result<(), MasterError>>) -> MasterError {
+    match thread.join() {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) | Err(_) => MasterError::Panicked,
+    }
+}

@@ -1,0 +1,24 @@
+//! The engine: a process that holds data, one pinned core beside another.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`percore`] | one struct that lists what a core owns |
+//! | [`shard`] | the verbs of the store: the only place where their meaning lives |
+//! | [`segment`] | a core's memory: reservations, extents, pins |
+//! | [`transport`] | connections, frames in, replies out |
+//! | [`control`] | membership, hand-over of slots, the life of a core |
+//! | [`config`], [`cli`], [`placement`], [`check`] | what was asked for, and what this machine can do |
+//! | [`launch`] | threads, signals, the whole process |
+//!
+//! Everything down to [`control`] is generic over [`snowskin_io::Platform`] and runs unchanged in the simulator.
+
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod launch;
+pub mod percore;
+pub mod placement;
+pub mod segment;
+pub mod shard;
+pub mod transport;

@@ -1,0 +1,190 @@
+//! What a core owns. Nothing in here is touched by another thread.
+//!
+//! One [`PerCore`] lives on each core's thread, shared by the tasks of that thread: connections, the control loop,
+//! hand-overs. Cells are borrowed for the length of one verb and never across an await.
+
+use crate::shard::{Dropped, Shard};
+use hdrhistogram::Histogram;
+use snowskin_io::sync::{Mailbox, Signal};
+use snowskin_io::{Moment, Platform};
+use snowskin_protocol::wire::control::{Load, Report};
+use snowskin_protocol::wire::stats::CoreStats;
+use snowskin_protocol::{CoreId, Epoch, Incarnation, Member, RoutingTable, Settings};
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// Replicas waiting to be dropped at their holders. More are forgotten: their bytes go by age.
+const DROPS_MAX: usize = 65_536;
+/// Service times are kept from 1 µs to this, with two digits.
+const SERVICE_NS_MAX: u64 = 60_000_000_000;
+
+/// Who a core is.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Its engine and number.
+    pub id: CoreId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Cores of its engine.
+    pub engine_cores: u16,
+    /// Where others reach it.
+    pub address: SocketAddr,
+    /// Its share of the slots: MiB of memory, at least 1.
+    pub weight: u32,
+}
+
+impl Identity {
+    /// The member that this core is.
+    pub fn member(&self) -> Member {
+        Member { id: self.id, incarnation: self.incarnation, address: self.address, weight: self.weight }
+    }
+}
+
+/// Frames and connections, counted.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pub(crate) connections: Cell<u64>,
+    pub(crate) frames_in: Cell<u64>,
+    pub(crate) frames_out: Cell<u64>,
+    pub(crate) data_frames_in: Cell<u64>,
+    pub(crate) frames_refused: Cell<u64>,
+}
+
+/// Adds one to a counter.
+pub(crate) fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+/// The routing table, and its bytes as others ask for them.
+#[derive(Debug)]
+pub struct Routing {
+    /// The table.
+    pub table: RoutingTable,
+    /// [`RoutingTable::encode`]d.
+    pub encoded: Vec<u8>,
+}
+
+impl Routing {
+    fn new(table: RoutingTable) -> Self {
+        let mut encoded = Vec::new();
+        table.encode(&mut encoded);
+        Routing { table, encoded }
+    }
+}
+
+/// Everything a core owns.
+pub struct PerCore<P: Platform> {
+    /// Clock, entropy, tasks, network.
+    pub platform: P,
+    /// Who it is.
+    pub identity: Identity,
+    /// Connections it accepts at most.
+    pub connections_max: u64,
+    /// Directory and memory.
+    pub shard: RefCell<Shard>,
+    /// The newest table it knows.
+    pub routing: RefCell<Rc<Routing>>,
+    /// What came and went.
+    pub traffic: Traffic,
+    /// Time from a request's header to its reply, since the last report.
+    pub service_ns: RefCell<Histogram<u64>>,
+    /// Raised when a peer knows a newer table.
+    pub table_wanted: Signal,
+    /// The newest epoch that any peer has mentioned.
+    pub epoch_heard: Cell<Epoch>,
+    /// Raised when slots may have to be taken over.
+    pub takeover_wanted: Signal,
+    /// Replicas elsewhere that lost their entry.
+    pub drops: Mailbox<Dropped>,
+    /// Whether the core is on its way out.
+    pub leaving: Cell<bool>,
+}
+
+impl<P: Platform> PerCore<P> {
+    /// A core with this shard that knows no table yet.
+    pub fn new(platform: P, identity: Identity, connections_max: u64, shard: Shard) -> Rc<Self> {
+        let histogram = Histogram::new_with_bounds(1, SERVICE_NS_MAX, 2).expect("bounds are in order");
+        Rc::new(PerCore {
+            platform,
+            identity,
+            connections_max,
+            shard: RefCell::new(shard),
+            routing: RefCell::new(Rc::new(Routing::new(RoutingTable::empty()))),
+            traffic: Traffic::default(),
+            service_ns: RefCell::new(histogram),
+            table_wanted: Signal::new(),
+            epoch_heard: Cell::new(Epoch(0)),
+            takeover_wanted: Signal::new(),
+            drops: Mailbox::new(DROPS_MAX),
+            leaving: Cell::new(false),
+        })
+    }
+
+    /// The epoch of the table it knows.
+    pub fn epoch(&self) -> Epoch {
+        self.routing.borrow().table.epoch
+    }
+
+    /// Takes note of a peer's epoch, and wants the table if it is newer.
+    pub fn hear_epoch(&self, epoch: Epoch) {
+        if epoch > self.epoch_heard.get() {
+            self.epoch_heard.set(epoch);
+        }
+        if epoch > self.epoch() {
+            self.table_wanted.raise();
+        }
+    }
+
+    /// Takes over a table if it is newer than the one known.
+    pub fn apply_table(&self, table: RoutingTable) {
+        if table.epoch <= self.epoch() {
+            return;
+        }
+        log::debug!("core {}: epoch {}, {} members", self.identity.id, table.epoch, table.members.len());
+        self.shard.borrow_mut().apply_table(&table);
+        self.hear_epoch(table.epoch);
+        *self.routing.borrow_mut() = Rc::new(Routing::new(table));
+        self.takeover_wanted.raise();
+    }
+
+    /// Takes over settings.
+    pub fn apply_settings(&self, settings: Settings) {
+        self.shard.borrow_mut().apply_settings(settings);
+    }
+
+    /// Remembers how long a request took.
+    pub(crate) fn note_service(&self, since: Moment) {
+        let elapsed = (self.platform.now() - since).as_nanos() as u64;
+        self.service_ns.borrow_mut().saturating_record(elapsed.max(1));
+    }
+
+    /// What the master is told. Begins a new period of service times.
+    pub fn report(&self) -> Report {
+        let usage = self.shard.borrow().segment().usage();
+        let mut service_ns = self.service_ns.borrow_mut();
+        let load = Load {
+            capacity_bytes: usage.capacity_bytes,
+            free_bytes: usage.free_bytes,
+            free_range_bytes_max: usage.free_range_bytes_max,
+            objects: self.shard.borrow().stats().objects,
+            service_ns_p50: service_ns.value_at_quantile(0.5),
+            service_ns_p99: service_ns.value_at_quantile(0.99),
+        };
+        service_ns.reset();
+        let member = self.identity.member();
+        Report { member, engine_cores: self.identity.engine_cores, epoch: self.epoch(), load }
+    }
+
+    /// All counters.
+    pub fn stats(&self) -> CoreStats {
+        CoreStats {
+            connections: self.traffic.connections.get(),
+            frames_in: self.traffic.frames_in.get(),
+            frames_out: self.traffic.frames_out.get(),
+            data_frames_in: self.traffic.data_frames_in.get(),
+            frames_refused: self.traffic.frames_refused.get(),
+            ..self.shard.borrow().stats()
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A core's memory: one run of mapped bytes, cut into extents.
+//!
+//! ```text
+//!             reserve                    publish                  last clone dropped
+//!   free ───────────────► Reservation ───────────────► Extent ───────────────────────► free
+//!     ▲                       │ dropped before it was published (client died, checksum wrong)
+//!     └───────────────────────┘
+//! ```
+//!
+//! A [`Reservation`] is written by one task and seen by nobody. An [`Extent`] is read by many and written by nobody:
+//! cloning it is the pin, dropping the clone lets go. So no extent can be reused while someone reads it, and none
+//! can leak: there is no other way to hold memory.
+//!
+//! Every byte is always in one of four states, and [`Segment::usage`] knows them by counting, not by scanning:
+//! free, reserved, live (in the index, counted there) or pinned (no longer in the index, still read).
+
+mod allocator;
+
+pub use allocator::Allocator;
+
+use snowskin_io::memory::{Span, SpanError};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// A core's memory.
+#[derive(Clone, Debug)]
+pub struct Segment(Rc<RefCell<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    allocator: Allocator,
+    reserved_bytes: u64,
+}
+
+/// Where the bytes of a segment are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// All of them.
+    pub capacity_bytes: u64,
+    /// Not allocated.
+    pub free_bytes: u64,
+    /// Being written.
+    pub reserved_bytes: u64,
+    /// The longest run that is not allocated.
+    pub free_range_bytes_max: u64,
+}
+
+impl Usage {
+    /// Bytes of extents: live or pinned.
+    pub fn published_bytes(&self) -> u64 {
+        self.capacity_bytes - self.free_bytes - self.reserved_bytes
+    }
+}
+
+impl Segment {
+    /// Maps a segment of `bytes`, with every page touched by the calling thread if `prefault`.
+    pub fn map(bytes: usize, prefault: bool) -> Result<Self, SpanError> {
+        let allocator = Allocator::new(Span::map(bytes, prefault)?);
+        Ok(Segment(Rc::new(RefCell::new(Inner { allocator, reserved_bytes: 0 }))))
+    }
+
+    /// Memory for a value of `value_bytes`, or `None` when no free run is long enough.
+    pub fn reserve(&self, value_bytes: usize) -> Option<Reservation> {
+        let mut inner = self.0.borrow_mut();
+        let span = inner.allocator.allocate(value_bytes)?;
+        inner.reserved_bytes += span.len() as u64;
+        Some(Reservation { span: Some(span), value_bytes, segment: self.clone() })
+    }
+
+    /// Where the bytes are.
+    pub fn usage(&self) -> Usage {
+        let inner = self.0.borrow();
+        Usage {
+            capacity_bytes: inner.allocator.capacity_bytes() as u64,
+            free_bytes: inner.allocator.free_bytes() as u64,
+            reserved_bytes: inner.reserved_bytes,
+            free_range_bytes_max: inner.allocator.free_range_bytes_max() as u64,
+        }
+    }
+
+    fn give_back(&self, span: Span, was_reserved: bool) {
+        let mut inner = self.0.borrow_mut();
+        if was_reserved {
+            inner.reserved_bytes -= span.len() as u64;
+        }
+        inner.allocator.free(span);
+    }
+}
+
+/// Memory that one task is filling.
+#[derive(Debug)]
+pub struct Reservation {
+    /// There until published or dropped.
+    span: Option<Span>,
+    value_bytes: usize,
+    segment: Segment,
+}
+
+impl Reservation {
+    /// The bytes of the value, to fill.
+    pub fn value_mut(&mut self) -> &mut [u8] {
+        let span = self.span.as_mut().expect("present until published");
+        &mut span.bytes_mut()[..self.value_bytes]
+    }
+
+    /// The bytes of the value so far.
+    pub fn value(&self) -> &[u8] {
+        &self.span.as_ref().expect("present until published").bytes()[..self.value_bytes]
+    }
+
+    /// Ends the writing: from now on the bytes never change.
+    pub fn publish(mut self) -> Extent {
+        let span = self.span.take().expect("present until published");
+        self.segment.0.borrow_mut().reserved_bytes -= span.len() as u64;
+        Extent(Rc::new(Published {
+            span: Some(span),
+            value_bytes: self.value_bytes,
+            segment: self.segment.clone(),
+        }))
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(span) = self.span.take() {
+            self.segment.give_back(span, true);
+        }
+    }
+}
+
+/// The published bytes of a value. A clone is a pin.
+#[derive(Clone, Debug)]
+pub struct Extent(Rc<Published>);
+
+#[derive(Debug)]
+struct Published {
+    /// There until dropped.
+    span: Option<Span>,
+    value_bytes: usize,
+    segment: Segment,
+}
+
+impl Extent {
+    /// The value.
+    pub fn value(&self) -> &[u8] {
+        &self.0.span.as_ref().expect("present until dropped").bytes()[..self.0.value_bytes]
+    }
+
+    /// Bytes that are free again when the last pin goes.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.0.span.as_ref().expect("present until dropped").len() as u64
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        if let Some(span) = self.span.take() {
+            self.segment.give_back(span, false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_keeps_the_bytes_and_letting_go_frees_them() {
+        let segment = Segment::map(1 << 16, false).unwrap();
+        let mut reservation = segment.reserve(1000).unwrap();
+        reservation.value_mut().fill(7);
+        assert_eq!(segment.usage().reserved_bytes, 1024);
+        let extent = reservation.publish();
+        assert_eq!(segment.usage().published_bytes(), 1024);
+        let pin = extent.clone();
+        drop(extent);
+        assert_eq!(pin.value(), [7; 1000]);
+        assert_eq!(segment.usage().published_bytes(), 1024);
+        drop(pin);
+        assert_eq!(segment.usage().free_bytes, 1 << 16);
+    }
+
+    #[test]
+    fn an_unpublished_reservation_is_given_back() {
+        let segment = Segment::map(1 << 16, false).unwrap();
+        let reservation = segment.reserve(1 << 16).unwrap();
+        assert!(segment.reserve(1).is_none());
+        drop(reservation);
+        assert_eq!(segment.usage().reserved_bytes, 0);
+        assert!(segment.reserve(1).is_some());
+    }
+}

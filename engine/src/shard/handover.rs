@@ -1,0 +1,151 @@
+//! Entries change their home: giving them in pages, taking them, forgetting what was given. Bytes stay.
+
+use super::index::{Bytes, Position, Row};
+use super::slots::Life;
+use super::{Service, Shard};
+use snowskin_io::Moment;
+use snowskin_protocol::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
+use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
+use snowskin_protocol::{MissReason, RoutingTable, Slot, Version};
+use std::collections::BTreeMap;
+
+/// A page ends when another entry might not fit.
+const PAGE_BYTES_MAX: usize = BODY_BYTES_MAX - NAME_BYTES_MAX - 64;
+
+impl Shard {
+    /// Which slots are to be asked for, of whom.
+    pub fn awaited(&self) -> BTreeMap<Life, SlotSet> {
+        self.slots.awaited()
+    }
+
+    /// A page of the entries of those slots, of the asked ones, that are ready to be given. `leaving`: our bytes go
+    /// with us, so entries that point here are left out.
+    pub fn give_page(&mut self, slots: &SlotSet, cursor: Position, leaving: bool, now: Moment) -> Vec<u8> {
+        let (given, declined) = self.slots.asked(slots);
+        let mut page = PageWriter::new(&given, &declined);
+        let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
+        let mut position = cursor;
+        while position < end && page.body_bytes() < PAGE_BYTES_MAX {
+            if let Some(row) = self.index.get(position)
+                && given.contains(row.slot())
+                && self.is_entry(row)
+                && !(leaving && row.is_here())
+            {
+                page.push(&self.entry_of(row, now));
+                self.counters.entries_given += 1;
+            }
+            position += 1;
+        }
+        page.finish(if position == self.index.end() { LAST_PAGE } else { position })
+    }
+
+    fn entry_of<'a>(&self, row: &'a Row, now: Moment) -> Entry<'a> {
+        Entry {
+            name: row.name.as_ref(),
+            version: row.version,
+            value_bytes: row.value_bytes,
+            checksum: row.checksum,
+            holder: match row.bytes {
+                Bytes::Here(_) => self.me,
+                Bytes::At(holder) => holder,
+            },
+            lease_ms: u32::try_from((row.lease_until - now).as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Takes the entries of a page over. `is_first`: what we knew of its slots no longer counts.
+    pub fn take_page(&mut self, page: &Page<'_>, is_first: bool, now: Moment) {
+        if is_first {
+            self.slots.begin_taking(&page.given);
+        }
+        for entry in &page.entries {
+            if self.slots.is_awaited(entry.name.slot()) {
+                self.take_entry(entry, now);
+                self.counters.entries_taken += 1;
+            }
+        }
+    }
+
+    fn take_entry(&mut self, entry: &Entry<'_>, now: Moment) {
+        self.version_max = Version(self.version_max.0.max(entry.version.0));
+        let hash = entry.name.hash();
+        let generation = self.slots.generation(Slot::of_hash(hash));
+        let lease_until = now + std::time::Duration::from_millis(u64::from(entry.lease_ms));
+        let known = self.index.find(entry.name, hash);
+        let same = known.filter(|&position| {
+            let row = self.index.row(position);
+            row.is_here() && row.version == entry.version
+        });
+        let position = match same {
+            Some(position) => {
+                self.index.vouch(position, generation);
+                position
+            }
+            None => {
+                known.map(|position| self.index.remove(position));
+                if entry.holder == self.me {
+                    self.ghosts.remember(hash, MissReason::Evicted);
+                    return;
+                }
+                let bytes = Bytes::At(entry.holder);
+                let (size, checksum) = (entry.value_bytes, entry.checksum);
+                self.index.insert(Row::new(
+                    entry.name.to_owned(),
+                    entry.version,
+                    size,
+                    checksum,
+                    bytes,
+                    generation,
+                ))
+            }
+        };
+        self.index.extend_lease(position, lease_until);
+    }
+
+    /// All pages have come: these slots are served from now on.
+    pub fn finish_taking(&mut self, slots: &SlotSet) {
+        self.slots.finish_taking(slots);
+    }
+
+    /// A new home has all entries of these slots: ours no longer count.
+    pub fn confirm_given(&mut self, slots: &SlotSet) {
+        self.slots.confirm_given(slots);
+    }
+
+    /// Whether all slots that were given up have been taken.
+    pub fn has_given_all(&self) -> bool {
+        let counts = self.slots.counts();
+        counts.frozen == 0 && counts.served == 0
+    }
+
+    /// Frees rows that no longer mean anything: entries given away whose bytes are at another core. A bounded step;
+    /// answers where the next one begins.
+    pub fn sweep(&mut self, cursor: Position) -> Position {
+        let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
+        for position in cursor..end {
+            if self.index.get(position).is_some_and(|row| !row.is_here() && !self.is_entry(row)) {
+                self.index.remove(position);
+            }
+        }
+        if end == self.index.end() { 0 } else { end }
+    }
+
+    /// Drops entries whose holder is no longer a member: their bytes are gone. A bounded step, like
+    /// [`Shard::sweep`].
+    pub fn drop_lost(&mut self, table: &RoutingTable, cursor: Position) -> Position {
+        let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
+        for position in cursor..end {
+            let Some(row) = self.index.get(position) else { continue };
+            let serves = matches!(self.slots.service(row.slot()), Service::Home { .. });
+            if let Bytes::At(holder) = row.bytes
+                && serves
+                && table.index_of(holder).is_none()
+            {
+                let hash = row.hash;
+                self.index.remove(position);
+                self.ghosts.remember(hash, MissReason::OwnerLost);
+            }
+        }
+        if end == self.index.end() { 0 } else { end }
+    }
+}

@@ -1,0 +1,129 @@
+//! A core's part of the store: its directory, its memory, and the verbs that change them.
+//!
+//! Plain synchronous code. Time is an argument; nothing here waits, and every verb does a bounded amount of work.
+//! This is the only place where the meaning of the operations lives (`docs/PROMISES.md`):
+//!
+//! * [`put`]: first writer wins, all or nothing, eviction makes room;
+//! * [`read`]: get and lookup, at the home and at a holder, leases;
+//! * [`remove`]: by name and by pattern;
+//! * [`handover`]: giving entries to a new home and taking them from an old one.
+//!
+//! A row is an *entry* when this core is the home of its slot and vouches for it (see [`slots`]), and a *replica*
+//! when its bytes are here. Usually it is both. Homes answer about entries; holders answer for one exact version.
+
+mod eviction;
+mod ghosts;
+mod handover;
+mod index;
+mod put;
+mod read;
+mod remove;
+mod slots;
+
+#[cfg(test)]
+mod tests;
+
+pub use put::{PutStart, PutTicket};
+pub use read::{Answer, Held};
+pub use remove::Dropped;
+
+use crate::segment::Segment;
+use ghosts::Ghosts;
+use index::{Index, Position, Row};
+use slots::{Service, Slots};
+use snowskin_io::Moment;
+use snowskin_protocol::wire::stats::CoreStats;
+use snowskin_protocol::{CoreId, MissReason, NameRef, RoutingTable, Settings, Version};
+use std::time::Duration;
+
+/// What a core owns of the store.
+#[derive(Debug)]
+pub struct Shard {
+    me: CoreId,
+    index: Index,
+    slots: Slots,
+    ghosts: Ghosts,
+    segment: Segment,
+    settings: Settings,
+    /// The highest version seen: the next put of any key gets a higher one, wherever the key was before.
+    version_max: Version,
+    evicting: bool,
+    counters: CoreStats,
+}
+
+impl Shard {
+    /// An empty shard that serves no slot yet.
+    pub fn new(me: CoreId, segment: Segment, settings: Settings) -> Self {
+        Shard {
+            me,
+            index: Index::new(),
+            slots: Slots::new(),
+            ghosts: Ghosts::default(),
+            segment,
+            settings,
+            version_max: Version(0),
+            evicting: false,
+            counters: CoreStats::default(),
+        }
+    }
+
+    /// Takes over a newer table.
+    pub fn apply_table(&mut self, table: &RoutingTable) {
+        self.slots.apply(table, self.me);
+    }
+
+    /// Takes over new settings.
+    pub fn apply_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Where the memory is.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// The counters of the store; those of frames and connections are counted elsewhere.
+    pub fn stats(&self) -> CoreStats {
+        let usage = self.segment.usage();
+        let slots = self.slots.counts();
+        let live_bytes = self.index.live_bytes();
+        CoreStats {
+            capacity_bytes: usage.capacity_bytes,
+            free_bytes: usage.free_bytes,
+            reserved_bytes: usage.reserved_bytes,
+            live_bytes,
+            pinned_bytes: usage.published_bytes() - live_bytes,
+            objects: self.index.here_count(),
+            objects_elsewhere: self.index.elsewhere_count(),
+            slots_served: slots.served,
+            slots_awaited: slots.awaited,
+            slots_frozen: slots.frozen,
+            ..self.counters
+        }
+    }
+
+    fn lease_end(&self, now: Moment) -> Moment {
+        now + Duration::from_millis(u64::from(self.settings.lease_ms))
+    }
+
+    fn is_entry(&self, row: &Row) -> bool {
+        row.generation == self.slots.generation(row.slot())
+    }
+
+    /// The entry of a name whose home we are. A row that is no entry is an orphan here: nobody refers to it (any
+    /// more), so it goes.
+    fn find_entry(&mut self, name: NameRef<'_>, hash: u64) -> Option<Position> {
+        let position = self.index.find(name, hash)?;
+        if self.is_entry(self.index.row(position)) {
+            return Some(position);
+        }
+        self.index.remove(position);
+        None
+    }
+
+    fn miss_reason(&self, hash: u64, service: Service) -> MissReason {
+        let after_loss = service == Service::Home { after_loss: true };
+        let unknown = if after_loss { MissReason::OwnerLost } else { MissReason::NotHeld };
+        self.ghosts.reason(hash).unwrap_or(unknown)
+    }
+}

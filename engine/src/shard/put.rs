@@ -1,0 +1,125 @@
+//! Storing a value: reserve, fill (elsewhere, at the network's pace), publish.
+//!
+//! ```text
+//!   begin_put ──► Reserved(ticket) ──► the value arrives ──► finish_put ──► Ok: visible, whole
+//!       │                                   │                    └──► Exists, WrongHome: somebody was faster
+//!       └──► Exists, NoSpace, …             └──► connection lost: the ticket is dropped, the memory is free
+//! ```
+//!
+//! Nothing is visible before `finish_put`, and everything is decided again there, because the world may have
+//! changed while the value arrived.
+
+use super::index::{Bytes, Row};
+use super::{Dropped, Service, Shard};
+use crate::segment::Reservation;
+use snowskin_io::Moment;
+use snowskin_protocol::wire::data::{ItemStatus, PutItem};
+use snowskin_protocol::{Checksum, NameRef, Slot, Version};
+
+/// Whether a put may begin.
+#[derive(Debug)]
+pub enum PutStart {
+    /// Fill the ticket's memory, then finish.
+    Reserved(PutTicket),
+    /// It may not; the value on the wire is to be thrown away.
+    Answered(ItemStatus),
+}
+
+/// Memory for a value on its way.
+#[derive(Debug)]
+pub struct PutTicket {
+    reservation: Reservation,
+    checksum: Checksum,
+}
+
+impl PutTicket {
+    /// Where the value goes.
+    pub fn value_mut(&mut self) -> &mut [u8] {
+        self.reservation.value_mut()
+    }
+}
+
+impl Shard {
+    /// Decides whether a value is wanted and makes room for it.
+    pub fn begin_put(&mut self, name: NameRef<'_>, item: &PutItem, replace: bool, now: Moment) -> PutStart {
+        let hash = name.hash();
+        if let Some(status) = self.refuse_put(name, hash, replace) {
+            return PutStart::Answered(status);
+        }
+        let capacity = self.segment.usage().capacity_bytes;
+        if item.value_bytes > capacity {
+            return PutStart::Answered(ItemStatus::TooLarge);
+        }
+        let reserve = |shard: &Shard| shard.segment.reserve(item.value_bytes as usize);
+        match self.evict_until(now, reserve) {
+            Some(reservation) => PutStart::Reserved(PutTicket { reservation, checksum: item.checksum }),
+            None => {
+                self.counters.puts_no_space += 1;
+                PutStart::Answered(ItemStatus::NoSpace)
+            }
+        }
+    }
+
+    /// Publishes a value that has arrived whole. Answers what became of it, and which replica elsewhere it replaced.
+    pub fn finish_put(
+        &mut self,
+        name: NameRef<'_>,
+        ticket: PutTicket,
+        replace: bool,
+        now: Moment,
+    ) -> (ItemStatus, Option<Dropped>) {
+        let value_bytes = ticket.reservation.value().len() as u64;
+        if Checksum::of(ticket.reservation.value()) != ticket.checksum {
+            self.counters.puts_corrupt += 1;
+            return (ItemStatus::ChecksumMismatch, None);
+        }
+        let hash = name.hash();
+        if let Some(status) = self.refuse_put(name, hash, replace) {
+            return (status, None);
+        }
+        let replaced = self.find_entry(name, hash).map(|position| self.index.remove(position));
+        let version = self.next_version();
+        let generation = self.slots.generation(Slot::of_hash(hash));
+        let bytes = Bytes::Here(ticket.reservation.publish());
+        self.index.insert(Row::new(
+            name.to_owned(),
+            version,
+            value_bytes,
+            ticket.checksum,
+            bytes,
+            generation,
+        ));
+        self.ghosts.forget(hash);
+        self.counters.puts_stored += 1;
+        self.counters.value_bytes_in += value_bytes;
+        self.evict_slice(now);
+        (ItemStatus::Ok, replaced.and_then(Dropped::of_row))
+    }
+
+    /// A value whose connection broke on the way.
+    pub fn abandon_put(&mut self, ticket: PutTicket) {
+        self.counters.puts_broken += 1;
+        drop(ticket);
+    }
+
+    fn refuse_put(&mut self, name: NameRef<'_>, hash: u64, replace: bool) -> Option<ItemStatus> {
+        match self.slots.service(Slot::of_hash(hash)) {
+            Service::WrongHome => {
+                self.counters.wrong_homes += 1;
+                return Some(ItemStatus::WrongHome);
+            }
+            Service::Moving => return Some(ItemStatus::Moving),
+            Service::Home { .. } => {}
+        }
+        if !replace && self.find_entry(name, hash).is_some() {
+            self.counters.puts_exist += 1;
+            return Some(ItemStatus::Exists);
+        }
+        None
+    }
+
+    fn next_version(&mut self) -> Version {
+        self.version_max = Version(self.version_max.0 + 1);
+        self.version_max
+    }
+}

@@ -1,0 +1,117 @@
+//! Removing objects: by name, by pattern, and dropping what nobody refers to.
+
+use super::index::{Bytes, Position, Row};
+use super::{Service, Shard};
+use regex::bytes::Regex;
+use snowskin_io::Moment;
+use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
+use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, RemovedStep};
+use snowskin_protocol::{CoreId, MissReason, NameRef, ObjectName, Slot, Version};
+
+/// A replica at another core that no entry refers to any more: tell its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Who has the bytes.
+    pub holder: CoreId,
+    /// Of which object.
+    pub name: ObjectName,
+    /// In which version.
+    pub version: Version,
+}
+
+impl Dropped {
+    pub(super) fn of_row(row: Row) -> Option<Self> {
+        match row.bytes {
+            Bytes::Here(_) => None,
+            Bytes::At(holder) => Some(Dropped { holder, name: row.name, version: row.version }),
+        }
+    }
+}
+
+impl Shard {
+    /// Removes one object, unless a lease protects it and `item` does not force.
+    pub fn remove(&mut self, name: NameRef<'_>, item: &KeyItem, now: Moment) -> (ItemReply, Option<Dropped>) {
+        let hash = name.hash();
+        let service = self.slots.service(Slot::of_hash(hash));
+        match service {
+            Service::WrongHome => {
+                self.counters.wrong_homes += 1;
+                return (ItemReply::status(ItemStatus::WrongHome), None);
+            }
+            Service::Moving => return (ItemReply::status(ItemStatus::Moving), None),
+            Service::Home { .. } => {}
+        }
+        let Some(position) = self.find_entry(name, hash) else {
+            return (ItemReply::miss(self.miss_reason(hash, service)), None);
+        };
+        let force = item.flags & KeyItem::FORCE != 0;
+        if !force && self.index.row(position).lease_until > now {
+            return (ItemReply::status(ItemStatus::Leased), None);
+        }
+        (ItemReply::status(ItemStatus::Ok), self.remove_entry(position))
+    }
+
+    /// A step of removing all objects of a tenant whose key matches (all of them, without a pattern). Also answers
+    /// the replicas at other cores that lost their entry.
+    pub fn remove_matching(
+        &mut self,
+        cursor: u32,
+        tenant: &[u8],
+        pattern: Option<&Regex>,
+        force: bool,
+        now: Moment,
+    ) -> (RemovedStep, Vec<Dropped>) {
+        let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
+        let mut step = RemovedStep { cursor: end, leased: 0, removed: 0 };
+        let mut dropped = Vec::new();
+        for position in cursor..end {
+            let Some(row) = self.index.get(position) else { continue };
+            let name = row.name.as_ref();
+            let serves = matches!(self.slots.service(row.slot()), Service::Home { .. });
+            let matches = pattern.is_none_or(|pattern| pattern.is_match(name.key()));
+            if !serves || !self.is_entry(row) || name.tenant() != tenant || !matches {
+                continue;
+            }
+            if !force && row.lease_until > now {
+                step.leased += 1;
+                continue;
+            }
+            step.removed += 1;
+            dropped.extend(self.remove_entry(position));
+        }
+        if end == self.index.end() {
+            step.cursor = RemovedStep::DONE;
+        }
+        (step, dropped)
+    }
+
+    /// As a home: a reader was told by the holder that this version is gone. Drops the entry if it still says so.
+    pub fn forget(&mut self, name: NameRef<'_>, version: Version) {
+        let hash = name.hash();
+        let serves = matches!(self.slots.service(Slot::of_hash(hash)), Service::Home { .. });
+        let Some(position) = self.index.find(name, hash) else { return };
+        let row = self.index.row(position);
+        if serves && !row.is_here() && row.version == version {
+            self.index.remove(position);
+            self.ghosts.remember(hash, MissReason::Evicted);
+        }
+    }
+
+    /// As a holder: the home no longer refers to this version. Frees it, unless we vouch for it ourselves.
+    pub fn drop_replica(&mut self, name: NameRef<'_>, version: Version) {
+        let hash = name.hash();
+        let Some(position) = self.index.find(name, hash) else { return };
+        let row = self.index.row(position);
+        if row.is_here() && row.version == version && !self.is_entry(row) {
+            self.index.remove(position);
+            self.ghosts.remember(hash, MissReason::Removed);
+        }
+    }
+
+    fn remove_entry(&mut self, position: Position) -> Option<Dropped> {
+        let row = self.index.remove(position);
+        self.ghosts.remember(row.hash, MissReason::Removed);
+        self.counters.removed += 1;
+        Dropped::of_row(row)
+    }
+}

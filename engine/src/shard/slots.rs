@@ -1,0 +1,239 @@
+//! Which slots a core answers for, and how they change hands.
+//!
+//! The routing table says who *is* the home; a core may serve a slot only once it also *has* the slot's entries.
+//! New homes pull from the origin that the table names. A slot at one core:
+//!
+//! ```text
+//!             table: mine, no origin                     table: not mine
+//!   NotMine ───────────────────────────► Serving ───────────────────────────► Frozen
+//!     │ ▲                                 ▲  ▲                                  │ │
+//!     │ │   table: mine, origin           │  │ entries have come                │ │ table: mine again
+//!     └─┼───────────────────► Awaiting ───┼──┘◄─────────────────────────────────┼─┘ (rows are kept)
+//!       │                      │   ▲      │ origin lost: after a loss            │
+//!       │   table: not mine    ▼   │ mine │                                      │
+//!       │                   Passing ──────┘──► entries have come ──────────────►─┤
+//!       └──────────────────────┴─────── taker has confirmed, or origin lost ─────┘
+//! ```
+//!
+//! *Frozen*: has the entries and changes nothing, until the taker confirms. *Passing*: is asked for entries by the
+//! next home, and still waits for them itself.
+//!
+//! Invariants: a slot is served by at most one core at a time, because an origin freezes before it gives, and a
+//! taker serves only after it was given everything. An entry counts only if it carries the slot's current
+//! generation; raising the generation forgets all entries of a slot at once.
+
+use snowskin_protocol::key::SLOT_COUNT;
+use snowskin_protocol::table::{LOST, NOBODY, RoutingTable};
+use snowskin_protocol::wire::control::SlotSet;
+use snowskin_protocol::{CoreId, Incarnation, Slot};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    NotMine,
+    Serving,
+    /// Serving, and what the last home held is gone.
+    ServingAfterLoss,
+    Frozen,
+    Awaiting,
+    Passing,
+}
+
+/// A core in one of its lives.
+pub(crate) type Life = (CoreId, Incarnation);
+
+/// What a core may answer about a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// It is the home.
+    Home {
+        /// Entries of an earlier home were lost.
+        after_loss: bool,
+    },
+    /// It will be, in a moment.
+    Moving,
+    /// It is not.
+    WrongHome,
+}
+
+/// Numbers of slots by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlotCounts {
+    pub(crate) served: u64,
+    pub(crate) awaited: u64,
+    pub(crate) frozen: u64,
+}
+
+/// The slots of one core.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    states: Vec<State>,
+    generations: Vec<u32>,
+    /// Whom an awaited slot is asked of.
+    origins: BTreeMap<Slot, Life>,
+}
+
+impl Slots {
+    pub(crate) fn new() -> Self {
+        Slots {
+            states: vec![State::NotMine; SLOT_COUNT],
+            generations: vec![0; SLOT_COUNT],
+            origins: BTreeMap::new(),
+        }
+    }
+
+    /// What may be answered about a slot now.
+    pub(crate) fn service(&self, slot: Slot) -> Service {
+        match self.states[slot.index()] {
+            State::Serving => Service::Home { after_loss: false },
+            State::ServingAfterLoss => Service::Home { after_loss: true },
+            State::Awaiting => Service::Moving,
+            State::NotMine | State::Frozen | State::Passing => Service::WrongHome,
+        }
+    }
+
+    /// The generation that entries of a slot must have to count.
+    pub(crate) fn generation(&self, slot: Slot) -> u32 {
+        self.generations[slot.index()]
+    }
+
+    /// Takes over what a newer table says.
+    pub(crate) fn apply(&mut self, table: &RoutingTable, me: CoreId) {
+        let my_index = table.index_of(me);
+        for slot in Slot::all() {
+            let home = table.homes[slot.index()];
+            let mine = my_index == Some(home);
+            if mine || self.states[slot.index()] != State::NotMine {
+                self.apply_slot(table, slot, mine, my_index);
+            }
+        }
+    }
+
+    fn apply_slot(&mut self, table: &RoutingTable, slot: Slot, mine: bool, my_index: Option<u16>) {
+        let origin = table.origins[slot.index()];
+        match (self.states[slot.index()], mine) {
+            (State::Serving | State::ServingAfterLoss, true) => {}
+            (State::Serving | State::ServingAfterLoss | State::Frozen, false) => {
+                // Whoever needs the entries asks us, or asks somebody who has asked us.
+                match table.members.get(usize::from(origin)) {
+                    Some(_) => self.states[slot.index()] = State::Frozen,
+                    None => self.give_up(slot),
+                }
+            }
+            (State::NotMine | State::Frozen, true) => match origin {
+                NOBODY => self.states[slot.index()] = State::Serving,
+                LOST => self.serve_after_loss(slot),
+                _ if Some(origin) == my_index => self.states[slot.index()] = State::Serving,
+                _ => {
+                    let origin = &table.members[usize::from(origin)];
+                    self.origins.insert(slot, (origin.id, origin.incarnation));
+                    self.states[slot.index()] = State::Awaiting;
+                }
+            },
+            (State::Awaiting | State::Passing, _) => self.apply_awaited(table, slot, mine, my_index),
+            (State::NotMine, false) => {}
+        }
+    }
+
+    /// A slot whose entries have not come yet. Nobody can have got them from us, so our origin stays the right one
+    /// whatever the newer table says, as long as it lives.
+    fn apply_awaited(&mut self, table: &RoutingTable, slot: Slot, mine: bool, my_index: Option<u16>) {
+        let (origin, incarnation) = self.origins[&slot];
+        let origin_index = table
+            .index_of(origin)
+            .filter(|&index| table.members[usize::from(index)].incarnation == incarnation);
+        let somebody_waits_for_us = my_index == Some(table.origins[slot.index()]);
+        match (origin_index, mine) {
+            (Some(_), true) => self.states[slot.index()] = State::Awaiting,
+            (None, true) => self.serve_after_loss(slot),
+            (Some(index), false) if index != table.homes[slot.index()] && somebody_waits_for_us => {
+                self.states[slot.index()] = State::Passing;
+            }
+            (_, false) => self.give_up(slot),
+        }
+    }
+
+    /// The slots whose entries are to be asked for, by origin.
+    pub(crate) fn awaited(&self) -> BTreeMap<Life, SlotSet> {
+        let mut by_origin: BTreeMap<Life, SlotSet> = BTreeMap::new();
+        for (&slot, &origin) in &self.origins {
+            by_origin.entry(origin).or_default().insert(slot);
+        }
+        by_origin
+    }
+
+    /// Of the slots that a taker asks for: those to give, and those we never had.
+    pub(crate) fn asked(&self, slots: &SlotSet) -> (SlotSet, SlotSet) {
+        let (mut given, mut declined) = (SlotSet::new(), SlotSet::new());
+        for slot in slots.iter() {
+            match self.states[slot.index()] {
+                State::Frozen => given.insert(slot),
+                State::NotMine => declined.insert(slot),
+                State::Serving | State::ServingAfterLoss | State::Awaiting | State::Passing => {}
+            }
+        }
+        (given, declined)
+    }
+
+    /// The first page of these slots' entries is here: what we knew of them no longer counts.
+    pub(crate) fn begin_taking(&mut self, given: &SlotSet) {
+        for slot in given.iter().filter(|slot| self.origins.contains_key(slot)) {
+            self.generations[slot.index()] += 1;
+        }
+    }
+
+    /// Whether the entries of this slot are still waited for.
+    pub(crate) fn is_awaited(&self, slot: Slot) -> bool {
+        self.origins.contains_key(&slot)
+    }
+
+    /// All entries of these slots are here.
+    pub(crate) fn finish_taking(&mut self, slots: &SlotSet) {
+        for slot in slots.iter() {
+            if self.origins.remove(&slot).is_some() {
+                self.states[slot.index()] = match self.states[slot.index()] {
+                    State::Passing => State::Frozen,
+                    _ => State::Serving,
+                };
+            }
+        }
+    }
+
+    /// A taker has confirmed that it has all entries of these slots.
+    pub(crate) fn confirm_given(&mut self, slots: &SlotSet) {
+        for slot in slots.iter() {
+            if self.states[slot.index()] == State::Frozen {
+                self.give_up(slot);
+            }
+        }
+    }
+
+    /// Numbers of slots by state.
+    pub(crate) fn counts(&self) -> SlotCounts {
+        let mut counts = SlotCounts::default();
+        for state in &self.states {
+            match state {
+                State::Serving | State::ServingAfterLoss => counts.served += 1,
+                State::Awaiting | State::Passing => counts.awaited += 1,
+                State::Frozen => counts.frozen += 1,
+                State::NotMine => {}
+            }
+        }
+        counts
+    }
+
+    fn give_up(&mut self, slot: Slot) {
+        self.origins.remove(&slot);
+        self.generations[slot.index()] += 1;
+        self.states[slot.index()] = State::NotMine;
+    }
+
+    fn serve_after_loss(&mut self, slot: Slot) {
+        self.give_up(slot);
+        self.states[slot.index()] = State::ServingAfterLoss;
+    }
+}
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;

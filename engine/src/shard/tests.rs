@@ -1,0 +1,354 @@
+//! The verbs of a shard against a model, and the cases worth naming.
+
+use super::*;
+use crate::segment::Extent;
+use quickcheck::quickcheck;
+use snowskin_protocol::table::NOBODY;
+use snowskin_protocol::wire::control::Page;
+use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, PutItem, RemovedStep};
+use snowskin_protocol::{Checksum, EngineId, Epoch, Incarnation, Member, ObjectName};
+use std::collections::HashMap;
+
+const NOW: Moment = Moment(1_000_000_000);
+
+fn core(number: u16) -> CoreId {
+    CoreId { engine: EngineId(1), core: number }
+}
+
+fn table(epoch: u64, home: u16, origin: u16) -> RoutingTable {
+    let mut table = RoutingTable::empty();
+    table.epoch = Epoch(epoch);
+    table.members = (0..2)
+        .map(|number| Member {
+            id: core(number),
+            incarnation: Incarnation(1),
+            address: "127.0.0.1:1".parse().unwrap(),
+            weight: 1,
+        })
+        .collect();
+    table.homes.fill(home);
+    table.origins.fill(origin);
+    table
+}
+
+/// A shard that is the home of everything.
+fn shard(memory_bytes: usize) -> Shard {
+    let mut shard = empty_shard(0, memory_bytes);
+    shard.apply_table(&table(1, 0, NOBODY));
+    shard
+}
+
+fn empty_shard(number: u16, memory_bytes: usize) -> Shard {
+    let settings = Settings { high_watermark_permille: 1000, low_watermark_permille: 1000, lease_ms: 100 };
+    Shard::new(core(number), Segment::map(memory_bytes, false).unwrap(), settings)
+}
+
+fn name(key: &str) -> ObjectName {
+    ObjectName::new("t", key.as_bytes()).unwrap()
+}
+
+fn put_with(shard: &mut Shard, key: &str, value: &[u8], replace: bool, now: Moment) -> ItemStatus {
+    let name = name(key);
+    let item = PutItem::new(name.as_ref(), value.len() as u64, Checksum::of(value));
+    match shard.begin_put(name.as_ref(), &item, replace, now) {
+        PutStart::Answered(status) => status,
+        PutStart::Reserved(mut ticket) => {
+            ticket.value_mut().copy_from_slice(value);
+            shard.finish_put(name.as_ref(), ticket, replace, now).0
+        }
+    }
+}
+
+fn put(shard: &mut Shard, key: &str, value: &[u8]) -> ItemStatus {
+    put_with(shard, key, value, false, NOW)
+}
+
+fn get(shard: &mut Shard, key: &str, now: Moment) -> Result<Extent, ItemReply> {
+    let name = name(key);
+    match shard.get(name.as_ref(), &KeyItem::at_home(name.as_ref()), now) {
+        Answer::Held(held) => Ok(held.extent),
+        Answer::Not(reply) => Err(reply),
+    }
+}
+
+fn remove(shard: &mut Shard, key: &str, force: bool, now: Moment) -> ItemReply {
+    let name = name(key);
+    let flags = if force { KeyItem::FORCE } else { 0 };
+    shard.remove(name.as_ref(), &KeyItem { flags, ..KeyItem::at_home(name.as_ref()) }, now).0
+}
+
+fn accounts_are_square(shard: &Shard) {
+    let stats = shard.stats();
+    let sum = stats.free_bytes + stats.live_bytes + stats.pinned_bytes + stats.reserved_bytes;
+    assert_eq!(sum, stats.capacity_bytes, "{stats:?}");
+}
+
+#[test]
+fn the_first_writer_wins_and_upsert_replaces() {
+    let mut shard = shard(1 << 16);
+    assert_eq!(put(&mut shard, "k", b"one"), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "k", b"two"), ItemStatus::Exists);
+    assert_eq!(get(&mut shard, "k", NOW).unwrap().value(), b"one");
+    let pinned = get(&mut shard, "k", NOW).unwrap();
+    assert_eq!(put_with(&mut shard, "k", b"three", true, NOW), ItemStatus::Ok);
+    assert_eq!(get(&mut shard, "k", NOW).unwrap().value(), b"three");
+    assert_eq!(pinned.value(), b"one", "a reader keeps the old bytes");
+    assert_eq!(shard.stats().pinned_bytes, 512);
+    accounts_are_square(&shard);
+    drop(pinned);
+    assert_eq!(shard.stats().pinned_bytes, 0);
+}
+
+#[test]
+fn the_second_of_two_racing_writers_is_told_so() {
+    let mut shard = shard(1 << 16);
+    let name = name("k");
+    let item = PutItem::new(name.as_ref(), 3, Checksum::of(b"two"));
+    let PutStart::Reserved(mut slow) = shard.begin_put(name.as_ref(), &item, false, NOW) else { panic!() };
+    assert_eq!(put(&mut shard, "k", b"one"), ItemStatus::Ok);
+    slow.value_mut().copy_from_slice(b"two");
+    assert_eq!(shard.finish_put(name.as_ref(), slow, false, NOW).0, ItemStatus::Exists);
+    assert_eq!(get(&mut shard, "k", NOW).unwrap().value(), b"one");
+    assert_eq!(shard.stats().reserved_bytes, 0);
+}
+
+#[test]
+fn a_value_with_another_checksum_is_not_stored() {
+    let mut shard = shard(1 << 16);
+    let name = name("k");
+    let item = PutItem::new(name.as_ref(), 3, Checksum::of(b"abc"));
+    let PutStart::Reserved(mut ticket) = shard.begin_put(name.as_ref(), &item, false, NOW) else { panic!() };
+    ticket.value_mut().copy_from_slice(b"abd");
+    assert_eq!(shard.finish_put(name.as_ref(), ticket, false, NOW).0, ItemStatus::ChecksumMismatch);
+    assert_eq!(get(&mut shard, "k", NOW).unwrap_err().miss, Some(MissReason::NotHeld));
+    assert_eq!(shard.stats().puts_corrupt, 1);
+    accounts_are_square(&shard);
+}
+
+#[test]
+fn an_abandoned_put_leaves_nothing() {
+    let mut shard = shard(1 << 16);
+    let name = name("k");
+    let item = PutItem::new(name.as_ref(), 3000, Checksum(0));
+    let PutStart::Reserved(ticket) = shard.begin_put(name.as_ref(), &item, false, NOW) else { panic!() };
+    assert_eq!(shard.stats().reserved_bytes, 3072);
+    shard.abandon_put(ticket);
+    let stats = shard.stats();
+    assert_eq!((stats.reserved_bytes, stats.free_bytes, stats.puts_broken), (0, 1 << 16, 1));
+}
+
+#[test]
+fn full_memory_evicts_the_oldest_but_not_the_leased() {
+    let mut shard = shard(8 * 512);
+    for key in 0..8 {
+        assert_eq!(put(&mut shard, &format!("k{key}"), &[key; 500]), ItemStatus::Ok);
+    }
+    // A read protects k0 and makes it young.
+    get(&mut shard, "k0", NOW).unwrap();
+    assert_eq!(put(&mut shard, "new", &[9; 1000]), ItemStatus::Ok);
+    assert_eq!(get(&mut shard, "k1", NOW).unwrap_err().miss, Some(MissReason::Evicted));
+    assert_eq!(get(&mut shard, "k2", NOW).unwrap_err().miss, Some(MissReason::Evicted));
+    assert!(get(&mut shard, "k0", NOW).is_ok());
+    for key in 3..8 {
+        get(&mut shard, &format!("k{key}"), NOW).unwrap();
+    }
+    get(&mut shard, "new", NOW).unwrap();
+    assert_eq!(put(&mut shard, "more", &[9; 1000]), ItemStatus::NoSpace, "everything is leased");
+    let later = NOW + std::time::Duration::from_millis(101);
+    assert_eq!(put_with(&mut shard, "more", &[9; 1000], false, later), ItemStatus::Ok);
+    accounts_are_square(&shard);
+}
+
+#[test]
+fn a_value_larger_than_the_segment_is_refused_and_evicts_nothing() {
+    let mut shard = shard(4096);
+    assert_eq!(put(&mut shard, "k", &[1; 4096]), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "big", &[1; 4097]), ItemStatus::TooLarge);
+    assert!(get(&mut shard, "k", NOW).is_ok());
+}
+
+#[test]
+fn remove_respects_leases_unless_forced() {
+    let mut shard = shard(1 << 16);
+    put(&mut shard, "k", b"v");
+    get(&mut shard, "k", NOW).unwrap();
+    assert_eq!(remove(&mut shard, "k", false, NOW).status, ItemStatus::Leased);
+    assert_eq!(remove(&mut shard, "k", true, NOW).status, ItemStatus::Ok);
+    assert_eq!(remove(&mut shard, "k", true, NOW).miss, Some(MissReason::Removed));
+    assert_eq!(get(&mut shard, "k", NOW).unwrap_err().miss, Some(MissReason::Removed));
+    assert_eq!(put(&mut shard, "k", b"again"), ItemStatus::Ok);
+}
+
+#[test]
+fn a_pattern_removes_what_it_matches_within_the_tenant() {
+    let mut shard = shard(1 << 20);
+    for key in 0..100 {
+        put(&mut shard, &format!("llama/{key}"), b"v");
+        put(&mut shard, &format!("qwen/{key}"), b"v");
+    }
+    get(&mut shard, "llama/7", NOW).unwrap();
+    let pattern = regex::bytes::Regex::new("^llama/").unwrap();
+    let (step, dropped) = shard.remove_matching(0, b"t", Some(&pattern), false, NOW);
+    assert_eq!((step.removed, step.leased, step.cursor), (99, 1, RemovedStep::DONE));
+    assert!(dropped.is_empty());
+    assert_eq!(shard.remove_matching(0, b"other", None, true, NOW).0.removed, 0);
+    assert_eq!(shard.remove_matching(0, b"t", None, true, NOW).0.removed, 101);
+    assert_eq!(shard.stats().objects, 0);
+}
+
+/// Hands everything from one shard to the other, as the tasks do it.
+fn hand_over(from: &mut Shard, to: &mut Shard) {
+    let slots = to.awaited().into_values().next().expect("slots are awaited");
+    let body = from.give_page(&slots, 0, false, NOW);
+    let page = Page::decode(&body).unwrap();
+    to.take_page(&page, true, NOW);
+    to.finish_taking(&page.given);
+    to.finish_taking(&page.declined);
+    from.confirm_given(&page.given);
+}
+
+#[test]
+fn entries_move_and_bytes_stay() {
+    let (mut old, mut new) = (shard(1 << 16), empty_shard(1, 1 << 16));
+    put(&mut old, "k", b"bytes");
+    get(&mut old, "k", NOW).unwrap();
+    for shard in [&mut old, &mut new] {
+        shard.apply_table(&table(2, 1, 0));
+    }
+    assert_eq!(get(&mut old, "k", NOW).unwrap_err().status, ItemStatus::WrongHome);
+    assert_eq!(get(&mut new, "k", NOW).unwrap_err().status, ItemStatus::Moving);
+    hand_over(&mut old, &mut new);
+    let elsewhere = get(&mut new, "k", NOW).unwrap_err();
+    assert_eq!((elsewhere.status, elsewhere.holder), (ItemStatus::Elsewhere, core(0)));
+    assert_eq!(put(&mut new, "k", b"other"), ItemStatus::Exists);
+    assert_eq!(remove(&mut new, "k", false, NOW).status, ItemStatus::Leased, "the lease moves too");
+    let name = name("k");
+    let at_holder = KeyItem::at_holder(name.as_ref(), elsewhere.version);
+    let Answer::Held(held) = old.get(name.as_ref(), &at_holder, NOW) else { panic!("the holder has it") };
+    assert_eq!(held.extent.value(), b"bytes");
+}
+
+#[test]
+fn a_replaced_or_removed_replica_is_dropped_at_its_holder() {
+    let (mut old, mut new) = (shard(1 << 16), empty_shard(1, 1 << 16));
+    put(&mut old, "k", b"bytes");
+    for shard in [&mut old, &mut new] {
+        shard.apply_table(&table(2, 1, 0));
+    }
+    hand_over(&mut old, &mut new);
+    let name = name("k");
+    let item = PutItem::new(name.as_ref(), 3, Checksum::of(b"new"));
+    let PutStart::Reserved(mut ticket) = new.begin_put(name.as_ref(), &item, true, NOW) else { panic!() };
+    ticket.value_mut().copy_from_slice(b"new");
+    let (status, dropped) = new.finish_put(name.as_ref(), ticket, true, NOW);
+    let dropped = dropped.expect("the holder is to be told");
+    assert_eq!((status, dropped.holder), (ItemStatus::Ok, core(0)));
+    old.drop_replica(name.as_ref(), Version(dropped.version.0 + 1));
+    assert_eq!(old.stats().objects, 1, "another version stays");
+    old.drop_replica(dropped.name.as_ref(), dropped.version);
+    assert_eq!(old.stats().objects, 0);
+    assert_eq!(get(&mut new, "k", NOW).unwrap().value(), b"new");
+}
+
+#[test]
+fn a_stale_descriptor_is_forgotten_once_the_holder_says_so() {
+    let (mut old, mut new) = (shard(1 << 16), empty_shard(1, 1 << 16));
+    put(&mut old, "k", b"bytes");
+    for shard in [&mut old, &mut new] {
+        shard.apply_table(&table(2, 1, 0));
+    }
+    hand_over(&mut old, &mut new);
+    let version = get(&mut new, "k", NOW).unwrap_err().version;
+    new.forget(name("k").as_ref(), Version(version.0 + 1));
+    assert_eq!(get(&mut new, "k", NOW).unwrap_err().status, ItemStatus::Elsewhere);
+    new.forget(name("k").as_ref(), version);
+    assert_eq!(get(&mut new, "k", NOW).unwrap_err().miss, Some(MissReason::Evicted));
+}
+
+#[test]
+fn what_was_removed_at_another_home_does_not_come_back_with_the_slot() {
+    let (mut old, mut new) = (shard(1 << 16), empty_shard(1, 1 << 16));
+    put(&mut old, "k", b"bytes");
+    for shard in [&mut old, &mut new] {
+        shard.apply_table(&table(2, 1, 0));
+    }
+    hand_over(&mut old, &mut new);
+    // The message to the holder is lost.
+    assert_eq!(remove(&mut new, "k", true, NOW).status, ItemStatus::Ok);
+    for shard in [&mut old, &mut new] {
+        shard.apply_table(&table(3, 0, 1));
+    }
+    hand_over(&mut new, &mut old);
+    assert_eq!(get(&mut old, "k", NOW).unwrap_err().status, ItemStatus::Miss);
+    assert_eq!(old.stats().objects, 0, "the orphan was freed when it was met");
+    accounts_are_square(&old);
+}
+
+#[test]
+fn entries_whose_holder_is_gone_are_dropped_as_lost() {
+    let (mut old, mut new) = (shard(1 << 16), empty_shard(1, 1 << 16));
+    put(&mut old, "k", b"bytes");
+    for shard in [&mut old, &mut new] {
+        shard.apply_table(&table(2, 1, 0));
+    }
+    hand_over(&mut old, &mut new);
+    let mut alone = table(3, 0, NOBODY);
+    alone.members.remove(0);
+    new.drop_lost(&alone, 0);
+    assert_eq!(get(&mut new, "k", NOW).unwrap_err().miss, Some(MissReason::OwnerLost));
+}
+
+/// Random puts, upserts, gets and removes in little memory, beside a map of what was last stored.
+fn agrees_with_a_map(steps: Vec<(u8, u8, u16)>) -> bool {
+    let mut shard = shard(16 * 512);
+    let mut model: HashMap<u8, Vec<u8>> = HashMap::new();
+    let mut pins = Vec::new();
+    for (at, (action, key, size)) in steps.into_iter().enumerate() {
+        let now = NOW + std::time::Duration::from_millis(at as u64 * 10);
+        let key = key % 24;
+        let text = format!("k{key}");
+        match action % 8 {
+            0..4 => {
+                let value = vec![at as u8; usize::from(size) % 3000 + 1];
+                let replace = action % 8 == 0;
+                match put_with(&mut shard, &text, &value, replace, now) {
+                    ItemStatus::Ok => drop(model.insert(key, value)),
+                    // Held, so what is read must be what the model says; read below by somebody.
+                    ItemStatus::Exists if !replace && model.contains_key(&key) => {}
+                    ItemStatus::NoSpace => {}
+                    _ => return false,
+                }
+            }
+            4..6 => match get(&mut shard, &text, now) {
+                Ok(extent) if model.get(&key).is_some_and(|value| value == extent.value()) => {
+                    pins.push((extent.clone(), extent.value().to_vec()));
+                }
+                Ok(_) => return false,
+                Err(reply) if reply.miss == Some(MissReason::NotHeld) => {
+                    if model.contains_key(&key) {
+                        return false;
+                    }
+                }
+                Err(_) => drop(model.remove(&key)),
+            },
+            6 => match remove(&mut shard, &text, size % 2 == 0, now).status {
+                ItemStatus::Ok | ItemStatus::Miss => drop(model.remove(&key)),
+                ItemStatus::Leased => {}
+                _ => return false,
+            },
+            _ if !pins.is_empty() => drop(pins.swap_remove(usize::from(size) % pins.len())),
+            _ => {}
+        }
+        if pins.iter().any(|(extent, value)| extent.value() != value) {
+            return false;
+        }
+        accounts_are_square(&shard);
+    }
+    true
+}
+
+quickcheck! {
+    fn every_history_agrees_with_a_map(steps: Vec<(u8, u8, u16)>) -> bool {
+        agrees_with_a_map(steps)
+    }
+}

@@ -1,0 +1,176 @@
+//! Requests that are answered at once: everything but puts.
+
+use super::outbox::Reply;
+use crate::percore::{PerCore, count};
+use crate::shard::Answer;
+use regex::bytes::RegexBuilder;
+use snowskin_io::Platform;
+use snowskin_io::framing::FrameError;
+use snowskin_protocol::limits::{GET_PAYLOAD_BYTES_TARGET, HEADER_BYTES};
+use snowskin_protocol::wire::control::TakeSlots;
+use snowskin_protocol::wire::data::{
+    Batch, ITEM_REPLY_BYTES, ItemReply, ItemStatus, KeyItem, RemoveMatching,
+};
+use snowskin_protocol::wire::{Header, Opcode, Refusal};
+use snowskin_protocol::{Epoch, Version};
+
+/// Memory that compiling a peer's pattern may take.
+const PATTERN_MEMORY_BYTES_MAX: usize = 1 << 20;
+
+/// Completes a reply: the body is what `reply.head` holds behind the room for the header.
+pub(super) fn finish(request: &Header, epoch: Epoch, items: u32, payload_bytes: u64, reply: &mut Reply) {
+    let header = Header { items, payload_bytes, version: request.version, ..request.reply(epoch) };
+    let encoded = header.encode(&reply.head[HEADER_BYTES..]);
+    reply.head[..HEADER_BYTES].copy_from_slice(&encoded);
+}
+
+/// Makes a refusal of a reply.
+pub(super) fn refuse(request: &Header, epoch: Epoch, refusal: Refusal, sentence: &str, reply: &mut Reply) {
+    reply.head.clear();
+    reply.values.clear();
+    let header = Header { refusal: Some(refusal), ..request.reply(epoch) };
+    reply.head.extend_from_slice(&header.encode(sentence.as_bytes()));
+    reply.head.extend_from_slice(sentence.as_bytes());
+}
+
+/// Answers a request whose whole content is its body.
+pub(super) fn answer<P: Platform>(
+    core: &PerCore<P>,
+    header: &Header,
+    body: &[u8],
+    reply: &mut Reply,
+) -> Result<(), FrameError> {
+    reply.head.resize(HEADER_BYTES, 0);
+    match header.opcode {
+        Opcode::Get | Opcode::Lookup | Opcode::MatchPrefix | Opcode::Remove | Opcode::Forget => {
+            count(&core.traffic.data_frames_in);
+            let batch = Batch::<KeyItem>::decode(header.items, body)?;
+            answer_batch(core, header, &batch, reply);
+        }
+        Opcode::DropReplicas => {
+            let batch = Batch::<KeyItem>::decode(header.items, body)?;
+            let mut shard = core.shard.borrow_mut();
+            batch.iter().for_each(|(item, name)| shard.drop_replica(name, item.version));
+            finish(header, core.epoch(), 0, 0, reply);
+        }
+        Opcode::RemoveMatching => {
+            count(&core.traffic.data_frames_in);
+            remove_matching(core, header, &RemoveMatching::decode(body)?, reply);
+        }
+        Opcode::TakeSlots | Opcode::SlotsTaken => hand_over(core, header, &TakeSlots::decode(body)?, reply),
+        Opcode::Table => {
+            reply.head.extend_from_slice(&core.routing.borrow().encoded);
+            finish(header, core.epoch(), 0, 0, reply);
+        }
+        Opcode::Stats => {
+            reply.head.extend_from_slice(bytemuck::bytes_of(&core.stats()));
+            finish(header, core.epoch(), 0, 0, reply);
+        }
+        Opcode::Hello | Opcode::Put | Opcode::Upsert => return Err(FrameError::Unexpected),
+        Opcode::Register | Opcode::Heartbeat | Opcode::Leave | Opcode::OfferTable => {
+            count(&core.traffic.frames_refused);
+            let sentence = "this is an engine's core: membership is the master's business";
+            refuse(header, core.epoch(), Refusal::WrongRole, sentence, reply);
+        }
+    }
+    Ok(())
+}
+
+fn answer_batch<P: Platform>(
+    core: &PerCore<P>,
+    header: &Header,
+    batch: &Batch<'_, KeyItem>,
+    reply: &mut Reply,
+) {
+    let now = core.platform.now();
+    let mut payload_bytes = 0;
+    let mut shard = core.shard.borrow_mut();
+    for (item, name) in batch.iter() {
+        let answered = match header.opcode {
+            Opcode::Get if payload_bytes >= GET_PAYLOAD_BYTES_TARGET => {
+                ItemReply::status(ItemStatus::Deferred)
+            }
+            Opcode::Get => match shard.get(name, &item, now) {
+                Answer::Held(held) => {
+                    payload_bytes += held.reply.value_bytes;
+                    reply.values.push(held.extent);
+                    held.reply
+                }
+                Answer::Not(answered) => answered,
+            },
+            Opcode::Remove => {
+                let (answered, dropped) = shard.remove(name, &item, now);
+                // A full mailbox costs memory at the holder until its age comes, nothing else.
+                dropped.map(|dropped| core.drops.send(dropped));
+                answered
+            }
+            Opcode::Forget => {
+                if item.version != Version::ANY {
+                    shard.forget(name, item.version);
+                }
+                ItemReply::status(ItemStatus::Ok)
+            }
+            _ => shard.lookup(name, &item, now),
+        };
+        answered.encode(&mut reply.head);
+        let held = matches!(answered.status, ItemStatus::Ok | ItemStatus::Elsewhere);
+        if header.opcode == Opcode::MatchPrefix && !held {
+            break;
+        }
+    }
+    drop(shard);
+    let items = (reply.head.len() - HEADER_BYTES) / ITEM_REPLY_BYTES;
+    finish(header, core.epoch(), items as u32, payload_bytes, reply);
+}
+
+fn remove_matching<P: Platform>(
+    core: &PerCore<P>,
+    header: &Header,
+    request: &RemoveMatching<'_>,
+    reply: &mut Reply,
+) {
+    let pattern = match request.pattern {
+        "" => None,
+        pattern => match RegexBuilder::new(pattern).size_limit(PATTERN_MEMORY_BYTES_MAX).build() {
+            Ok(compiled) => Some(compiled),
+            Err(error) => {
+                let sentence = format!("the pattern is no regular expression: {error}");
+                return refuse(header, core.epoch(), Refusal::BadPattern, &sentence, reply);
+            }
+        },
+    };
+    let now = core.platform.now();
+    let (step, dropped) = core.shard.borrow_mut().remove_matching(
+        request.cursor,
+        request.tenant,
+        pattern.as_ref(),
+        request.force,
+        now,
+    );
+    for dropped in dropped {
+        // A full mailbox costs memory at the holder until its age comes, nothing else.
+        let _ = core.drops.send(dropped);
+    }
+    reply.head.extend_from_slice(bytemuck::bytes_of(&step));
+    finish(header, core.epoch(), 0, 0, reply);
+}
+
+fn hand_over<P: Platform>(core: &PerCore<P>, header: &Header, request: &TakeSlots, reply: &mut Reply) {
+    let epoch = core.epoch();
+    if header.epoch != epoch {
+        let (refusal, sentence) = match header.epoch > epoch {
+            true => (Refusal::NotYet, "that epoch is news to this core: it asks for the table, ask again"),
+            false => (Refusal::Stale, "there is a newer table: take it over first"),
+        };
+        return refuse(header, epoch, refusal, sentence, reply);
+    }
+    let mut shard = core.shard.borrow_mut();
+    if header.opcode == Opcode::TakeSlots {
+        let (leaving, now) = (core.leaving.get(), core.platform.now());
+        reply.head.extend_from_slice(&shard.give_page(&request.slots, request.cursor, leaving, now));
+    } else {
+        shard.confirm_given(&request.slots);
+    }
+    drop(shard);
+    finish(header, epoch, 0, 0, reply);
+}

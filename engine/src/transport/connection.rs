@@ -1,0 +1,138 @@
+//! One client (or peer core) of a core.
+
+use super::outbox::{Outbox, Reply};
+use super::{HELLO_TIME, answer, put};
+use crate::percore::{PerCore, count};
+use snowskin_io::framing::{FrameError, FrameReader, accept_hello};
+use snowskin_io::{ByteReader, ByteWriter, Platform, Stream, with_deadline};
+use snowskin_protocol::wire::hello::Welcome;
+use snowskin_protocol::wire::{Header, Opcode, Refusal, WireError};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// Serves one connection to its end. Whatever the peer does, the core lives on: memory it had reserved or pinned is
+/// given back when the tasks end.
+pub(super) async fn serve<P: Platform>(core: Rc<PerCore<P>>, stream: P::Stream, peer: SocketAddr) {
+    let _counted = Counted::new(core.clone());
+    let (reader, mut writer) = stream.split();
+    let mut reader = FrameReader::new(reader);
+    let identity = core.identity;
+    let epoch = core.epoch();
+    let welcome = |version| Welcome::of_core(version, identity.id, identity.incarnation, epoch);
+    let hello = accept_hello(&mut reader, &mut writer, welcome);
+    match with_deadline(&core.platform, core.platform.now() + HELLO_TIME, hello).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            count(&core.traffic.frames_refused);
+            log::info!("core {}: {peer} did not say hello: {error}", core.identity.id);
+            return writer.shutdown();
+        }
+        None => return writer.shutdown(),
+    }
+    let outbox = Outbox::new(writer);
+    let drain = outbox.clone().drain();
+    core.platform.spawn(async move {
+        if let Err(error) = drain.await {
+            log::debug!("{peer} went away: {error}");
+        }
+    });
+    if let Err(error) = serve_requests(&core, &mut reader, &outbox).await {
+        let id = core.identity.id;
+        match error {
+            FrameError::Io(_) | FrameError::Cut => log::debug!("core {id}: {peer} went away: {error}"),
+            _ => log::warn!("core {id}: closing the connection of {peer}: {error}"),
+        }
+    }
+    outbox.close();
+}
+
+async fn serve_requests<P: Platform, R: ByteReader, W: ByteWriter>(
+    core: &Rc<PerCore<P>>,
+    reader: &mut FrameReader<R>,
+    outbox: &Outbox<W>,
+) -> Result<(), FrameError> {
+    let mut body = Vec::new();
+    loop {
+        let (header, checksum) = match reader.header().await {
+            Ok(Some(header)) => header,
+            Ok(None) => return Ok(()),
+            Err(error) => return refuse_garbage(core, outbox, error).await,
+        };
+        let since = core.platform.now();
+        if let Err(error) = reader.body(&header, checksum, &mut body).await {
+            return refuse_garbage(core, outbox, error).await;
+        }
+        count(&core.traffic.frames_in);
+        core.hear_epoch(header.epoch);
+        match serve_request(core, reader, outbox, &header, &body).await {
+            Ok(reply) => {
+                count(&core.traffic.frames_out);
+                core.note_service(since);
+                outbox.send(reply);
+            }
+            Err(error) => return refuse_garbage(core, outbox, error).await,
+        }
+        outbox.room().await;
+    }
+}
+
+async fn serve_request<P: Platform, R: ByteReader, W: ByteWriter>(
+    core: &Rc<PerCore<P>>,
+    reader: &mut FrameReader<R>,
+    outbox: &Outbox<W>,
+    header: &Header,
+    body: &[u8],
+) -> Result<Reply, FrameError> {
+    if header.is_reply {
+        return Err(FrameError::Unexpected);
+    }
+    let mut reply = outbox.blank();
+    match header.opcode {
+        Opcode::Put | Opcode::Upsert => {
+            count(&core.traffic.data_frames_in);
+            put::receive(core, reader, header, body, &mut reply).await?;
+        }
+        _ => answer::answer(core, header, body, &mut reply)?,
+    }
+    Ok(reply)
+}
+
+/// Says what is wrong with the peer's bytes, lets the sentence leave, and gives up the connection: after garbage
+/// nobody knows where the next frame begins.
+async fn refuse_garbage<P: Platform, W: ByteWriter>(
+    core: &Rc<PerCore<P>>,
+    outbox: &Outbox<W>,
+    error: FrameError,
+) -> Result<(), FrameError> {
+    if let FrameError::Wire(wire) = &error {
+        count(&core.traffic.frames_refused);
+        let refusal = match wire {
+            WireError::Version(..) => Refusal::Version,
+            _ => Refusal::BadFrame,
+        };
+        let mut reply = outbox.blank();
+        let request = Header::request(Opcode::Hello, 0, core.epoch());
+        answer::refuse(&request, core.epoch(), refusal, &wire.to_string(), &mut reply);
+        outbox.send(reply);
+        let deadline = core.platform.now() + HELLO_TIME;
+        with_deadline(&core.platform, deadline, outbox.flushed()).await;
+    }
+    Err(error)
+}
+
+/// A connection, counted while it lives.
+struct Counted<P: Platform>(Rc<PerCore<P>>);
+
+impl<P: Platform> Counted<P> {
+    fn new(core: Rc<PerCore<P>>) -> Self {
+        count(&core.traffic.connections);
+        Counted(core)
+    }
+}
+
+impl<P: Platform> Drop for Counted<P> {
+    fn drop(&mut self) {
+        let connections = &self.0.traffic.connections;
+        connections.set(connections.get() - 1);
+    }
+}

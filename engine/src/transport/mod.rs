@@ -1,0 +1,64 @@
+//! How requests reach a core and answers leave it: TCP.
+//!
+//! ```text
+//!   listener ──► connection ──► header, body ──┬─► answer ──► outbox ──► socket     get, lookup, remove, control
+//!                     │                        └─► put: payload ──► extent ──► answer ──► outbox
+//!                     └── one task reads; a second one writes what did not fit into the socket at once
+//! ```
+//!
+//! A connection's requests are decided one after the other, in the order of arrival; their answers may overtake each
+//! other only where an operation has to wait. Values go from the socket into their extent and from the extent into the
+//! socket, with no buffer between.
+
+mod answer;
+mod connection;
+mod outbox;
+mod put;
+
+use crate::percore::{PerCore, count};
+use snowskin_io::framing::{FrameReader, write_refusal};
+use snowskin_io::{ByteWriter, Listener, Platform, Stream, with_deadline};
+use snowskin_protocol::wire::Refusal;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Time for a new connection to say hello.
+const HELLO_TIME: Duration = Duration::from_secs(10);
+/// Pause after a failed accept (no descriptors left, for example).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts connections for as long as the core runs.
+pub async fn accept<P: Platform>(core: Rc<PerCore<P>>, mut listener: P::Listener) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                log::warn!("core {}: cannot accept a connection: {error}", core.identity.id);
+                core.platform.sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if core.traffic.connections.get() < core.connections_max {
+            core.platform.spawn(connection::serve(core.clone(), stream, peer));
+        } else {
+            core.platform.spawn(turn_away(core.clone(), stream));
+        }
+    }
+}
+
+/// Says to one connection too many that it is one too many.
+async fn turn_away<P: Platform>(core: Rc<PerCore<P>>, stream: P::Stream) {
+    count(&core.traffic.frames_refused);
+    let (reader, mut writer) = stream.split();
+    let mut reader = FrameReader::new(reader);
+    let refuse = async {
+        if let Ok(Some((hello, _))) = reader.header().await {
+            let sentence =
+                format!("this core serves {} connections already: try again later", core.connections_max);
+            // The peer may be gone already, which is all the same.
+            let _ = write_refusal(&mut writer, &hello, core.epoch(), Refusal::Overloaded, &sentence).await;
+        }
+    };
+    with_deadline(&core.platform, core.platform.now() + HELLO_TIME, refuse).await;
+    writer.shutdown();
+}

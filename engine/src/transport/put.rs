@@ -1,0 +1,78 @@
+//! Receiving values: item by item, each from the socket straight into its extent.
+
+use super::answer::finish;
+use super::outbox::Reply;
+use crate::percore::PerCore;
+use crate::shard::{PutStart, PutTicket};
+use snowskin_io::framing::{FrameError, FrameReader};
+use snowskin_io::{ByteReader, Platform};
+use snowskin_protocol::NameRef;
+use snowskin_protocol::limits::HEADER_BYTES;
+use snowskin_protocol::wire::data::{Batch, ItemReply, PutItem};
+use snowskin_protocol::wire::{Header, Opcode};
+use std::rc::Rc;
+
+/// Reads the payload of a put or upsert and stores its values. A value that is not wanted is read and thrown away.
+pub(super) async fn receive<P: Platform, R: ByteReader>(
+    core: &Rc<PerCore<P>>,
+    reader: &mut FrameReader<R>,
+    header: &Header,
+    body: &[u8],
+    reply: &mut Reply,
+) -> Result<(), FrameError> {
+    let batch = Batch::<PutItem>::decode(header.items, body)?;
+    batch.check_payload(header.payload_bytes)?;
+    let replace = header.opcode == Opcode::Upsert;
+    reply.head.resize(HEADER_BYTES, 0);
+    for (item, name) in batch.iter() {
+        let start = core.shard.borrow_mut().begin_put(name, &item, replace, core.platform.now());
+        let status = match start {
+            PutStart::Answered(status) => {
+                reader.discard(item.value_bytes).await?;
+                status
+            }
+            PutStart::Reserved(ticket) => {
+                let arriving = Arriving { core, ticket: Some(ticket) };
+                arriving.receive(reader, name, replace).await?
+            }
+        };
+        ItemReply::status(status).encode(&mut reply.head);
+    }
+    finish(header, core.epoch(), header.items, 0, reply);
+    Ok(())
+}
+
+/// A value on its way. Dropped before it is complete (the connection broke, the core goes down), it is counted and
+/// its memory is free again.
+struct Arriving<'a, P: Platform> {
+    core: &'a Rc<PerCore<P>>,
+    ticket: Option<PutTicket>,
+}
+
+impl<P: Platform> Arriving<'_, P> {
+    async fn receive<R: ByteReader>(
+        mut self,
+        reader: &mut FrameReader<R>,
+        name: NameRef<'_>,
+        replace: bool,
+    ) -> Result<snowskin_protocol::wire::data::ItemStatus, FrameError> {
+        let ticket = self.ticket.as_mut().expect("present until finished");
+        reader.payload(ticket.value_mut()).await?;
+        let ticket = self.ticket.take().expect("present until finished");
+        let now = self.core.platform.now();
+        let (status, dropped) = self.core.shard.borrow_mut().finish_put(name, ticket, replace, now);
+        if let Some(dropped) = dropped {
+            // A full mailbox costs memory at the holder until its age comes, nothing else.
+            let _ = self.core.drops.send(dropped);
+        }
+        Ok(status)
+    }
+}
+
+impl<P: Platform> Drop for Arriving<'_, P> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.core.shard.borrow_mut().abandon_put(ticket);
+        }
+    }
+}
