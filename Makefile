@@ -1,0 +1,53 @@
+# Everything a newcomer needs; `make` alone lists it. Works on Debian and Ubuntu with Rust and nothing else.
+
+# What the build needs besides Rust: a linker and C headers (gcc, libc6-dev), glommio's build script (git), the
+# machine's topology (libhwloc-dev, found by pkg-config).
+PACKAGES := gcc libc6-dev git pkg-config libhwloc-dev
+CARGO ?= cargo
+BINARIES := snowskin-engine snowskin-master snowskin-bench snowskin-tools
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test lint format check
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## install what is missing (apt packages); silent when nothing is
+	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: install it from https://rustup.rs, then run make again" >&2; exit 1; }
+	@missing=""; \
+	if command -v dpkg-query >/dev/null; then \
+		for package in $(PACKAGES); do \
+			dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+		done; \
+	fi; \
+	if command -v cc >/dev/null && command -v git >/dev/null && pkg-config --exists hwloc 2>/dev/null \
+		&& echo 'int main(void) { return 0; }' | cc -include stdio.h -x c -o /dev/null - 2>/dev/null; then exit 0; fi; \
+	if [ -z "$$missing" ] || ! command -v apt-get >/dev/null; then \
+		echo "needed: a C compiler with headers, git, pkg-config and hwloc 2 with headers; install them and run make again" >&2; exit 1; \
+	fi; \
+	sudo=""; \
+	if [ "$$(id -u)" != 0 ]; then \
+		command -v sudo >/dev/null || { echo "missing:$$missing; run as root: apt-get install$$missing" >&2; exit 1; }; \
+		sudo="sudo"; \
+	fi; \
+	echo "installing:$$missing"; \
+	$$sudo apt-get update -qq && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+build: setup ## build the binaries, optimised
+	@$(CARGO) build --release $(addprefix -p ,$(BINARIES))
+
+run: build ## see it work: a master, two engines and a replayed trace on this machine, half a minute
+	@target/release/snowskin-bench demo
+
+test: setup ## run all tests
+	@$(CARGO) test --workspace
+
+lint: setup ## formatting and clippy, warnings refused
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+format: ## format all sources
+	@$(CARGO) fmt --all
+
+check: lint test ## what continuous integration runs
