@@ -27,7 +27,8 @@ impl EmbeddedMaster {
         };
         let stop = master_config.stop.clone();
         let (sender, ready) = channel();
-        let run = move || run_blocking(master_config, move |addresses| drop(sender.send(addresses)));
+        let tell = move |addresses| sender.send(addresses).expect("the starter waits for this");
+        let run = move || run_blocking(master_config, tell);
         let thread = std::thread::Builder::new().name("snowskin-master".to_owned()).spawn(run)?;
         match ready.recv() {
             Ok(addresses) => Ok(EmbeddedMaster { thread, stop, addresses }),

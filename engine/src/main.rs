@@ -3,10 +3,10 @@
 mod embedded;
 
 use embedded::EmbeddedMaster;
+use snowskin_engine::check;
 use snowskin_engine::cli::{EngineArgs, Verb, version_line};
 use snowskin_engine::config::Config;
 use snowskin_engine::launch::{Engine, Stop};
-use snowskin_engine::check;
 use std::error::Error;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};

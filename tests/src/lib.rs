@@ -1,1 +1,4 @@
-//! tests
+//! What the tests of whole clusters share.
+
+pub mod simulated;
+pub mod values;

@@ -61,6 +61,8 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>, link: MasterLink) {
                     log::info!("core {}: the master at {} answers again", core.identity.id, link.address);
                 }
                 link.alone.set(false);
+                // The master makes the epochs: what a peer claims beyond its answer is not so, or is said again.
+                core.epoch_heard.set(core.epoch());
             }
             Err(error) => {
                 channel = None;

@@ -64,6 +64,17 @@ pub(crate) struct SlotCounts {
     pub(crate) frozen: u64,
 }
 
+impl SlotCounts {
+    fn of(&mut self, state: State) -> Option<&mut u64> {
+        match state {
+            State::Serving | State::ServingAfterLoss => Some(&mut self.served),
+            State::Awaiting | State::Passing => Some(&mut self.awaited),
+            State::Frozen => Some(&mut self.frozen),
+            State::NotMine => None,
+        }
+    }
+}
+
 /// The slots of one core.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -71,6 +82,7 @@ pub(crate) struct Slots {
     generations: Vec<u32>,
     /// Whom an awaited slot is asked of.
     origins: BTreeMap<Slot, Life>,
+    counts: SlotCounts,
 }
 
 impl Slots {
@@ -79,6 +91,7 @@ impl Slots {
             states: vec![State::NotMine; SLOT_COUNT],
             generations: vec![0; SLOT_COUNT],
             origins: BTreeMap::new(),
+            counts: SlotCounts::default(),
         }
     }
 
@@ -116,18 +129,18 @@ impl Slots {
             (State::Serving | State::ServingAfterLoss | State::Frozen, false) => {
                 // Whoever needs the entries asks us, or asks somebody who has asked us.
                 match table.members.get(usize::from(origin)) {
-                    Some(_) => self.states[slot.index()] = State::Frozen,
+                    Some(_) => self.set(slot, State::Frozen),
                     None => self.give_up(slot),
                 }
             }
             (State::NotMine | State::Frozen, true) => match origin {
-                NOBODY => self.states[slot.index()] = State::Serving,
+                NOBODY => self.set(slot, State::Serving),
                 LOST => self.serve_after_loss(slot),
-                _ if Some(origin) == my_index => self.states[slot.index()] = State::Serving,
+                _ if Some(origin) == my_index => self.set(slot, State::Serving),
                 _ => {
                     let origin = &table.members[usize::from(origin)];
                     self.origins.insert(slot, (origin.id, origin.incarnation));
-                    self.states[slot.index()] = State::Awaiting;
+                    self.set(slot, State::Awaiting);
                 }
             },
             (State::Awaiting | State::Passing, _) => self.apply_awaited(table, slot, mine, my_index),
@@ -144,10 +157,10 @@ impl Slots {
             .filter(|&index| table.members[usize::from(index)].incarnation == incarnation);
         let somebody_waits_for_us = my_index == Some(table.origins[slot.index()]);
         match (origin_index, mine) {
-            (Some(_), true) => self.states[slot.index()] = State::Awaiting,
+            (Some(_), true) => self.set(slot, State::Awaiting),
             (None, true) => self.serve_after_loss(slot),
             (Some(index), false) if index != table.homes[slot.index()] && somebody_waits_for_us => {
-                self.states[slot.index()] = State::Passing;
+                self.set(slot, State::Passing);
             }
             (_, false) => self.give_up(slot),
         }
@@ -191,10 +204,8 @@ impl Slots {
     pub(crate) fn finish_taking(&mut self, slots: &SlotSet) {
         for slot in slots.iter() {
             if self.origins.remove(&slot).is_some() {
-                self.states[slot.index()] = match self.states[slot.index()] {
-                    State::Passing => State::Frozen,
-                    _ => State::Serving,
-                };
+                let had = self.states[slot.index()];
+                self.set(slot, if had == State::Passing { State::Frozen } else { State::Serving });
             }
         }
     }
@@ -210,27 +221,28 @@ impl Slots {
 
     /// Numbers of slots by state.
     pub(crate) fn counts(&self) -> SlotCounts {
-        let mut counts = SlotCounts::default();
-        for state in &self.states {
-            match state {
-                State::Serving | State::ServingAfterLoss => counts.served += 1,
-                State::Awaiting | State::Passing => counts.awaited += 1,
-                State::Frozen => counts.frozen += 1,
-                State::NotMine => {}
-            }
+        self.counts
+    }
+
+    fn set(&mut self, slot: Slot, state: State) {
+        let old = std::mem::replace(&mut self.states[slot.index()], state);
+        if let Some(count) = self.counts.of(old) {
+            *count -= 1;
         }
-        counts
+        if let Some(count) = self.counts.of(state) {
+            *count += 1;
+        }
     }
 
     fn give_up(&mut self, slot: Slot) {
         self.origins.remove(&slot);
         self.generations[slot.index()] += 1;
-        self.states[slot.index()] = State::NotMine;
+        self.set(slot, State::NotMine);
     }
 
     fn serve_after_loss(&mut self, slot: Slot) {
         self.give_up(slot);
-        self.states[slot.index()] = State::ServingAfterLoss;
+        self.set(slot, State::ServingAfterLoss);
     }
 }
 

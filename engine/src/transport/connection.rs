@@ -12,8 +12,8 @@ use std::rc::Rc;
 
 /// Serves one connection to its end. Whatever the peer does, the core lives on: memory it had reserved or pinned is
 /// given back when the tasks end.
-pub(super) async fn serve<P: Platform>(core: Rc<PerCore<P>>, stream: P::Stream, peer: SocketAddr) {
-    let _counted = Counted::new(core.clone());
+pub(super) async fn serve<P: Platform>(counted: Counted<P>, stream: P::Stream, peer: SocketAddr) {
+    let core = counted.0.clone();
     let (reader, mut writer) = stream.split();
     let mut reader = FrameReader::new(reader);
     let identity = core.identity;
@@ -104,15 +104,19 @@ async fn refuse_garbage<P: Platform, W: ByteWriter>(
     outbox: &Outbox<W>,
     error: FrameError,
 ) -> Result<(), FrameError> {
-    if let FrameError::Wire(wire) = &error {
+    let refused = match &error {
+        FrameError::Wire(wire @ WireError::Version(..)) => Some((Refusal::Version, wire.to_string())),
+        FrameError::Wire(wire) => Some((Refusal::BadFrame, wire.to_string())),
+        FrameError::Unexpected => {
+            Some((Refusal::BadFrame, "send requests here, and one hello before them".into()))
+        }
+        FrameError::Io(_) | FrameError::Cut | FrameError::Refused(..) => None,
+    };
+    if let Some((refusal, sentence)) = refused {
         count(&core.traffic.frames_refused);
-        let refusal = match wire {
-            WireError::Version(..) => Refusal::Version,
-            _ => Refusal::BadFrame,
-        };
         let mut reply = outbox.blank();
         let request = Header::request(Opcode::Hello, 0, core.epoch());
-        answer::refuse(&request, core.epoch(), refusal, &wire.to_string(), &mut reply);
+        answer::refuse(&request, core.epoch(), refusal, &sentence, &mut reply);
         outbox.send(reply);
         let deadline = core.platform.now() + HELLO_TIME;
         with_deadline(&core.platform, deadline, outbox.flushed()).await;
@@ -120,11 +124,11 @@ async fn refuse_garbage<P: Platform, W: ByteWriter>(
     Err(error)
 }
 
-/// A connection, counted while it lives.
-struct Counted<P: Platform>(Rc<PerCore<P>>);
+/// A connection, counted while it lives: from the moment it is accepted, so that a burst of them is counted too.
+pub(super) struct Counted<P: Platform>(Rc<PerCore<P>>);
 
 impl<P: Platform> Counted<P> {
-    fn new(core: Rc<PerCore<P>>) -> Self {
+    pub(super) fn new(core: Rc<PerCore<P>>) -> Self {
         count(&core.traffic.connections);
         Counted(core)
     }

@@ -39,7 +39,8 @@ pub async fn accept<P: Platform>(core: Rc<PerCore<P>>, mut listener: P::Listener
             }
         };
         if core.traffic.connections.get() < core.connections_max {
-            core.platform.spawn(connection::serve(core.clone(), stream, peer));
+            let counted = connection::Counted::new(core.clone());
+            core.platform.spawn(connection::serve(counted, stream, peer));
         } else {
             core.platform.spawn(turn_away(core.clone(), stream));
         }

@@ -18,6 +18,9 @@ use std::task::{Context, Poll, ready};
 const SLICES_MAX: usize = 64;
 /// Replies that wait before the connection stops reading requests.
 const REPLIES_MAX: usize = 256;
+/// Bytes of waiting replies at which it stops as well: what a peer that does not read may keep pinned, but for the one
+/// reply that goes beyond.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Heads kept for reuse.
 const SPARE_HEADS_MAX: usize = 8;
 
@@ -56,6 +59,8 @@ struct Inner<W> {
 #[derive(Default)]
 struct Queue {
     replies: VecDeque<Reply>,
+    /// Bytes of all of them.
+    bytes: usize,
     /// Bytes of the first reply that are written already.
     done: usize,
     spare_heads: Vec<Vec<u8>>,
@@ -93,6 +98,7 @@ impl<W: ByteWriter> Outbox<W> {
         }
         let was_empty = {
             let mut queue = self.inner.queue.borrow_mut();
+            queue.bytes += reply.bytes();
             queue.replies.push_back(reply);
             queue.replies.len() == 1
         };
@@ -115,7 +121,7 @@ impl<W: ByteWriter> Outbox<W> {
 
     /// Waits until so few replies wait that another request may be read.
     pub(super) async fn room(&self) {
-        while self.inner.queue.borrow().replies.len() >= REPLIES_MAX && !self.inner.closed.get() {
+        while self.inner.queue.borrow().is_full() && !self.inner.closed.get() {
             self.inner.room.wait().await;
         }
     }
@@ -174,6 +180,10 @@ impl<W: ByteWriter> Outbox<W> {
 }
 
 impl Queue {
+    fn is_full(&self) -> bool {
+        self.replies.len() >= REPLIES_MAX || self.bytes >= WAITING_BYTES_MAX
+    }
+
     /// Calls `write` with the next bytes to write, in as many slices as one call takes.
     fn gathered<R>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
@@ -202,6 +212,7 @@ impl Queue {
                 return;
             }
             self.done -= bytes;
+            self.bytes -= bytes;
             let written = self.replies.pop_front().expect("there is a first");
             if self.spare_heads.len() < SPARE_HEADS_MAX {
                 self.spare_heads.push(written.head);
