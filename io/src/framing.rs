@@ -183,15 +183,19 @@ pub async fn accept_hello<R: ByteReader, W: ByteWriter>(
     writer: &mut W,
     welcome: impl FnOnce(u16) -> Welcome,
 ) -> Result<(), FrameError> {
-    let (header, checksum) = reader.header().await?.ok_or(FrameError::Cut)?;
-    let mut body = Vec::new();
-    reader.body(&header, checksum, &mut body).await?;
-    if header.opcode != Opcode::Hello || header.is_reply {
-        let sentence = "say hello first";
-        write_refusal(writer, &header, Epoch(0), Refusal::BadFrame, sentence).await?;
-        return Err(FrameError::Unexpected);
-    }
-    let hello = Hello::decode(&body)?;
+    let (header, hello) = match read_hello(reader).await {
+        Ok((header, Some(hello))) => (header, hello),
+        Ok((header, None)) => {
+            write_refusal(writer, &header, Epoch(0), Refusal::BadFrame, "say hello first").await?;
+            return Err(FrameError::Unexpected);
+        }
+        Err(FrameError::Wire(wire)) => {
+            let hello = Header::request(Opcode::Hello, 0, Epoch(0));
+            write_refusal(writer, &hello, Epoch(0), Refusal::BadFrame, &wire.to_string()).await?;
+            return Err(FrameError::Wire(wire));
+        }
+        Err(error) => return Err(error),
+    };
     let Some(version) = hello.agree() else {
         let (ours, theirs) = (Hello::ours(), hello);
         let sentence = format!(
@@ -207,6 +211,19 @@ pub async fn accept_hello<R: ByteReader, W: ByteWriter>(
     Ok(())
 }
 
+/// The first frame's header, and the hello if it is one. Of another frame no more than the header is read.
+async fn read_hello<R: ByteReader>(
+    reader: &mut FrameReader<R>,
+) -> Result<(Header, Option<Hello>), FrameError> {
+    let (header, checksum) = reader.header().await?.ok_or(FrameError::Cut)?;
+    if header.opcode != Opcode::Hello || header.is_reply {
+        return Ok((header, None));
+    }
+    let mut body = Vec::new();
+    reader.body(&header, checksum, &mut body).await?;
+    Ok((header, Some(Hello::decode(&body)?)))
+}
+
 /// The asking side of the first exchange.
 pub async fn say_hello<R: ByteReader, W: ByteWriter>(
     reader: &mut FrameReader<R>,
@@ -217,6 +234,10 @@ pub async fn say_hello<R: ByteReader, W: ByteWriter>(
     let mut body = Vec::new();
     read_reply(reader, &header, &mut body).await?;
     let welcome = Welcome::decode(&body)?;
+    let (offered, answered) = (Hello::ours(), welcome.version);
+    if !(offered.version_min..=offered.version_max).contains(&answered) {
+        return Err(WireError::Version(answered, offered.version_max).into());
+    }
     reader.version = Some(welcome.version);
     Ok(welcome)
 }

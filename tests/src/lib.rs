@@ -1,4 +1,6 @@
 //! What the tests of whole clusters share.
 
+pub mod lone_core;
+pub mod peer;
 pub mod simulated;
 pub mod values;

@@ -10,7 +10,8 @@
 //!
 //! **What is short.** Reads and writes often take fewer bytes than they could ([`NetworkOptions::short_percent`]). At
 //! most [`NetworkOptions::window_bytes`] of a direction are written and not yet read *and* acknowledged; then writes
-//! take nothing until the reader reads. Dropping only one half of a stream shows nothing to the peer.
+//! take nothing until the reader has read so much that a third is free again, as with a real socket (else every few
+//! bytes read would call for a few bytes written). Dropping only one half of a stream shows nothing to the peer.
 //!
 //! **What is lost**, and how the two sides learn of it:
 //!
@@ -146,6 +147,8 @@ pub(super) struct End {
     pub(super) sent: VecDeque<Item>,
     /// Bytes written here, not yet acknowledged from there.
     pub(super) unacknowledged: usize,
+    /// The window was full, and not a third of it is free yet.
+    pub(super) crowded: bool,
     /// Arrived here, not yet read.
     pub(super) arrived: VecDeque<u8>,
     /// The peer's `Item::End` has arrived.
@@ -166,6 +169,7 @@ impl End {
             failed: None,
             sent: VecDeque::new(),
             unacknowledged: 0,
+            crowded: false,
             arrived: VecDeque::new(),
             ended: false,
             read_waker: None,
@@ -375,10 +379,12 @@ impl World {
     }
 
     fn deliver_acknowledge(&mut self, connection: ConnectionId, end: usize, bytes: usize) {
+        let window_bytes = self.options.network.window_bytes;
         let Some(state) = self.network.connections.get_mut(&connection) else { return };
         let writer = &mut state.ends[1 - end];
         writer.unacknowledged -= bytes;
-        let waker = writer.write_waker.take();
+        writer.crowded &= writer.unacknowledged > window_bytes - window_bytes.div_ceil(3);
+        let waker = if writer.crowded { None } else { writer.write_waker.take() };
         self.record(Event::Acknowledged, [connection.0 << 1 | end as u64, bytes as u64, 0]);
         self.wake(waker);
     }

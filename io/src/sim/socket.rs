@@ -224,7 +224,8 @@ impl World {
         if wanted == 0 {
             return Ok(0);
         }
-        if possible == 0 {
+        if possible == 0 || end.crowded {
+            end.crowded = true;
             self.trace.counts.blocked_writes += 1;
             return Err(io::ErrorKind::WouldBlock.into());
         }

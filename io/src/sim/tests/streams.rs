@@ -50,11 +50,17 @@ fn a_full_window_blocks_until_the_reader_reads() {
     });
     sim.run_for(Duration::from_secs(1)).expect("within the limit");
     assert!(!wrote.get(), "delivered bytes still fill the window until they are read");
-    let first =
-        sim.block_on(&b, async move { read_exactly(&mut reader, 10).await }).expect("ends").expect("reads");
-    assert_eq!(first, [7; 10]);
-    sim.run_for(Duration::from_secs(1)).expect("within the limit");
-    assert!(wrote.get());
+    for (bytes, writes_on) in [(10, false), (400, true)] {
+        let read = async move {
+            let read = read_exactly(&mut reader, bytes).await;
+            (reader, read)
+        };
+        let (back, read) = sim.block_on(&b, read).expect("ends");
+        reader = back;
+        assert_eq!(read.expect("reads"), vec![7; bytes]);
+        sim.run_for(Duration::from_secs(1)).expect("within the limit");
+        assert_eq!(wrote.get(), writes_on, "a third of the window must be free");
+    }
 }
 
 #[test]
