@@ -17,7 +17,7 @@ use crate::key::{SLOT_COUNT, Slot};
 use crate::limits::MEMBERS_MAX;
 use crate::wire::WireError;
 use bytemuck::{Pod, Zeroable};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// An origin: no core has entries of this slot, nor ever had.
 pub const NOBODY: u16 = u16::MAX;
@@ -76,10 +76,13 @@ impl TryFrom<WireMember> for Member {
     type Error = WireError;
 
     fn try_from(wire: WireMember) -> Result<Self, WireError> {
+        if wire.reserved != [0; 15] {
+            return Err(WireError::Value("reserved part of the member"));
+        }
         let v6 = Ipv6Addr::from(wire.ip);
-        let ip = match wire.family {
-            4 => IpAddr::V4(v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED)),
-            6 => IpAddr::V6(v6),
+        let ip = match (wire.family, v6.to_ipv4_mapped()) {
+            (4, Some(v4)) => IpAddr::V4(v4),
+            (6, _) => IpAddr::V6(v6),
             _ => return Err(WireError::Value("address family")),
         };
         Ok(Member {
@@ -153,19 +156,27 @@ impl RoutingTable {
         if member_count > MEMBERS_MAX {
             return Err(WireError::TooMany { what: "members", count: member_count, limit: MEMBERS_MAX });
         }
+        if head.reserved != 0 {
+            return Err(WireError::Value("reserved part of the table"));
+        }
         let members =
             (0..member_count).map(|_| rest.pod::<WireMember>()?.try_into()).collect::<Result<_, _>>()?;
-        let homes = column(&mut rest, member_count)?;
-        let origins = column(&mut rest, member_count)?;
+        let homes = column(&mut rest, member_count, &[NOBODY])?;
+        let origins = column(&mut rest, member_count, &[NOBODY, LOST])?;
         rest.end()?;
         Ok(RoutingTable { epoch: Epoch(head.epoch), members, homes, origins })
     }
 }
 
-fn column(rest: &mut crate::wire::Cursor<'_>, member_count: usize) -> Result<Vec<u16>, WireError> {
+/// A number for each slot: the index of a member, or one of those that mean something else.
+fn column(
+    rest: &mut crate::wire::Cursor<'_>,
+    member_count: usize,
+    others: &[u16],
+) -> Result<Vec<u16>, WireError> {
     let bytes = rest.take(SLOT_COUNT * 2)?;
     let column: Vec<u16> = bytes.chunks_exact(2).map(bytemuck::pod_read_unaligned).collect();
-    let known = |&index: &u16| usize::from(index) < member_count || index == NOBODY || index == LOST;
+    let known = |&index: &u16| usize::from(index) < member_count || others.contains(&index);
     if column.iter().all(known) { Ok(column) } else { Err(WireError::Value("member index")) }
 }
 
@@ -209,6 +220,10 @@ mod tests {
         let mut table = sample(3);
         table.homes[100] = 3;
         let mut bytes = Vec::new();
+        table.encode(&mut bytes);
+        assert_eq!(RoutingTable::decode(&bytes), Err(WireError::Value("member index")));
+        table.homes[100] = LOST;
+        bytes.clear();
         table.encode(&mut bytes);
         assert_eq!(RoutingTable::decode(&bytes), Err(WireError::Value("member index")));
         bytes[8..12].copy_from_slice(&u32::MAX.to_le_bytes());

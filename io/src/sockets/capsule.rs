@@ -16,7 +16,7 @@
 
 use super::{SocketsPlatform, SocketsRuntime};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -69,10 +69,11 @@ impl<T: 'static> Resident<T> {
     {
         let value = self.value.clone();
         let task = async move {
-            let future = {
+            // Pinned where it is made: a future that is awaited by value has room for itself twice.
+            let future = pin!({
                 let value = value;
                 make(&value.0)
-            };
+            });
             future.await;
         };
         self.runtime.runtime().spawn(Capsule::new(task));

@@ -13,7 +13,7 @@ const SCORE_MAX: u8 = 8;
 /// At score zero, one read in so many waits.
 const TRIAL_EVERY: u8 = 32;
 /// Attempts in one poll of a task: a few microseconds.
-const ATTEMPTS_PER_POLL: u32 = 4;
+const ATTEMPTS_PER_POLL: u32 = 8;
 
 /// What the streams of a runtime share.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ const PEER_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// Bytes that a task moves before it lets others run, timers among them, though it could go on.
-const BYTES_PER_TURN: usize = 1 << 20;
+const BYTES_PER_TURN: usize = 256 << 10;
 
 /// A listening socket.
 pub struct SocketsListener {

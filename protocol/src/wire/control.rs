@@ -73,6 +73,9 @@ impl Report {
         if wire.engine_cores == 0 {
             return Err(WireError::Value("number of cores"));
         }
+        if wire.reserved != [0; 3] {
+            return Err(WireError::Value("reserved part of the report"));
+        }
         Ok(Report {
             member: wire.member.try_into()?,
             engine_cores: wire.engine_cores,
@@ -105,6 +108,9 @@ impl Orders {
         let orders: Orders = rest.pod()?;
         rest.end()?;
         orders.settings.checked().map_err(|_| WireError::Value("watermark"))?;
+        if orders.wants_table > 1 || orders.wants_register > 1 || orders.reserved != [0; 6] {
+            return Err(WireError::Value("flag or reserved part of the orders"));
+        }
         Ok(orders)
     }
 }
@@ -207,6 +213,9 @@ impl TakeSlots {
         let head: WireTakeSlots = rest.pod()?;
         let slots = SlotSet::read(&mut rest)?;
         rest.end()?;
+        if head.reserved != 0 {
+            return Err(WireError::Value("reserved part of the taker"));
+        }
         Ok(TakeSlots {
             taker: CoreId { engine: head.engine, core: head.core },
             incarnation: head.incarnation,
@@ -315,6 +324,9 @@ impl<'a> Page<'a> {
             let name = NameRef::parse(rest.take(usize::from(head.name_bytes))?)?;
             if head.value_bytes == 0 {
                 return Err(WireError::Value("value length"));
+            }
+            if head.version == Version::ANY {
+                return Err(WireError::Value("version"));
             }
             entries.push(Entry {
                 name,

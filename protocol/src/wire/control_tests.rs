@@ -34,6 +34,10 @@ fn orders_are_checked() {
     };
     assert_eq!(Orders::decode(bytemuck::bytes_of(&orders)), Ok(orders));
     assert_eq!(Orders::decode(&[0; 24]), Err(WireError::Value("watermark")));
+    for odd in [Orders { wants_table: 2, ..orders }, Orders { reserved: [1, 0, 0, 0, 0, 0], ..orders }] {
+        let refused = Err(WireError::Value("flag or reserved part of the orders"));
+        assert_eq!(Orders::decode(bytemuck::bytes_of(&odd)), refused);
+    }
 }
 
 #[test]
@@ -56,7 +60,7 @@ fn pages_round_trip() {
     for (index, name) in names.iter().enumerate() {
         page.push(&Entry {
             name: name.as_ref(),
-            version: Version(index as u64),
+            version: Version(index as u64 + 1),
             value_bytes: 9,
             checksum: Checksum(1),
             holder: CoreId { engine: EngineId(2), core: 3 },
@@ -68,7 +72,7 @@ fn pages_round_trip() {
     assert_eq!((page.cursor, &page.given, &page.declined), (LAST_PAGE, &given, &declined));
     assert_eq!(page.entries.len(), 2);
     assert_eq!(page.entries[1].name, names[1].as_ref());
-    assert_eq!(page.entries[1].version, Version(1));
+    assert_eq!(page.entries[1].version, Version(2));
     assert!(Page::decode(&body[..body.len() - 1]).is_err());
 }
 

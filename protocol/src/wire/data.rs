@@ -11,7 +11,7 @@ use crate::checksum::Checksum;
 use crate::code::MissReason;
 use crate::ids::{CoreId, EngineId, Version};
 use crate::key::NameRef;
-use crate::limits::{PATTERN_BYTES_MAX, PUT_PAYLOAD_BYTES_MAX};
+use crate::limits::{PATTERN_BYTES_MAX, PUT_PAYLOAD_BYTES_MAX, TENANT_BYTES_MAX};
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
 
@@ -19,6 +19,9 @@ use std::marker::PhantomData;
 pub trait NamedItem: Pod {
     /// Bytes of its name.
     fn name_bytes(&self) -> usize;
+
+    /// That its flags are known and its reserved parts are 0.
+    fn is_plain(&self) -> bool;
 }
 
 /// A value to store.
@@ -38,6 +41,10 @@ pub struct PutItem {
 impl NamedItem for PutItem {
     fn name_bytes(&self) -> usize {
         usize::from(self.name_bytes)
+    }
+
+    fn is_plain(&self) -> bool {
+        self.reserved == [0; 3]
     }
 }
 
@@ -65,6 +72,10 @@ pub struct KeyItem {
 impl NamedItem for KeyItem {
     fn name_bytes(&self) -> usize {
         usize::from(self.name_bytes)
+    }
+
+    fn is_plain(&self) -> bool {
+        self.flags & !KeyItem::FORCE == 0 && self.reserved == 0
     }
 }
 
@@ -98,6 +109,9 @@ impl<'a, T: NamedItem> Batch<'a, T> {
         let items = rest.take(count as usize * size_of::<T>())?;
         let batch: Self = Batch { items, names: rest.rest(), kind: PhantomData };
         for item in batch.items() {
+            if !item.is_plain() {
+                return Err(WireError::Value("flag or reserved part of an item"));
+            }
             NameRef::parse(rest.take(item.name_bytes())?)?;
         }
         rest.end()?;
@@ -373,7 +387,7 @@ impl<'a> RemoveMatching<'a> {
         let pattern = std::str::from_utf8(rest.take(usize::from(head.pattern_bytes))?)
             .map_err(|_| WireError::Value("pattern"))?;
         rest.end()?;
-        if head.force > 1 || tenant.is_empty() || tenant.contains(&0) {
+        if head.force > 1 || tenant.is_empty() || tenant.len() > TENANT_BYTES_MAX || tenant.contains(&0) {
             return Err(WireError::Value("tenant or force flag"));
         }
         Ok(RemoveMatching { cursor: head.cursor, force: head.force == 1, tenant, pattern })

@@ -36,6 +36,10 @@ fn counts_names_and_lengths_are_checked() {
     let mut bad = body.clone();
     *bad.last_mut().unwrap() = 0;
     assert!(matches!(Batch::<KeyItem>::decode(1, &bad), Err(WireError::Name(_))));
+    let mut unknown = body;
+    unknown[10] = 2;
+    let refused = WireError::Value("flag or reserved part of an item");
+    assert_eq!(Batch::<KeyItem>::decode(1, &unknown).map(|batch| batch.len()), Err(refused));
 }
 
 #[test]
@@ -79,8 +83,9 @@ fn replies_round_trip() {
 fn remove_matching_round_trip() {
     let request = RemoveMatching { cursor: 4096, force: true, tenant: b"default", pattern: "^llama-.*/7$" };
     assert_eq!(RemoveMatching::decode(&request.encode()), Ok(request));
-    let no_tenant = RemoveMatching { tenant: b"", ..request };
-    assert!(RemoveMatching::decode(&no_tenant.encode()).is_err());
+    for tenant in [&b""[..], &[b't'; TENANT_BYTES_MAX + 1]] {
+        assert!(RemoveMatching::decode(&RemoveMatching { tenant, ..request }.encode()).is_err());
+    }
     let long = "x".repeat(PATTERN_BYTES_MAX + 1);
     let long = RemoveMatching { pattern: &long, ..request };
     assert!(matches!(RemoveMatching::decode(&long.encode()), Err(WireError::TooMany { .. })));

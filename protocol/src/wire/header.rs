@@ -252,6 +252,7 @@ impl Header {
         }
         let refusal = match wire.refusal {
             0 => None,
+            _ if !is_reply => return Err(WireError::Value("refusal")),
             number => Some(
                 Refusal::ALL
                     .into_iter()

@@ -18,9 +18,9 @@ macro_rules! counters {
                 vec![$((stringify!($name), self.$name),)*]
             }
 
-            /// Adds another core's counters to these.
+            /// Adds another core's counters to these, up to the greatest number there is.
             pub fn add(&mut self, other: &CoreStats) {
-                $(self.$name += other.$name;)*
+                $(self.$name = self.$name.saturating_add(other.$name);)*
             }
         }
     };

@@ -1,0 +1,186 @@
+//! The asynchronous client: futures on owned data, for any executor.
+
+use crate::blocking::BlockingClient;
+use crate::config::ClientConfig;
+use crate::driver::{Driver, is_valid, spread};
+use crate::error::Error;
+use crate::outcome::{ClientCounters, Found, PutOutcome, RemoveOutcome, RemovedCount};
+use crate::session::PutValue;
+use bytes::Bytes;
+use snowskin_protocol::wire::stats::CoreStats;
+use snowskin_protocol::{Member, RoutingTable};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A client whose calls are futures. Cheap to clone; clones share connections and one background thread, which the
+/// first call starts.
+///
+/// The futures need no runtime of the caller's. Dropping one does not undo what it asked for.
+#[derive(Clone)]
+pub struct Client {
+    driver: Driver,
+}
+
+impl Client {
+    /// A client that has a routing table with at least one engine. Waits for the first engine until the deadline;
+    /// that no seed can be reached, it says at once.
+    pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
+        let client = Client { driver: Driver::new(config)? };
+        client.table().await?;
+        Ok(client)
+    }
+
+    pub(crate) fn of(driver: Driver) -> Self {
+        Client { driver }
+    }
+
+    /// The blocking client of the same connections.
+    pub fn blocking(&self) -> BlockingClient {
+        BlockingClient::of(self.driver.clone())
+    }
+
+    /// The same client with another deadline for its calls.
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Client { driver: self.driver.with_deadline(deadline) }
+    }
+
+    /// Stores values whose keys are not held.
+    pub async fn put(&self, items: Vec<(Vec<u8>, Bytes)>) -> Vec<Result<PutOutcome, Error>> {
+        self.put_parts_or_upsert(false, items.into_iter().map(|(key, value)| (key, PutValue::owned(value))))
+            .await
+    }
+
+    /// Stores values that lie in several pieces each, whose keys are not held.
+    pub async fn put_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
+        self.put_parts_or_upsert(false, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts))))
+            .await
+    }
+
+    /// Stores values, replacing what is held. Readers see the old value or the new one.
+    pub async fn upsert(&self, items: Vec<(Vec<u8>, Bytes)>) -> Vec<Result<PutOutcome, Error>> {
+        self.put_parts_or_upsert(true, items.into_iter().map(|(key, value)| (key, PutValue::owned(value))))
+            .await
+    }
+
+    async fn put_parts_or_upsert(
+        &self,
+        replace: bool,
+        items: impl Iterator<Item = (Vec<u8>, PutValue)>,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        let (keys, mut values): (Vec<_>, Vec<_>) = items.unzip();
+        let names = self.driver.names(keys.iter().map(Vec::as_slice));
+        for (index, _) in names.invalid.iter().rev() {
+            values.remove(*index);
+        }
+        let (valid, count) = (names.valid, values.len());
+        let work = self.driver.run(move |session, deadline| async move {
+            session.put_values(replace, valid, values, deadline).await
+        });
+        spread(work.await, count, names.invalid)
+    }
+
+    /// Reads values.
+    pub async fn get(&self, keys: Vec<Vec<u8>>) -> Vec<Result<Found<Vec<u8>>, Error>> {
+        let names = self.driver.names(keys.iter().map(Vec::as_slice));
+        let (valid, count) = (names.valid, keys.len() - names.invalid.len());
+        let work =
+            self.driver.run(move |session, deadline| async move { session.get(valid, deadline).await });
+        spread(work.await, count, names.invalid)
+    }
+
+    /// Reads values into buffers and gives the buffers back, each as long as it was; a hit says how many bytes the
+    /// value has. What a buffer holds whose read did not hit means nothing. A buffer is empty if the client was shut
+    /// down meanwhile.
+    pub async fn get_into(
+        &self,
+        reads: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Vec<(Vec<u8>, Result<Found<usize>, Error>)> {
+        let names = self.driver.names(reads.iter().map(|(key, _)| key.as_slice()));
+        let count = reads.len();
+        let mut given: Vec<Option<Vec<u8>>> = reads.into_iter().map(|(_, buffer)| Some(buffer)).collect();
+        let numbers: Vec<usize> = (0..count).filter(|index| is_valid(&names.invalid, *index)).collect();
+        let buffers = numbers.iter().map(|number| given[*number].take().unwrap_or_default());
+        let valid: Vec<_> = names.valid.into_iter().zip(buffers).collect();
+        let work =
+            self.driver.run(move |session, deadline| async move { session.get_into(valid, deadline).await });
+        let results = match work.await {
+            Err(error) => numbers.iter().map(|_| Err(error.clone())).collect(),
+            Ok(answers) => {
+                let mut results = Vec::with_capacity(answers.len());
+                for (number, (buffer, result)) in numbers.iter().zip(answers) {
+                    given[*number] = Some(buffer);
+                    results.push(result);
+                }
+                results
+            }
+        };
+        let results = spread(Ok(results), numbers.len(), names.invalid);
+        given.into_iter().map(Option::unwrap_or_default).zip(results).collect()
+    }
+
+    /// Are these keys held, and how many bytes have their values? Grants leases.
+    pub async fn lookup(&self, keys: Vec<Vec<u8>>) -> Vec<Result<Found<u64>, Error>> {
+        let names = self.driver.names(keys.iter().map(Vec::as_slice));
+        let (valid, count) = (names.valid, keys.len() - names.invalid.len());
+        let work =
+            self.driver.run(move |session, deadline| async move { session.lookup(valid, deadline).await });
+        spread(work.await, count, names.invalid)
+    }
+
+    /// How many bytes do the values of these keys have? The same as [`Client::lookup`].
+    pub async fn size(&self, keys: Vec<Vec<u8>>) -> Vec<Result<Found<u64>, Error>> {
+        self.lookup(keys).await
+    }
+
+    /// How many leading keys are held? Grants leases on those.
+    pub async fn match_prefix(&self, keys: Vec<Vec<u8>>) -> Result<usize, Error> {
+        let names = self.driver.names(keys.iter().map(Vec::as_slice));
+        if let Some((_, error)) = names.invalid.into_iter().next() {
+            return Err(error);
+        }
+        let valid = names.valid;
+        self.driver
+            .run(move |session, deadline| async move { session.match_prefix(valid, deadline).await })
+            .await?
+    }
+
+    /// Removes keys; with `force` those too that a lease protects.
+    pub async fn remove(&self, keys: Vec<Vec<u8>>, force: bool) -> Vec<Result<RemoveOutcome, Error>> {
+        let names = self.driver.names(keys.iter().map(Vec::as_slice));
+        let (valid, count) = (names.valid, keys.len() - names.invalid.len());
+        let work = self
+            .driver
+            .run(move |session, deadline| async move { session.remove(valid, force, deadline).await });
+        spread(work.await, count, names.invalid)
+    }
+
+    /// Removes all keys of the tenant in which the regular expression is found.
+    pub async fn remove_by_regex(&self, pattern: String, force: bool) -> Result<RemovedCount, Error> {
+        self.driver
+            .run(move |session, deadline| async move {
+                session.remove_matching(&pattern, force, deadline).await
+            })
+            .await?
+    }
+
+    /// Removes all keys of the tenant.
+    pub async fn remove_all(&self, force: bool) -> Result<RemovedCount, Error> {
+        self.remove_by_regex(String::new(), force).await
+    }
+
+    /// The counters of every core, or why it does not answer.
+    #[allow(clippy::type_complexity, reason = "a list of two things that have names")]
+    pub async fn stats(&self) -> Result<Vec<(Member, Result<CoreStats, Error>)>, Error> {
+        self.driver.run(|session, deadline| async move { session.stats(deadline).await }).await?
+    }
+
+    /// The routing table in use.
+    pub async fn table(&self) -> Result<Arc<RoutingTable>, Error> {
+        self.driver.run(|session, deadline| async move { session.table(deadline).await }).await?
+    }
+
+    /// What this client and its clones have done so far.
+    pub async fn counters(&self) -> ClientCounters {
+        self.driver.run(|session, _| async move { session.counters() }).await.unwrap_or_default()
+    }
+}

@@ -1,0 +1,153 @@
+//! The runtime that clients share, and who drives it.
+//!
+//! A session lives in a runtime of its own (see `snowskin_io::sockets`). Blocking calls drive it on the caller's
+//! thread. Asynchronous calls have no thread to give, so the first of them starts one; from then on that thread
+//! drives, and blocking calls of the same client wait for it: use one kind where latency counts.
+
+use crate::config::ClientConfig;
+use crate::error::Error;
+use crate::session::Session;
+use futures_channel::oneshot;
+use snowskin_io::Moment;
+use snowskin_io::sockets::{Resident, SocketsPlatform, SocketsRuntime};
+use snowskin_protocol::ObjectName;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The longest deadline: more than anybody means.
+const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The session that tasks get.
+pub(crate) type LocalSession = Rc<Session<SocketsPlatform>>;
+
+/// A handle to a session in its runtime.
+#[derive(Clone)]
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    tenant: Arc<str>,
+    deadline: Duration,
+}
+
+struct Shared {
+    resident: Arc<Resident<LocalSession>>,
+    /// Ends the background thread when it is dropped with the last handle.
+    thread: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Driver {
+    pub(crate) fn new(config: ClientConfig) -> Result<Self, Error> {
+        let runtime = SocketsRuntime::new(config.spin).map_err(|error| Error::Runtime(error.to_string()))?;
+        let (tenant, deadline) = (config.tenant.as_str().into(), config.deadline);
+        let resident = Arc::new(Resident::new(runtime, |platform| Session::open(platform, config)));
+        Ok(Driver { shared: Arc::new(Shared { resident, thread: Mutex::new(None) }), tenant, deadline })
+    }
+
+    pub(crate) fn with_deadline(&self, deadline: Duration) -> Self {
+        Driver { deadline, ..self.clone() }
+    }
+
+    /// The names of keys, or per key why it has none; then the valid ones are asked for alone.
+    pub(crate) fn names<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Names {
+        let mut names = Names { valid: Vec::with_capacity(keys.size_hint().0), invalid: Vec::new() };
+        for (index, key) in keys.enumerate() {
+            match ObjectName::new(&self.tenant, key) {
+                Ok(name) => names.valid.push(name),
+                Err(error) => names.invalid.push((index, Error::InvalidKey(error))),
+            }
+        }
+        names
+    }
+
+    /// Starts `make`'s future in the runtime, with its deadline.
+    fn start<F, T>(&self, make: F) -> oneshot::Receiver<T::Output>
+    where
+        F: FnOnce(LocalSession, Moment) -> T + Send + 'static,
+        T: Future + 'static,
+        T::Output: Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let ends = Instant::now() + self.deadline.min(DEADLINE_MAX);
+        self.shared.resident.spawn(move |session| {
+            let session = session.clone();
+            async move {
+                let deadline = session.platform().moment_of(ends);
+                // Pinned where it is made: a future that is awaited by value has room for itself twice.
+                let work = pin!(make(session, deadline));
+                // A caller that no longer waits needs no answer.
+                let _ = sender.send(work.await);
+            }
+        });
+        receiver
+    }
+
+    /// Runs `make`'s future to its end, driving the runtime on this thread.
+    pub(crate) fn block_on<F, T>(&self, make: F) -> Result<T::Output, Error>
+    where
+        F: FnOnce(LocalSession, Moment) -> T + Send + 'static,
+        T: Future + 'static,
+        T::Output: Send + 'static,
+    {
+        // Started from inside, so that the runtime, which is about to look for tasks anyway, need not be woken up by a
+        // system call.
+        let root = async { self.start(make).await };
+        self.shared.resident.block_on(root).map_err(|_| Error::Closed)
+    }
+
+    /// Runs `make`'s future to its end on the background thread.
+    pub(crate) async fn run<F, T>(&self, make: F) -> Result<T::Output, Error>
+    where
+        F: FnOnce(LocalSession, Moment) -> T + Send + 'static,
+        T: Future + 'static,
+        T::Output: Send + 'static,
+    {
+        self.ensure_thread()?;
+        self.start(make).await.map_err(|_| Error::Closed)
+    }
+
+    fn ensure_thread(&self) -> Result<(), Error> {
+        let mut thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() {
+            return Ok(());
+        }
+        let (sender, ended) = oneshot::channel();
+        let resident = self.shared.resident.clone();
+        std::thread::Builder::new()
+            .name("snowskin-client".into())
+            .spawn(move || {
+                // Ends when the sender is dropped; nothing is ever sent.
+                let _ = resident.block_on(ended);
+            })
+            .map_err(|error| Error::Runtime(error.to_string()))?;
+        *thread = Some(sender);
+        Ok(())
+    }
+}
+
+/// Names of a batch's valid keys, and errors for the others by their index.
+pub(crate) struct Names {
+    pub(crate) valid: Vec<ObjectName>,
+    pub(crate) invalid: Vec<(usize, Error)>,
+}
+
+/// Whether the key at `index` of a batch has a name.
+pub(crate) fn is_valid(invalid: &[(usize, Error)], index: usize) -> bool {
+    invalid.iter().all(|(other, _)| *other != index)
+}
+
+/// An answer for each key: those of the valid ones, with the errors of the invalid ones put in between. If the call
+/// as a whole failed, that is the answer of each.
+pub(crate) fn spread<T>(
+    answers: Result<Vec<Result<T, Error>>, Error>,
+    valid: usize,
+    invalid: Vec<(usize, Error)>,
+) -> Vec<Result<T, Error>> {
+    let mut answers = answers.unwrap_or_else(|error| (0..valid).map(|_| Err(error.clone())).collect());
+    // In ascending order, so each index is right when its turn comes.
+    for (index, error) in invalid {
+        answers.insert(index, Err(error));
+    }
+    answers
+}

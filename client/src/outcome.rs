@@ -1,0 +1,128 @@
+//! What a call answers when nothing went wrong.
+
+use snowskin_protocol::MissReason;
+use snowskin_protocol::wire::Opcode;
+
+/// What became of a value to put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// It is stored.
+    Stored,
+    /// The key was held already; nothing changed. The first writer wins.
+    Existed,
+}
+
+/// What was found under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<T> {
+    /// The store holds it.
+    Hit(T),
+    /// The store does not hold it.
+    Miss(MissReason),
+}
+
+impl<T> Found<T> {
+    /// What was found, if anything.
+    pub fn hit(self) -> Option<T> {
+        match self {
+            Found::Hit(value) => Some(value),
+            Found::Miss(_) => None,
+        }
+    }
+}
+
+/// What became of a key to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveOutcome {
+    /// It is gone.
+    Removed,
+    /// It was not there.
+    Missing(MissReason),
+    /// A lease protects it; nothing changed. Wait, or force.
+    Leased,
+}
+
+/// What a removal by pattern did. After a broken connection a step may be asked twice; then `removed` counts what the
+/// second one still found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemovedCount {
+    /// Keys removed.
+    pub removed: u64,
+    /// Keys that matched and that a lease protects.
+    pub leased: u64,
+}
+
+/// Frames of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameCounters {
+    /// Put.
+    pub put: u64,
+    /// Upsert.
+    pub upsert: u64,
+    /// Get.
+    pub get: u64,
+    /// Lookup.
+    pub lookup: u64,
+    /// Match prefix.
+    pub match_prefix: u64,
+    /// Remove, by key or by pattern.
+    pub remove: u64,
+    /// Forget: news for a home that a holder has lost a replica.
+    pub forget: u64,
+    /// Routing tables.
+    pub table: u64,
+    /// Counters of cores.
+    pub stats: u64,
+}
+
+impl FrameCounters {
+    /// All frames.
+    pub fn total(&self) -> u64 {
+        let data = self.put + self.upsert + self.get + self.lookup + self.match_prefix + self.remove;
+        data + self.forget + self.table + self.stats
+    }
+
+    pub(crate) fn count(&mut self, opcode: Opcode) {
+        match opcode {
+            Opcode::Put => self.put += 1,
+            Opcode::Upsert => self.upsert += 1,
+            Opcode::Get => self.get += 1,
+            Opcode::Lookup => self.lookup += 1,
+            Opcode::MatchPrefix => self.match_prefix += 1,
+            Opcode::Remove | Opcode::RemoveMatching => self.remove += 1,
+            Opcode::Forget => self.forget += 1,
+            Opcode::Table => self.table += 1,
+            Opcode::Stats => self.stats += 1,
+            _ => unreachable!("clients do not ask {opcode:?}"),
+        }
+    }
+}
+
+/// What a client has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCounters {
+    /// Requests.
+    pub frames_sent: FrameCounters,
+    /// Replies.
+    pub frames_received: FrameCounters,
+    /// Bytes of values sent in requests; counted when the frame is queued.
+    pub value_bytes_sent: u64,
+    /// Bytes of values that arrived.
+    pub value_bytes_received: u64,
+    /// Items asked again: another home, a slot on its way, a full reply, a broken connection.
+    pub retries: u64,
+    /// Items whose bytes were at another core than their home.
+    pub elsewhere: u64,
+    /// Routing tables fetched.
+    pub refreshes: u64,
+    /// Values that did not match their checksum when they arrived.
+    pub checksum_mismatches: u64,
+    /// Connections opened.
+    pub connects: u64,
+    /// Connections that could not be opened.
+    pub connects_failed: u64,
+    /// Connections that broke, or were closed because they were of no more use.
+    pub connections_broken: u64,
+    /// Calls that ended at their deadline.
+    pub deadlines: u64,
+}

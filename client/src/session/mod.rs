@@ -1,0 +1,195 @@
+//! The client itself, for any platform: routing, connections, retries. No threads, no blocking; [`crate::Client`] and
+//! [`crate::BlockingClient`] put those around it, the simulator uses it as it is.
+//!
+//! ```text
+//!   verb (put, get, lookup …) ──► batch: items ──► home or holder of each ──► one frame per core ──► Link ──► Connection
+//!        ▲                          │  ▲                                                                        │
+//!        └── an answer per key ◄────┘  └── again: another home, a holder, later ◄────── status of each item ◄───┘
+//! ```
+//!
+//! Promises:
+//! * Every verb ends at its deadline at the latest, with an answer for each key; what was answered before counts.
+//! * All verbs are idempotent, so a request whose connection broke is asked again, once per routing table.
+//! * A peer that cannot be reached is an error at once, not at the deadline.
+//! * No bytes of a value are handed out that do not match their checksum (unless told not to look).
+//!
+//! Invariant: no borrow of a cell lasts across an await.
+
+mod alarm;
+mod batch;
+mod connection;
+mod frame;
+mod link;
+mod refresh;
+mod scan;
+mod settle;
+mod sink;
+mod verbs;
+
+pub use frame::PutValue;
+
+use crate::config::ClientConfig;
+use crate::error::Error;
+use crate::outcome::ClientCounters;
+use alarm::{Alarm, Event};
+use frame::Frame;
+use link::Link;
+use snowskin_io::{Moment, Platform};
+use snowskin_protocol::wire::{Opcode, Refusal};
+use snowskin_protocol::{CoreId, Epoch, ObjectName, RoutingTable};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A client of one cluster, on one platform.
+pub struct Session<P: Platform> {
+    shared: Rc<Shared<P>>,
+    config: ClientConfig,
+    table: RefCell<Arc<RoutingTable>>,
+    links: RefCell<HashMap<SocketAddr, Rc<Link<P>>>>,
+    alarm: Rc<Alarm<P>>,
+    is_refreshing: Cell<bool>,
+    refreshed: Event,
+    /// Why the last refresh got no table.
+    refresh_error: RefCell<Option<Error>>,
+}
+
+/// What links and connections need of their session.
+struct Shared<P> {
+    platform: P,
+    /// Of the table in use.
+    epoch: Cell<Epoch>,
+    verify: bool,
+    counters: RefCell<ClientCounters>,
+}
+
+/// Why a request got no reply.
+#[derive(Clone, Debug)]
+enum LinkError {
+    /// No connection can be opened. `is_old`: it was tried a moment ago, for somebody else.
+    Unreachable { reason: String, is_old: bool },
+    /// The connection broke.
+    Broken(String),
+    /// The peer refused.
+    Refused(Refusal, String),
+    /// Too much is under way on the connection.
+    Overloaded,
+}
+
+impl LinkError {
+    /// The error that a caller gets, if nothing better comes of it.
+    fn into_error(self, core: Option<CoreId>, address: SocketAddr) -> Error {
+        match self {
+            LinkError::Unreachable { reason, .. } => Error::Unreachable { core, address, reason },
+            LinkError::Broken(reason) => Error::Broken { core, address, reason },
+            LinkError::Refused(Refusal::BadPattern, sentence) => Error::BadPattern(sentence),
+            LinkError::Refused(Refusal::Overloaded, _) | LinkError::Overloaded => Error::Overloaded,
+            LinkError::Refused(refusal, sentence) => Error::Refused { address, refusal, sentence },
+        }
+    }
+}
+
+impl<P: Platform> Session<P> {
+    /// A session that knows nobody yet; the first verb asks the seeds.
+    pub fn open(platform: P, config: ClientConfig) -> Rc<Session<P>> {
+        let alarm = Alarm::start(&platform);
+        let shared = Rc::new(Shared {
+            platform,
+            epoch: Cell::new(Epoch(0)),
+            verify: config.verify,
+            counters: RefCell::default(),
+        });
+        Rc::new(Session {
+            shared,
+            config,
+            table: RefCell::new(Arc::new(RoutingTable::empty())),
+            links: RefCell::default(),
+            alarm,
+            is_refreshing: Cell::new(false),
+            refreshed: Event::default(),
+            refresh_error: RefCell::new(None),
+        })
+    }
+
+    /// The platform it runs on.
+    pub fn platform(&self) -> &P {
+        &self.shared.platform
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// The moment at which a call that starts now has to end.
+    pub fn deadline(&self) -> Moment {
+        self.shared.platform.now() + self.config.deadline
+    }
+
+    /// The name of a key of this session's tenant.
+    pub fn name(&self, key: &[u8]) -> Result<ObjectName, Error> {
+        Ok(ObjectName::new(&self.config.tenant, key)?)
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> ClientCounters {
+        *self.shared.counters.borrow()
+    }
+
+    /// The table in use; fetched if there is none.
+    pub async fn table(self: &Rc<Self>, deadline: Moment) -> Result<Arc<RoutingTable>, Error> {
+        match self.alarm.until(deadline, pin!(self.some_table())).await {
+            Some(result) => result,
+            None => Err(self.expired()),
+        }
+    }
+
+    fn table_now(&self) -> Arc<RoutingTable> {
+        self.table.borrow().clone()
+    }
+
+    /// What a call says that has reached its deadline.
+    fn expired(&self) -> Error {
+        self.shared.counters.borrow_mut().deadlines += 1;
+        let has_table = !self.table.borrow().members.is_empty();
+        if has_table || self.is_refreshing.get() { Error::Deadline } else { Error::NoEngines }
+    }
+
+    fn link(&self, address: SocketAddr) -> Rc<Link<P>> {
+        self.links.borrow_mut().entry(address).or_insert_with(|| Link::new(&self.shared, address)).clone()
+    }
+
+    /// Asks something that is no batch; the body of the reply.
+    async fn ask_plain(
+        self: &Rc<Self>,
+        address: SocketAddr,
+        opcode: Opcode,
+        body: &[u8],
+        deadline: Moment,
+    ) -> Result<Vec<u8>, LinkError> {
+        let connection = self.link(address).connection().await?;
+        let frame = Frame::plain(opcode, body);
+        let reply = connection.ask(frame, Vec::new(), self.shared.epoch.get(), deadline)?.await?;
+        self.note_epoch(reply.header.epoch, address);
+        Ok(reply.body)
+    }
+
+    /// A peer's reply said which table it has: if it is newer, we want it too, but nobody has to wait for it.
+    fn note_epoch(self: &Rc<Self>, epoch: Epoch, address: SocketAddr) {
+        if epoch > self.shared.epoch.get() && self.shared.epoch.get() != Epoch(0) {
+            self.start_refresh(Some(address));
+        }
+    }
+}
+
+impl<P: Platform> Drop for Session<P> {
+    fn drop(&mut self) {
+        self.alarm.close();
+        for link in self.links.borrow().values() {
+            link.close(true);
+        }
+    }
+}

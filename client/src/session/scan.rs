@@ -1,0 +1,106 @@
+//! The verbs that ask every core: remove by pattern, counters.
+
+use super::{LinkError, Session};
+use crate::error::Error;
+use crate::outcome::RemovedCount;
+use futures_util::future::join_all;
+use snowskin_io::{Moment, Platform};
+use snowskin_protocol::Member;
+use snowskin_protocol::limits::PATTERN_BYTES_MAX;
+use snowskin_protocol::wire::data::{RemoveMatching, RemovedStep};
+use snowskin_protocol::wire::stats::CoreStats;
+use snowskin_protocol::wire::{Opcode, Refusal, WireError};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Pause before a core is asked again that is not ready yet.
+const NOT_YET_PAUSE: Duration = Duration::from_millis(10);
+
+impl<P: Platform> Session<P> {
+    /// Removes all keys of the tenant in which the regular expression is found; empty: all keys. All cores at once,
+    /// a step at a time each.
+    pub async fn remove_matching(
+        self: &Rc<Self>,
+        pattern: &str,
+        force: bool,
+        deadline: Moment,
+    ) -> Result<RemovedCount, Error> {
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(Error::BadPattern(format!("it has more than {PATTERN_BYTES_MAX} bytes")));
+        }
+        let request = RemoveMatching { cursor: 0, force, tenant: self.config.tenant.as_bytes(), pattern };
+        let removal = async {
+            let table = self.some_table().await?;
+            let of_cores = table.members.iter().map(|member| self.remove_from(*member, request, deadline));
+            let mut sum = RemovedCount::default();
+            for count in join_all(of_cores).await {
+                let count = count?;
+                sum.removed += count.removed;
+                sum.leased += count.leased;
+            }
+            Ok(sum)
+        };
+        self.alarm.until(deadline, pin!(removal)).await.unwrap_or_else(|| Err(self.expired()))
+    }
+
+    async fn remove_from(
+        self: &Rc<Self>,
+        member: Member,
+        mut request: RemoveMatching<'_>,
+        deadline: Moment,
+    ) -> Result<RemovedCount, Error> {
+        let mut count = RemovedCount::default();
+        loop {
+            let body = self.ask_member(&member, Opcode::RemoveMatching, &request.encode(), deadline).await?;
+            let step = RemovedStep::decode(&body).map_err(|error| unreadable(&member, &error))?;
+            count.removed += step.removed;
+            count.leased += u64::from(step.leased);
+            if step.cursor == RemovedStep::DONE {
+                return Ok(count);
+            }
+            request.cursor = step.cursor;
+        }
+    }
+
+    /// The counters of every core.
+    pub async fn stats(
+        self: &Rc<Self>,
+        deadline: Moment,
+    ) -> Result<Vec<(Member, Result<CoreStats, Error>)>, Error> {
+        let table = self.table(deadline).await?;
+        let of_cores = table.members.iter().map(async |member| {
+            let asked = pin!(self.ask_member(member, Opcode::Stats, &[], deadline));
+            let body = self.alarm.until(deadline, asked).await.unwrap_or_else(|| Err(self.expired()));
+            let decode = |body: Vec<u8>| CoreStats::decode(&body).map_err(|error| unreadable(member, &error));
+            (*member, body.and_then(decode))
+        });
+        Ok(join_all(of_cores).await)
+    }
+
+    /// Asks a core something that is no batch; once more if the connection breaks.
+    async fn ask_member(
+        self: &Rc<Self>,
+        member: &Member,
+        opcode: Opcode,
+        body: &[u8],
+        deadline: Moment,
+    ) -> Result<Vec<u8>, Error> {
+        let mut is_second = false;
+        loop {
+            match self.ask_plain(member.address, opcode, body, deadline).await {
+                Ok(body) => return Ok(body),
+                Err(LinkError::Refused(Refusal::NotYet | Refusal::Stale, _)) => {
+                    self.shared.platform.sleep(NOT_YET_PAUSE).await;
+                }
+                Err(LinkError::Broken(_)) if !is_second => is_second = true,
+                Err(error) => return Err(error.into_error(Some(member.id), member.address)),
+            }
+        }
+    }
+}
+
+fn unreadable(member: &Member, error: &WireError) -> Error {
+    LinkError::Broken(format!("its answer cannot be read: {error}"))
+        .into_error(Some(member.id), member.address)
+}

@@ -1,0 +1,218 @@
+//! What an item's status means for the item: its answer, or where and when it is asked for again.
+
+use super::batch::{Answers, Group, Job, Open, Place, Work};
+use super::connection::{Answered, Reply};
+use super::frame::Frame;
+use super::sink::Delivery;
+use super::{LinkError, Session};
+use crate::error::Error;
+use snowskin_io::Platform;
+use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem};
+use snowskin_protocol::wire::{Opcode, Refusal};
+use snowskin_protocol::{Epoch, MissReason, Version};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The first pause before an item is asked for again; they double up to the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(1);
+/// The longest pause.
+const PAUSE_LONGEST: Duration = Duration::from_millis(50);
+/// Requests that may fail with their connection under one routing table.
+const BREAKS_MAX: u8 = 2;
+
+/// What is to be asked again, and how.
+#[derive(Default)]
+struct Again {
+    now: Vec<Open>,
+    later: Vec<Open>,
+    refresh: bool,
+    pause: Duration,
+}
+
+impl Again {
+    fn pause(&mut self, mut item: Open) {
+        self.pause = self.pause.max(PAUSE_FIRST * (1 << item.pauses.min(6))).min(PAUSE_LONGEST);
+        item.pauses = item.pauses.saturating_add(1);
+        self.later.push(item);
+    }
+}
+
+impl<P: Platform> Session<P> {
+    /// Puts what a group was answered into `answers`, and what has to be asked again into `jobs`.
+    pub(super) fn settle(
+        self: &Rc<Self>,
+        work: &Work<'_>,
+        group: Group,
+        result: Result<Reply, LinkError>,
+        answers: &mut Answers,
+        jobs: &mut Vec<Job>,
+    ) {
+        let address = group.member.address;
+        let mut again = Again::default();
+        match result {
+            Ok(reply) => {
+                let epoch = reply.header.epoch;
+                self.settle_reply(work, &group, reply, answers, &mut again);
+                if !again.refresh {
+                    self.note_epoch(epoch, address);
+                }
+            }
+            Err(error) => self.settle_failure(work, &group, &error, answers, &mut again),
+        }
+        let Again { now, later, refresh, pause } = again;
+        if now.is_empty() && later.is_empty() {
+            return;
+        }
+        self.shared.counters.borrow_mut().retries += (now.len() + later.len()) as u64;
+        self.route(work, &self.table_now(), now.into_iter(), answers, jobs);
+        if !later.is_empty() {
+            jobs.push(Job::Wait { items: later, refresh, hint: refresh.then_some(address), pause });
+        }
+    }
+
+    fn settle_reply(
+        self: &Rc<Self>,
+        work: &Work<'_>,
+        group: &Group,
+        reply: Reply,
+        answers: &mut Answers,
+        again: &mut Again,
+    ) {
+        let (epoch, answered) = (reply.header.epoch, reply.items.len());
+        let mut last = ItemStatus::Ok;
+        for (item, answer) in group.items.iter().zip(reply.items) {
+            last = answer.reply.status;
+            self.settle_item(work, *item, answer, epoch, answers, again);
+        }
+        // Only match_prefix answers fewer items than asked: behind the first that is not held.
+        for item in &group.items[answered..] {
+            if last == ItemStatus::Miss {
+                answers[item.index] = Some(Ok(missed(MissReason::NotHeld)));
+            } else {
+                again.now.push(*item);
+            }
+        }
+        // What comes after an item that has to wait, waits with it.
+        if answered < group.items.len() && !again.later.is_empty() {
+            let behind: Vec<Open> = group.items[answered..].to_vec();
+            again.now.retain(|item| !behind.iter().any(|other| other.index == item.index));
+            again.later.extend(behind);
+        }
+    }
+
+    fn settle_item(
+        self: &Rc<Self>,
+        work: &Work<'_>,
+        item: Open,
+        answer: Answered,
+        epoch: Epoch,
+        answers: &mut Answers,
+        again: &mut Again,
+    ) {
+        let reply = &answer.reply;
+        match (reply.status, item.place) {
+            (ItemStatus::Elsewhere, Place::Home) => {
+                self.shared.counters.borrow_mut().elsewhere += 1;
+                again.now.push(Open { place: Place::Holder(reply.holder, reply.version), ..item });
+            }
+            (ItemStatus::Miss, Place::Holder(_, version)) => {
+                self.forget(work, item.index, version);
+                answers[item.index] = Some(Ok(answer));
+            }
+            (ItemStatus::Deferred, _) => again.now.push(item),
+            (ItemStatus::Moving, _) => again.pause(Open { place: Place::Home, ..item }),
+            (ItemStatus::WrongHome, _) | (ItemStatus::Elsewhere, Place::Holder(..)) => {
+                again.refresh = true;
+                let item = Open { place: Place::Home, ..item };
+                if epoch > self.shared.epoch.get() && item.pauses == 0 {
+                    again.later.push(Open { pauses: 1, ..item });
+                } else {
+                    // It knows no more than we do, or the refresh has not helped: give the news time to spread.
+                    again.pause(item);
+                }
+            }
+            _ => answers[item.index] = Some(Ok(answer)),
+        }
+    }
+
+    fn settle_failure(
+        self: &Rc<Self>,
+        work: &Work<'_>,
+        group: &Group,
+        error: &LinkError,
+        answers: &mut Answers,
+        again: &mut Again,
+    ) {
+        let epoch = self.shared.epoch.get();
+        let final_error = || error.clone().into_error(Some(group.member.id), group.member.address);
+        for &item in &group.items {
+            match error {
+                LinkError::Refused(Refusal::NotYet, _) => again.pause(item),
+                LinkError::Refused(Refusal::Stale, _) => {
+                    again.refresh = true;
+                    again.pause(item);
+                }
+                LinkError::Refused(..) | LinkError::Overloaded => {
+                    answers[item.index] = Some(Err(final_error()))
+                }
+                LinkError::Unreachable { .. } | LinkError::Broken(_) => {
+                    let breaks = if item.broken_epoch == epoch { item.breaks + 1 } else { 1 };
+                    let was_tried = matches!(error, LinkError::Unreachable { is_old: true, .. });
+                    if breaks < BREAKS_MAX && !was_tried {
+                        again.refresh = true;
+                        again.later.push(Open { place: Place::Home, breaks, broken_epoch: epoch, ..item });
+                    } else if let Place::Holder(_, version) = item.place {
+                        self.holder_is_lost(work, item.index, version, false, answers);
+                    } else {
+                        answers[item.index] = Some(Err(final_error()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The holder of an item cannot be asked. If it `is_gone` for good, its home should know.
+    pub(super) fn holder_is_lost(
+        &self,
+        work: &Work<'_>,
+        index: usize,
+        version: Version,
+        is_gone: bool,
+        answers: &mut Answers,
+    ) {
+        if is_gone {
+            self.forget(work, index, version);
+        }
+        answers[index] = Some(Ok(missed(MissReason::OwnerLost)));
+    }
+
+    /// Tells the home of an item that its holder has not got it; nobody waits for the answer.
+    fn forget(&self, work: &Work<'_>, index: usize, version: Version) {
+        let name = work.names[index].as_ref();
+        let table = self.table_now();
+        let Some(home) = table.home(name.slot()) else { return };
+        // The home has just answered, so there is a connection; if not, somebody else will find out again.
+        let Some(connection) = self.link(home.address).open_connection() else { return };
+        let item = KeyItem::at_holder(name, version);
+        let body_bytes = size_of::<KeyItem>() + name.bytes().len();
+        let frame = Frame::batch(Opcode::Forget, body_bytes, std::iter::once((item, name)));
+        let deadline = self.shared.platform.now() + self.config.deadline;
+        if let Ok(ticket) = connection.ask(frame, Vec::new(), self.shared.epoch.get(), deadline) {
+            ticket.ignore();
+        }
+    }
+}
+
+fn missed(reason: MissReason) -> Answered {
+    Answered { reply: ItemReply::miss(reason), delivery: Delivery::None }
+}
+
+/// What a status means that ends an item and is not among those that its verb expects.
+pub(super) fn error_of(status: ItemStatus) -> Error {
+    match status {
+        ItemStatus::NoSpace => Error::NoSpace,
+        ItemStatus::TooLarge => Error::TooLarge,
+        ItemStatus::ChecksumMismatch => Error::Checksum,
+        status => Error::Unexpected(status),
+    }
+}

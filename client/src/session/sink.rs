@@ -1,0 +1,175 @@
+//! Where the values of a get go, and the reading of them.
+
+use snowskin_io::ByteReader;
+use snowskin_io::framing::{FrameError, FrameReader};
+use snowskin_io::memory::LoanMut;
+use snowskin_protocol::Checksum;
+use snowskin_protocol::wire::data::ItemReply;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Bytes by which an owned value grows while it is read. Fresh bytes are zeroed first: in steps that stay in the
+/// cache.
+const GROW_BYTES: usize = 256 * 1024;
+/// Bytes reserved for a value at once, because a peer says that so many will come.
+const RESERVE_BYTES_MAX: usize = 64 << 20;
+/// Bytes that are read and thrown away after the asker has given up; for more, a new connection is cheaper.
+const DISCARD_BYTES_MAX: u64 = 8 << 20;
+
+/// A buffer that its owner may take back at any time.
+pub(super) type SharedBuffer = Rc<RefCell<Option<Vec<u8>>>>;
+
+/// Where one value goes.
+pub(super) enum Sink {
+    /// Into a fresh vector.
+    Owned,
+    /// Into a buffer that a caller has lent.
+    Lent(LoanMut, usize),
+    /// Into a buffer that a caller has given and gets back.
+    Shared(SharedBuffer),
+}
+
+/// What became of one value.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// The reply had none.
+    None,
+    /// It is here.
+    Value(Vec<u8>),
+    /// So many bytes are in the caller's buffer.
+    Written(usize),
+    /// The caller's buffer has not so many bytes.
+    TooSmall(u64),
+    /// It did not match its checksum.
+    Corrupt,
+    /// The asker had given up.
+    Abandoned,
+}
+
+/// Reads the value that `reply` announces. `is_abandoned` is looked at before every read; `progress` is told
+/// how many bytes came.
+pub(super) async fn receive<R: ByteReader>(
+    reader: &mut FrameReader<R>,
+    sink: Sink,
+    reply: &ItemReply,
+    verify: bool,
+    is_abandoned: &Cell<bool>,
+    progress: impl Fn(usize),
+) -> Result<Delivery, FrameError> {
+    let intake = Intake { bytes: reply.value_bytes as usize, is_abandoned, progress };
+    let expected = verify.then_some(reply.checksum);
+    match sink {
+        Sink::Owned => intake.owned(reader, expected).await,
+        Sink::Lent(loan, index) => {
+            intake.borrowed(reader, expected, |use_bytes| loan.with(index, use_bytes)).await
+        }
+        Sink::Shared(shared) => {
+            let with = |use_bytes: &mut dyn FnMut(&mut [u8])| {
+                shared.borrow_mut().as_mut().map(|bytes| use_bytes(bytes))
+            };
+            intake.borrowed(reader, expected, with).await
+        }
+    }
+}
+
+struct Intake<'a, F> {
+    bytes: usize,
+    is_abandoned: &'a Cell<bool>,
+    progress: F,
+}
+
+impl<F: Fn(usize)> Intake<'_, F> {
+    async fn owned<R: ByteReader>(
+        &self,
+        reader: &mut FrameReader<R>,
+        expected: Option<Checksum>,
+    ) -> Result<Delivery, FrameError> {
+        let mut value = Vec::with_capacity(self.bytes.min(RESERVE_BYTES_MAX));
+        while value.len() < self.bytes {
+            let mut done = value.len();
+            value.resize(done + GROW_BYTES.min(self.bytes - done), 0);
+            while done < value.len() {
+                let target = &mut value[done..];
+                match poll_fn(|context| self.poll(reader, context, Some(&mut *target))).await? {
+                    Some(count) => done += count,
+                    None => return self.discard(reader, self.bytes - done).await,
+                }
+            }
+        }
+        Ok(match expected {
+            Some(checksum) if Checksum::of(&value) != checksum => Delivery::Corrupt,
+            _ => Delivery::Value(value),
+        })
+    }
+
+    /// `with` calls a function with the buffer, unless the buffer is its owner's again.
+    async fn borrowed<R: ByteReader>(
+        &self,
+        reader: &mut FrameReader<R>,
+        expected: Option<Checksum>,
+        with: impl Fn(&mut dyn FnMut(&mut [u8])) -> Option<()>,
+    ) -> Result<Delivery, FrameError> {
+        let mut room = 0;
+        if with(&mut |buffer| room = buffer.len()).is_none() {
+            return self.discard(reader, self.bytes).await;
+        }
+        if room < self.bytes {
+            reader.discard(self.bytes as u64).await?;
+            return Ok(Delivery::TooSmall(self.bytes as u64));
+        }
+        let mut done = 0;
+        while done < self.bytes {
+            let read = poll_fn(|context| {
+                let mut result = Poll::Ready(Ok(None));
+                with(&mut |buffer| result = self.poll(reader, context, Some(&mut buffer[done..self.bytes])));
+                result
+            });
+            match read.await? {
+                Some(count) => done += count,
+                None => return self.discard(reader, self.bytes - done).await,
+            }
+        }
+        let Some(checksum) = expected else { return Ok(Delivery::Written(self.bytes)) };
+        let mut found = None;
+        with(&mut |buffer| found = Some(Checksum::of(&buffer[..self.bytes])));
+        Ok(match found {
+            Some(found) if found == checksum => Delivery::Written(self.bytes),
+            Some(_) => Delivery::Corrupt,
+            None => Delivery::Abandoned,
+        })
+    }
+
+    /// Reads some bytes; `None` when nobody wants them any more.
+    fn poll<R: ByteReader>(
+        &self,
+        reader: &mut FrameReader<R>,
+        context: &mut Context<'_>,
+        target: Option<&mut [u8]>,
+    ) -> Poll<io::Result<Option<usize>>> {
+        let Some(target) = target.filter(|_| !self.is_abandoned.get()) else { return Poll::Ready(Ok(None)) };
+        match reader.poll_payload(context, target) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Poll::Ready(Ok(count)) => {
+                (self.progress)(count);
+                Poll::Ready(Ok(Some(count)))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    async fn discard<R: ByteReader>(
+        &self,
+        reader: &mut FrameReader<R>,
+        rest: usize,
+    ) -> Result<Delivery, FrameError> {
+        if rest as u64 > DISCARD_BYTES_MAX {
+            return Err(io::Error::other("the asker gave up in the middle of a large value").into());
+        }
+        reader.discard(rest as u64).await?;
+        Ok(Delivery::Abandoned)
+    }
+}

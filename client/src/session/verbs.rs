@@ -1,0 +1,230 @@
+//! The verbs on keys: put, upsert, get, lookup, match_prefix, remove. Each on a batch of any size, with an answer for
+//! each key.
+
+use super::Session;
+use super::batch::{Targets, Work};
+use super::connection::Answered;
+use super::frame::PutValue;
+use super::settle::error_of;
+use super::sink::Delivery;
+use crate::error::Error;
+use crate::outcome::{Found, PutOutcome, RemoveOutcome};
+use bytes::Bytes;
+use snowskin_io::memory::LoanMut;
+use snowskin_io::{Moment, Platform};
+use snowskin_protocol::limits::VALUE_BYTES_MAX;
+use snowskin_protocol::wire::Opcode;
+use snowskin_protocol::wire::data::ItemStatus;
+use snowskin_protocol::{MissReason, ObjectName};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+impl<P: Platform> Session<P> {
+    /// Stores values whose keys are not held.
+    pub async fn put(
+        self: &Rc<Self>,
+        items: Vec<(ObjectName, Bytes)>,
+        deadline: Moment,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        let (names, values): (Vec<_>, Vec<_>) = with_checksums(items);
+        self.put_values(false, names, values, deadline).await
+    }
+
+    /// Stores values, replacing what is held.
+    pub async fn upsert(
+        self: &Rc<Self>,
+        items: Vec<(ObjectName, Bytes)>,
+        deadline: Moment,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        let (names, values): (Vec<_>, Vec<_>) = with_checksums(items);
+        self.put_values(true, names, values, deadline).await
+    }
+
+    /// Stores values of any origin, a value for each name.
+    pub async fn put_values(
+        self: &Rc<Self>,
+        replace: bool,
+        names: Vec<ObjectName>,
+        values: Vec<PutValue>,
+        deadline: Moment,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        assert_eq!(names.len(), values.len(), "a value for each name");
+        let refusals: Vec<Option<Error>> = values.iter().map(refusal_of).collect();
+        if refusals.iter().all(Option::is_none) {
+            return self.put_fit(replace, &names, &values, deadline).await;
+        }
+        // Ask for those that can be stored, and put the refusals back in between.
+        let fit = |index: &usize| refusals[*index].is_none();
+        let fit_names: Vec<_> = (0..names.len()).filter(fit).map(|index| names[index].clone()).collect();
+        let fit_values: Vec<_> = (0..names.len()).filter(fit).map(|index| values[index].clone()).collect();
+        let mut stored = self.put_fit(replace, &fit_names, &fit_values, deadline).await.into_iter();
+        let answer = |refusal: Option<Error>| match refusal {
+            Some(error) => Err(error),
+            None => stored.next().expect("an answer for each item"),
+        };
+        refusals.into_iter().map(answer).collect()
+    }
+
+    async fn put_fit(
+        self: &Rc<Self>,
+        replace: bool,
+        names: &[ObjectName],
+        values: &[PutValue],
+        deadline: Moment,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        let opcode = if replace { Opcode::Upsert } else { Opcode::Put };
+        let work = Work { opcode, names, values, targets: Targets::Owned, force: false };
+        let answer = |answered: Answered| match answered.reply.status {
+            ItemStatus::Ok => Ok(PutOutcome::Stored),
+            ItemStatus::Exists => Ok(PutOutcome::Existed),
+            status => Err(error_of(status)),
+        };
+        self.carry_out(&work, deadline).await.into_iter().map(|result| result.and_then(answer)).collect()
+    }
+
+    /// Reads values.
+    pub async fn get(
+        self: &Rc<Self>,
+        names: Vec<ObjectName>,
+        deadline: Moment,
+    ) -> Vec<Result<Found<Vec<u8>>, Error>> {
+        let hit = |delivery| match delivery {
+            Delivery::Value(value) => Ok(value),
+            delivery => Err(error_of_delivery(delivery)),
+        };
+        self.get_to(&names, Targets::Owned, deadline, hit).await
+    }
+
+    /// Reads the value of name `n` into buffer `numbers[n]` of a loan. A buffer whose read did not hit contains
+    /// rubbish, at most.
+    pub async fn get_lent(
+        self: &Rc<Self>,
+        names: Vec<ObjectName>,
+        loan: LoanMut,
+        numbers: Vec<usize>,
+        deadline: Moment,
+    ) -> Vec<Result<Found<usize>, Error>> {
+        assert_eq!(names.len(), numbers.len(), "a buffer for each name");
+        self.get_to(&names, Targets::Lent(loan, numbers), deadline, written).await
+    }
+
+    /// Reads values into buffers, and gives the buffers back, each as long as it was. One whose read did not hit
+    /// contains rubbish, at most.
+    pub async fn get_into(
+        self: &Rc<Self>,
+        reads: Vec<(ObjectName, Vec<u8>)>,
+        deadline: Moment,
+    ) -> Vec<(Vec<u8>, Result<Found<usize>, Error>)> {
+        let (names, buffers): (Vec<_>, Vec<_>) =
+            reads.into_iter().map(|(name, buffer)| (name, Rc::new(RefCell::new(Some(buffer))))).unzip();
+        let results = self.get_to(&names, Targets::Shared(buffers.clone()), deadline, written).await;
+        let take = |buffer: Rc<RefCell<Option<Vec<u8>>>>| buffer.take().expect("only we take it");
+        buffers.into_iter().map(take).zip(results).collect()
+    }
+
+    async fn get_to<T>(
+        self: &Rc<Self>,
+        names: &[ObjectName],
+        targets: Targets,
+        deadline: Moment,
+        hit: impl Fn(Delivery) -> Result<T, Error>,
+    ) -> Vec<Result<Found<T>, Error>> {
+        let work = Work { opcode: Opcode::Get, names, values: &[], targets, force: false };
+        let answer = |answered: Answered| match answered.reply.status {
+            ItemStatus::Ok => hit(answered.delivery).map(Found::Hit),
+            ItemStatus::Miss => Ok(Found::Miss(reason_of(&answered))),
+            status => Err(error_of(status)),
+        };
+        self.carry_out(&work, deadline).await.into_iter().map(|result| result.and_then(answer)).collect()
+    }
+
+    /// Are these keys held, and how long are their values? Grants leases.
+    pub async fn lookup(
+        self: &Rc<Self>,
+        names: Vec<ObjectName>,
+        deadline: Moment,
+    ) -> Vec<Result<Found<u64>, Error>> {
+        self.look_up(Opcode::Lookup, &names, deadline).await
+    }
+
+    /// How many leading keys are held? Grants leases on those. An error if a core cannot be asked whose answer
+    /// matters.
+    pub async fn match_prefix(
+        self: &Rc<Self>,
+        names: Vec<ObjectName>,
+        deadline: Moment,
+    ) -> Result<usize, Error> {
+        let found = self.look_up(Opcode::MatchPrefix, &names, deadline).await;
+        let count = found.len();
+        match found.into_iter().enumerate().find(|(_, result)| !matches!(result, Ok(Found::Hit(_)))) {
+            None => Ok(count),
+            Some((index, Ok(_))) => Ok(index),
+            Some((_, Err(error))) => Err(error),
+        }
+    }
+
+    async fn look_up(
+        self: &Rc<Self>,
+        opcode: Opcode,
+        names: &[ObjectName],
+        deadline: Moment,
+    ) -> Vec<Result<Found<u64>, Error>> {
+        let work = Work { opcode, names, values: &[], targets: Targets::Owned, force: false };
+        let answer = |answered: Answered| match answered.reply.status {
+            ItemStatus::Ok => Ok(Found::Hit(answered.reply.value_bytes)),
+            ItemStatus::Miss => Ok(Found::Miss(reason_of(&answered))),
+            status => Err(error_of(status)),
+        };
+        self.carry_out(&work, deadline).await.into_iter().map(|result| result.and_then(answer)).collect()
+    }
+
+    /// Removes keys; with `force` those too that a lease protects.
+    pub async fn remove(
+        self: &Rc<Self>,
+        names: Vec<ObjectName>,
+        force: bool,
+        deadline: Moment,
+    ) -> Vec<Result<RemoveOutcome, Error>> {
+        let work =
+            Work { opcode: Opcode::Remove, names: &names, values: &[], targets: Targets::Owned, force };
+        let answer = |answered: Answered| match answered.reply.status {
+            ItemStatus::Ok => Ok(RemoveOutcome::Removed),
+            ItemStatus::Leased => Ok(RemoveOutcome::Leased),
+            ItemStatus::Miss => Ok(RemoveOutcome::Missing(reason_of(&answered))),
+            status => Err(error_of(status)),
+        };
+        self.carry_out(&work, deadline).await.into_iter().map(|result| result.and_then(answer)).collect()
+    }
+}
+
+fn with_checksums(items: Vec<(ObjectName, Bytes)>) -> (Vec<ObjectName>, Vec<PutValue>) {
+    items.into_iter().map(|(name, value)| (name, PutValue::owned(value))).unzip()
+}
+
+fn refusal_of(value: &PutValue) -> Option<Error> {
+    match value.bytes() {
+        0 => Some(Error::EmptyValue),
+        bytes if bytes > VALUE_BYTES_MAX => Some(Error::TooLarge),
+        _ => None,
+    }
+}
+
+fn written(delivery: Delivery) -> Result<usize, Error> {
+    match delivery {
+        Delivery::Written(bytes) => Ok(bytes),
+        delivery => Err(error_of_delivery(delivery)),
+    }
+}
+
+fn error_of_delivery(delivery: Delivery) -> Error {
+    match delivery {
+        Delivery::TooSmall(needed) => Error::BufferTooSmall { needed },
+        Delivery::Corrupt => Error::Checksum,
+        // The buffer was taken back: only the deadline does that while the reply is waited for.
+        _ => Error::Deadline,
+    }
+}
+
+fn reason_of(answered: &Answered) -> MissReason {
+    answered.reply.miss.unwrap_or(MissReason::NotHeld)
+}

@@ -1,0 +1,226 @@
+//! What the master knows, and what it makes of what it hears. Pure: time is an argument, nothing is written.
+//!
+//! The table follows from the members: at every tick the members that should be in it are compared with those that
+//! are, and if they differ a next table is planned. There is nothing else that could be forgotten to be updated.
+//!
+//! A change waits (and nothing is lost by waiting: cores and clients go on with the table they have) while
+//!
+//! 1. the master has just been started without a ledger and may still meet cores that have a table;
+//! 2. a live core has reported a newer epoch than ours: it is asked for its table (`wants_table`), and the highest one
+//!    offered is adopted. If none is offered within [`Timing::dead_after`], a new one is made above that epoch, in
+//!    which all entries count as lost;
+//! 3. members of an adopted table have neither reported nor been silent for long enough to be dead: one of them may
+//!    have a table that is newer still;
+//! 4. an engine's cores are still coming in, for at most [`Timing::change_wait_max`].
+//!
+//! So a master can die and be replaced by one that knows nothing, and the epoch never goes back for anybody.
+
+use crate::config::Timing;
+use crate::membership::{EPOCH_MAX, Membership, RegisterError};
+use crate::planner;
+use crate::settings::SettingsChange;
+use snowskin_io::Moment;
+use snowskin_protocol::settings::SettingsError;
+use snowskin_protocol::table::LOST;
+use snowskin_protocol::wire::control::{Orders, Report};
+use snowskin_protocol::{CoreId, Epoch, RoutingTable, Settings};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// Why a table that was offered is not adopted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// A core is in it twice.
+    #[error("the table has core {0} twice")]
+    Twice(CoreId),
+    /// Its epoch cannot have been reached by counting.
+    #[error("no table has epoch {0}")]
+    Epoch(Epoch),
+}
+
+/// Members, table and settings of a cluster.
+#[derive(Debug)]
+pub struct MasterState {
+    timing: Timing,
+    membership: Membership,
+    settings: Settings,
+    table: RoutingTable,
+    table_bytes: Rc<[u8]>,
+    /// Until when cores that have a table may show up; see 1.
+    quiet_until: Moment,
+    /// Since when a newer table is known to exist; see 2.
+    newer_since: Option<Moment>,
+    /// Since when the table differs from what it should be; see 4.
+    change_since: Option<Moment>,
+}
+
+impl MasterState {
+    /// A master that knows nothing but its settings.
+    pub fn new(now: Moment, timing: Timing, settings: Settings) -> Self {
+        let table = RoutingTable::empty();
+        MasterState {
+            timing,
+            membership: Membership::new(timing),
+            settings,
+            table_bytes: encoded(&table),
+            table,
+            quiet_until: now + timing.quiet,
+            newer_since: None,
+            change_since: None,
+        }
+    }
+
+    /// A master that remembers a table.
+    pub fn with_table(now: Moment, timing: Timing, settings: Settings, table: RoutingTable) -> Self {
+        let mut state = MasterState::new(now, timing, settings);
+        if table.epoch > Epoch(0) {
+            // Whoever might have a newer table is a member of this one, and rule 3 waits for those.
+            state.quiet_until = now;
+            state.adopt(now, table);
+        }
+        state
+    }
+
+    /// The table in force.
+    pub fn table(&self) -> &RoutingTable {
+        &self.table
+    }
+
+    /// The table in force, encoded once.
+    pub fn table_bytes(&self) -> Rc<[u8]> {
+        self.table_bytes.clone()
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// Who is there.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// A core introduces itself.
+    pub fn register(&mut self, now: Moment, report: &Report) -> Result<Orders, RegisterError> {
+        self.membership.register(now, report)?;
+        Ok(self.orders(report, true))
+    }
+
+    /// A core is still there.
+    pub fn heartbeat(&mut self, now: Moment, report: &Report) -> Orders {
+        let is_known = self.membership.heartbeat(now, report);
+        self.orders(report, is_known)
+    }
+
+    /// A core wants to give its slots away, or (with weight 0) has done so and is gone.
+    pub fn leave(&mut self, now: Moment, report: &Report) -> Orders {
+        let is_known = self.membership.leave(now, report);
+        // Who is gone need not come back to say so.
+        self.orders(report, is_known || report.member.weight == 0)
+    }
+
+    /// A core gives us its table. Answers whether it was newer than ours and is in force now.
+    pub fn offer_table(&mut self, now: Moment, table: RoutingTable) -> Result<bool, OfferError> {
+        if table.epoch > EPOCH_MAX {
+            return Err(OfferError::Epoch(table.epoch));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = table.members.iter().find(|member| !seen.insert(member.id)) {
+            return Err(OfferError::Twice(twice.id));
+        }
+        if table.epoch <= self.table.epoch {
+            return Ok(false);
+        }
+        self.adopt(now, table);
+        Ok(true)
+    }
+
+    /// The answer to an offer: which epoch is in force now.
+    pub fn orders_of_offer(&self) -> Orders {
+        Orders {
+            epoch: self.table.epoch,
+            settings: self.settings,
+            wants_table: 0,
+            wants_register: 0,
+            reserved: [0; 6],
+        }
+    }
+
+    /// Changes the settings. They reach every core with its next heartbeat.
+    pub fn change_settings(&mut self, change: SettingsChange) -> Result<Settings, SettingsError> {
+        self.settings = change.apply(self.settings)?;
+        log::info!("settings are now {:?}", self.settings);
+        Ok(self.settings)
+    }
+
+    /// Looks at the clock. Answers whether there is a new table.
+    pub fn tick(&mut self, now: Moment) -> bool {
+        self.membership.advance(now);
+        let newest = self.membership.epoch_max();
+        if newest > self.table.epoch {
+            return self.outlive(now, newest);
+        }
+        self.newer_since = None;
+        if now < self.quiet_until || self.membership.is_anyone_unheard() {
+            return false;
+        }
+        let wanted = planner::ordered(&self.table, &self.membership.wanted());
+        if wanted == self.table.members {
+            self.change_since = None;
+            return false;
+        }
+        let since = *self.change_since.get_or_insert(now);
+        if self.membership.is_settling(now) && now - since < self.timing.change_wait_max {
+            return false;
+        }
+        self.publish(planner::plan(&self.table, &wanted));
+        true
+    }
+
+    /// Waits for the table of a newer epoch, or makes one above it when nobody can give it to us.
+    fn outlive(&mut self, now: Moment, newest: Epoch) -> bool {
+        let since = *self.newer_since.get_or_insert(now);
+        if now - since < self.timing.dead_after {
+            return false;
+        }
+        log::error!("nobody offered the table of epoch {newest}: all entries count as lost");
+        let mut unknown = RoutingTable { epoch: newest, ..RoutingTable::empty() };
+        unknown.origins.fill(LOST);
+        self.publish(planner::plan(&unknown, &self.membership.wanted()));
+        self.newer_since = None;
+        true
+    }
+
+    fn adopt(&mut self, now: Moment, table: RoutingTable) {
+        log::info!("adopting the table of epoch {} with {} members", table.epoch, table.members.len());
+        self.membership.adopt(now, &table);
+        self.publish(table);
+    }
+
+    fn publish(&mut self, table: RoutingTable) {
+        log::info!("epoch {}: {} members", table.epoch, table.members.len());
+        self.membership.published(&table);
+        self.table_bytes = encoded(&table);
+        self.table = table;
+        self.change_since = None;
+    }
+
+    fn orders(&self, report: &Report, is_known: bool) -> Orders {
+        Orders {
+            wants_table: (report.epoch > self.table.epoch && report.epoch <= EPOCH_MAX).into(),
+            wants_register: (!is_known).into(),
+            ..self.orders_of_offer()
+        }
+    }
+}
+
+fn encoded(table: &RoutingTable) -> Rc<[u8]> {
+    let mut bytes = Vec::new();
+    table.encode(&mut bytes);
+    bytes.into()
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

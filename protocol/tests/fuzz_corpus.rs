@@ -1,0 +1,61 @@
+//! The fuzzer's targets on a stable compiler: its corpus replayed, then damaged in every way that a seed thinks of.
+
+#[allow(unreachable_pub, reason = "shared with the fuzzer, which uses it as a library")]
+#[path = "../../fuzz/src/mutation.rs"]
+mod mutation;
+#[allow(unreachable_pub, reason = "shared with the fuzzer, which uses it as a library")]
+#[path = "../../fuzz/src/oracles.rs"]
+mod oracles;
+
+use mutation::{Mutator, corpus};
+use std::path::Path;
+
+/// Damaged inputs tried per target.
+const INPUTS: usize = 20_000;
+/// The same where an input is drawn out to a quarter of a megabyte.
+const LONG_INPUTS: usize = 2_000;
+const SEED: u64 = 0x5eed;
+
+#[test]
+fn the_corpus_and_what_is_like_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    for (target, oracle) in oracles::TARGETS {
+        let inputs = corpus(&root, target);
+        inputs.iter().for_each(|input| oracle(input));
+        let count = if target == "routing_table" { LONG_INPUTS } else { INPUTS };
+        let mut mutator = Mutator::new(inputs, SEED);
+        for _ in 0..count {
+            oracle(&mutator.next_input());
+        }
+    }
+}
+
+/// A corpus whose best inputs are all refused would prove nothing.
+#[test]
+fn each_target_has_an_input_that_is_accepted() {
+    use snowskin_protocol::RoutingTable;
+    use snowskin_protocol::wire::control::{Orders, Page, Report, TakeSlots};
+    use snowskin_protocol::wire::data::{Batch, KeyItem, PutItem, RemoveMatching, decode_replies};
+    use snowskin_protocol::wire::hello::{Hello, Welcome};
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let any = |target: &str, accepts: &dyn Fn(&[u8]) -> bool| {
+        assert!(corpus(&root, target).iter().any(|input| accepts(input)), "{target}: all are refused");
+    };
+    any("hello", &|input| Hello::decode(input).is_ok());
+    any("welcome", &|input| Welcome::decode(input).is_ok());
+    any("put_batch", &|input| Batch::<PutItem>::decode(3, &input[2..]).is_ok());
+    any("key_batch", &|input| Batch::<KeyItem>::decode(3, &input[2..]).is_ok());
+    any("replies", &|input| decode_replies(3, &input[2..]).is_ok());
+    any("remove_matching", &|input| RemoveMatching::decode(input).is_ok());
+    any("report", &|input| Report::decode(input).is_ok());
+    any("orders", &|input| Orders::decode(input).is_ok());
+    any("take_slots", &|input| TakeSlots::decode(&[&input[..24], &[0; 8192]].concat()).is_ok());
+    any("page", &|input| {
+        let page = [&input[..8], &[0; 2 * 8192], &input[24..]].concat();
+        Page::decode(&page).is_ok_and(|page| page.entries.len() == 2)
+    });
+    any("routing_table", &|input| {
+        let columns = [0; 4 * snowskin_protocol::SLOT_COUNT];
+        RoutingTable::decode(&[&input[..input.len().min(16 + 2 * 56)], &columns].concat()).is_ok()
+    });
+}
