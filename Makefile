@@ -4,10 +4,12 @@
 # machine's topology (libhwloc-dev, found by pkg-config).
 PACKAGES := gcc libc6-dev git pkg-config libhwloc-dev
 CARGO ?= cargo
+# How long each target is fuzzed.
+FUZZ_SECONDS ?= 60
 BINARIES := snowskin-engine snowskin-master snowskin-bench snowskin-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint format check
+.PHONY: help setup build run test lint format check fuzz
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -41,6 +43,7 @@ run: build ## see it work: a master, two engines and a replayed trace on this ma
 	@target/release/snowskin-bench demo
 
 test: setup ## run all tests
+	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace
 
 lint: setup ## formatting and clippy, warnings refused
@@ -51,3 +54,11 @@ format: ## format all sources
 	@$(CARGO) fmt --all
 
 check: lint test ## what continuous integration runs
+
+fuzz: setup ## fuzz every decoder, FUZZ_SECONDS each; installs cargo-fuzz and needs a nightly Rust
+	@command -v cargo-fuzz >/dev/null || rustup run nightly $(CARGO) install cargo-fuzz --locked
+	@for target in $$(sed -n 's/^name = "\([a-z_]*\)"$$/\1/p' fuzz/Cargo.toml); do \
+		echo "-- $$target"; mkdir -p fuzz/target/corpus/$$target; \
+		rustup run nightly $(CARGO) fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; \
+	done

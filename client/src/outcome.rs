@@ -8,7 +8,8 @@ use snowskin_protocol::wire::Opcode;
 pub enum PutOutcome {
     /// It is stored.
     Stored,
-    /// The key was held already; nothing changed. The first writer wins.
+    /// The key was held already; nothing changed. The first writer wins. (After a broken connection the client asks
+    /// again, and the first writer may have been its own first request.)
     Existed,
 }
 

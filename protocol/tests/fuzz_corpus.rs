@@ -35,8 +35,11 @@ fn the_corpus_and_what_is_like_it() {
 fn each_target_has_an_input_that_is_accepted() {
     use snowskin_protocol::RoutingTable;
     use snowskin_protocol::wire::control::{Orders, Page, Report, TakeSlots};
-    use snowskin_protocol::wire::data::{Batch, KeyItem, PutItem, RemoveMatching, decode_replies};
+    use snowskin_protocol::wire::data::{
+        Batch, KeyItem, PutItem, RemoveMatching, RemovedStep, decode_replies,
+    };
     use snowskin_protocol::wire::hello::{Hello, Welcome};
+    use snowskin_protocol::wire::stats::CoreStats;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     let any = |target: &str, accepts: &dyn Fn(&[u8]) -> bool| {
         assert!(corpus(&root, target).iter().any(|input| accepts(input)), "{target}: all are refused");
@@ -48,6 +51,8 @@ fn each_target_has_an_input_that_is_accepted() {
     any("replies", &|input| decode_replies(3, &input[2..]).is_ok());
     any("remove_matching", &|input| RemoveMatching::decode(input).is_ok());
     any("report", &|input| Report::decode(input).is_ok());
+    any("stats", &|input| CoreStats::decode(input).is_ok());
+    any("removed_step", &|input| RemovedStep::decode(input).is_ok());
     any("orders", &|input| Orders::decode(input).is_ok());
     any("take_slots", &|input| TakeSlots::decode(&[&input[..24], &[0; 8192]].concat()).is_ok());
     any("page", &|input| {

@@ -2,5 +2,6 @@
 
 pub mod lone_core;
 pub mod peer;
+pub mod processes;
 pub mod simulated;
 pub mod values;

@@ -55,6 +55,11 @@ impl LoneCore {
     /// A core with so much memory that accepts so many connections, serving; one of them is the well-behaved client's.
     pub fn start(seed: u64, memory_bytes: usize, connections_max: u64) -> Self {
         let network = NetworkOptions { segment_bytes_max: 256 << 10, ..NetworkOptions::default() };
+        Self::on_network(seed, memory_bytes, connections_max, network)
+    }
+
+    /// The same, on a network of one's own.
+    pub fn on_network(seed: u64, memory_bytes: usize, connections_max: u64, network: NetworkOptions) -> Self {
         let sim = Simulation::with_options(seed, Options { network, ..Options::default() });
         let (master, node, peers) = (sim.node("master"), sim.node("core"), sim.node("peers"));
         let reports = Rc::new(Cell::new(0));

@@ -150,7 +150,9 @@ impl SimCluster {
     /// The cores that are alive.
     pub fn cores(&self) -> impl Iterator<Item = Rc<PerCore<SimPlatform>>> + '_ {
         let alive = self.engines.iter().flat_map(|engine| &engine.cores);
-        alive.filter(|core| core.platform.is_alive() && !core.ended.get()).filter_map(|core| core.core.borrow().clone())
+        alive
+            .filter(|core| core.platform.is_alive() && !core.ended.get())
+            .filter_map(|core| core.core.borrow().clone())
     }
 
     /// The counters of all living cores together. Panics if any core's bytes do not add up.
@@ -167,11 +169,16 @@ impl SimCluster {
 
     fn is_settled(&self) -> bool {
         let cores: Vec<_> = self.cores().collect();
-        let expected: usize = self.engines.iter().map(|engine| engine.cores.iter().filter(|core| {
-            core.platform.is_alive() && !core.stop.get()
-        }).count()).sum();
+        let expected: usize = self
+            .engines
+            .iter()
+            .map(|engine| {
+                engine.cores.iter().filter(|core| core.platform.is_alive() && !core.stop.get()).count()
+            })
+            .sum();
         let served: u64 = cores.iter().map(|core| core.stats().slots_served).sum();
-        let moving: u64 = cores.iter().map(|core| core.stats().slots_awaited + core.stats().slots_frozen).sum();
+        let moving: u64 =
+            cores.iter().map(|core| core.stats().slots_awaited + core.stats().slots_frozen).sum();
         cores.len() == expected
             && cores.iter().all(|core| core.is_member() && core.epoch() == cores[0].epoch())
             && served == snowskin_protocol::SLOT_COUNT as u64

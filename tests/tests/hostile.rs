@@ -3,6 +3,7 @@
 //! promises a refusal, the peer must hear it, as a sentence.
 
 use snowskin_io::Platform;
+use snowskin_io::sim::NetworkOptions;
 use snowskin_protocol::wire::control::{Page, SlotSet, TakeSlots};
 use snowskin_protocol::wire::data::{ItemStatus, RemoveMatching};
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
@@ -458,7 +459,8 @@ fn is_turned_away(lone: &LoneCore) {
 #[test]
 fn a_burst_of_connections_is_counted() {
     for seed in 20..30 {
-        let mut lone = LoneCore::start(seed, MEMORY, 4);
+        // On a calm network all of them are there before the core serves the first one.
+        let mut lone = LoneCore::on_network(seed, MEMORY, 4, NetworkOptions::calm());
         let (peers, address) = (lone.peers.clone(), lone.address());
         let outcomes = lone.run(async move {
             let attempts = (0..40).map(|_| async {

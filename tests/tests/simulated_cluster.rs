@@ -31,7 +31,11 @@ fn put(cluster: &mut SimCluster, client: &Client, numbers: std::ops::Range<usize
 }
 
 /// Reads keys; every hit must be a value of its key. Answers hits, and the reasons of the misses.
-fn get(cluster: &mut SimCluster, client: &Client, numbers: std::ops::Range<usize>) -> (usize, Vec<MissReason>) {
+fn get(
+    cluster: &mut SimCluster,
+    client: &Client,
+    numbers: std::ops::Range<usize>,
+) -> (usize, Vec<MissReason>) {
     let (node, session) = client.clone();
     let names: Vec<_> = numbers.clone().map(name).collect();
     let platform = node.clone();
@@ -74,7 +78,9 @@ fn one_of_everything(seed: u64) -> u64 {
         assert_eq!(removed, [Ok(RemoveOutcome::Removed), missing]);
         let replaced = session.upsert(vec![(name(8), Bytes::from(value_of(&key(8), 1, 50)))], deadline).await;
         assert_eq!(replaced, [Ok(PutOutcome::Stored)]);
-        let Ok(Found::Hit(value)) = session.get(vec![name(8)], deadline).await.remove(0) else { panic!("held") };
+        let Ok(Found::Hit(value)) = session.get(vec![name(8)], deadline).await.remove(0) else {
+            panic!("held")
+        };
         assert_eq!(generation_of(&key(8), &value), Some(1));
         let nines = session.remove_matching("-9", true, deadline).await.unwrap();
         assert_eq!((nines.removed, nines.leased), (11, 0));
@@ -172,9 +178,11 @@ fn a_leaving_engine_takes_only_its_own_bytes_with_it() {
     let mut cluster = SimCluster::start(6, 2, Shape::default());
     let client = cluster.client("client");
     put(&mut cluster, &client, 0..200, 2000);
-    let staying: u64 = cluster.engines[0].cores.iter().map(|core| {
-        core.core.borrow().as_ref().unwrap().stats().objects
-    }).sum();
+    let staying: u64 = cluster.engines[0]
+        .cores
+        .iter()
+        .map(|core| core.core.borrow().as_ref().unwrap().stats().objects)
+        .sum();
     cluster.leave(1);
     cluster.settle();
     let (hits, misses) = get(&mut cluster, &client, 0..200);
@@ -203,7 +211,10 @@ fn a_dead_engine_is_replaced_and_its_losses_are_named() {
     let took = cluster.sim.now() - asked;
     assert!(took <= Duration::from_millis(310), "{took:?}");
     let served = results.iter().filter(|result| matches!(result, Ok(Found::Hit(_)))).count();
-    assert!(results.iter().all(|result| matches!(result, Ok(Found::Hit(_)) | Err(Error::Deadline))), "{results:?}");
+    assert!(
+        results.iter().all(|result| matches!(result, Ok(Found::Hit(_)) | Err(Error::Deadline))),
+        "{results:?}"
+    );
     assert!((50..150).contains(&served), "{served}");
     cluster.pass(Duration::from_secs(12));
     cluster.settle();

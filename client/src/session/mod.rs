@@ -38,7 +38,7 @@ use snowskin_io::{Moment, Platform};
 use snowskin_protocol::wire::{Opcode, Refusal};
 use snowskin_protocol::{CoreId, Epoch, ObjectName, RoutingTable};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -49,9 +49,12 @@ pub struct Session<P: Platform> {
     shared: Rc<Shared<P>>,
     config: ClientConfig,
     table: RefCell<Arc<RoutingTable>>,
-    links: RefCell<HashMap<SocketAddr, Rc<Link<P>>>>,
+    /// In an order that does not depend on chance: the simulator replays it.
+    links: RefCell<BTreeMap<SocketAddr, Rc<Link<P>>>>,
     alarm: Rc<Alarm<P>>,
     is_refreshing: Cell<bool>,
+    /// A peer has answered a table without members.
+    found_no_engine: Cell<bool>,
     refreshed: Event,
     /// Why the last refresh got no table.
     refresh_error: RefCell<Option<Error>>,
@@ -109,6 +112,7 @@ impl<P: Platform> Session<P> {
             links: RefCell::default(),
             alarm,
             is_refreshing: Cell::new(false),
+            found_no_engine: Cell::new(false),
             refreshed: Event::default(),
             refresh_error: RefCell::new(None),
         })
@@ -155,7 +159,7 @@ impl<P: Platform> Session<P> {
     fn expired(&self) -> Error {
         self.shared.counters.borrow_mut().deadlines += 1;
         let has_table = !self.table.borrow().members.is_empty();
-        if has_table || self.is_refreshing.get() { Error::Deadline } else { Error::NoEngines }
+        if !has_table && self.found_no_engine.get() { Error::NoEngines } else { Error::Deadline }
     }
 
     fn link(&self, address: SocketAddr) -> Rc<Link<P>> {

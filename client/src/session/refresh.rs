@@ -133,6 +133,7 @@ impl<P: Platform> Session<P> {
 
     /// Takes a table over, unless ours is as new.
     fn adopt(&self, table: RoutingTable) {
+        self.found_no_engine.set(table.members.is_empty());
         if table.epoch <= self.shared.epoch.get()
             || (table.members.is_empty() && !self.table_now().members.is_empty())
         {

@@ -84,19 +84,15 @@ impl<P: Platform> Session<P> {
             last = answer.reply.status;
             self.settle_item(work, *item, answer, epoch, answers, again);
         }
-        // Only match_prefix answers fewer items than asked: behind the first that is not held.
-        for item in &group.items[answered..] {
-            if last == ItemStatus::Miss {
-                answers[item.index] = Some(Ok(missed(MissReason::NotHeld)));
-            } else {
-                again.now.push(*item);
-            }
-        }
+        // Only match_prefix answers fewer items than asked: behind the first that is not held, or not known to be.
         // What comes after an item that has to wait, waits with it.
-        if answered < group.items.len() && !again.later.is_empty() {
-            let behind: Vec<Open> = group.items[answered..].to_vec();
-            again.now.retain(|item| !behind.iter().any(|other| other.index == item.index));
-            again.later.extend(behind);
+        let waits = !again.later.is_empty();
+        for item in &group.items[answered..] {
+            match last {
+                ItemStatus::Miss => answers[item.index] = Some(Ok(missed(MissReason::NotHeld))),
+                _ if waits => again.later.push(*item),
+                _ => again.now.push(*item),
+            }
         }
     }
 

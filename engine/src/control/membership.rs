@@ -25,19 +25,42 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct MasterLink {
     address: SocketAddr,
-    leaving: Rc<Cell<bool>>,
+    stage: Rc<Cell<Stage>>,
     alone: Rc<Cell<bool>>,
+}
+
+/// How far a core is on its way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Staying,
+    /// Its slots are to be given away; it still answers for its bytes.
+    Leaving,
+    /// It goes now, whatever it still has.
+    Farewell,
+    /// The master knows.
+    Left,
 }
 
 impl MasterLink {
     /// A link to the master at `address`.
     pub fn new(address: SocketAddr) -> Self {
-        MasterLink { address, leaving: Rc::default(), alone: Rc::default() }
+        MasterLink { address, stage: Rc::default(), alone: Rc::default() }
     }
 
     /// From now on the master is told that the core leaves.
     pub(super) fn leave(&self) {
-        self.leaving.set(true);
+        self.stage.set(Stage::Leaving);
+    }
+
+    /// From now on the master is told that the core is gone.
+    pub(super) fn say_farewell(&self) {
+        self.stage.set(Stage::Farewell);
+    }
+
+    /// Whether the master knows that the core is gone.
+    pub(super) fn has_left(&self) -> bool {
+        self.stage.get() == Stage::Left
     }
 
     /// Whether nobody is there who could take slots: no master, or no other member.
@@ -54,7 +77,7 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>, link: MasterLink) {
     let mut channel = None;
     let mut registered = false;
     let mut last_complaint = None;
-    loop {
+    while link.stage.get() != Stage::Left {
         match speak(&core, &link, &mut channel, &mut registered).await {
             Ok(()) => {
                 if last_complaint.take().is_some() {
@@ -78,7 +101,8 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>, link: MasterLink) {
                 fetch_from_peers(&core).await;
             }
         }
-        let impatient = !core.is_member() || link.leaving.get() || core.epoch_heard.get() > core.epoch();
+        let impatient =
+            !core.is_member() || link.stage.get() != Stage::Staying || core.epoch_heard.get() > core.epoch();
         let pause = if impatient { HEARTBEAT_IMPATIENT } else { HEARTBEAT };
         let wanted = core.table_wanted.wait();
         with_deadline(&core.platform, core.platform.now() + pause, wanted).await;
@@ -100,13 +124,22 @@ async fn speak<P: Platform>(
                 channel.insert(Channel::open(&core.platform, link.address).await?)
             }
         };
-        let opcode = match (link.leaving.get(), *registered) {
-            (true, _) => Opcode::Leave,
-            (false, true) => Opcode::Heartbeat,
-            (false, false) => Opcode::Register,
+        let stage = link.stage.get();
+        let opcode = match (stage, *registered) {
+            (Stage::Staying, true) => Opcode::Heartbeat,
+            (Stage::Staying, false) => Opcode::Register,
+            _ => Opcode::Leave,
         };
+        let mut report = core.report();
+        if matches!(stage, Stage::Farewell | Stage::Left) {
+            report.member.weight = 0;
+        }
         let mut reply = Vec::new();
-        channel.call(opcode, core.epoch(), &core.report().encode(), &mut reply).await?;
+        channel.call(opcode, core.epoch(), &report.encode(), &mut reply).await?;
+        if stage == Stage::Farewell {
+            link.stage.set(Stage::Left);
+            return Ok(());
+        }
         let orders = Orders::decode(&reply)?;
         *registered = orders.wants_register == 0;
         core.apply_settings(orders.settings);

@@ -28,6 +28,8 @@ use std::time::Duration;
 const STOP_CHECK: Duration = Duration::from_millis(50);
 /// How long a leaving core waits for its slots to be taken.
 const LEAVE_TIME: Duration = Duration::from_secs(5);
+/// How long it tries to tell the master that it is gone.
+const FAREWELL_TIME: Duration = Duration::from_millis(500);
 /// How often leftovers are swept: a bounded step each time.
 const SWEEP_PAUSE: Duration = Duration::from_millis(200);
 
@@ -105,7 +107,7 @@ pub async fn open<P: Platform>(
         address,
         weight: u32::try_from(config.memory_bytes >> 20).unwrap_or(u32::MAX).max(1),
     };
-    let shard = Shard::new(config.id, segment, config.settings);
+    let shard = Shard::new((config.id, config.incarnation), segment, config.settings);
     Ok((PerCore::new(platform.clone(), identity, config.connections_max, shard), listener))
 }
 
@@ -136,13 +138,19 @@ pub async fn run<P: Platform>(
     leave(&core, &link).await;
 }
 
-/// Gives the slots away, as far as somebody takes them in time.
+/// Gives the slots away, as far as somebody takes them in time, and tells the master when that is over.
 async fn leave<P: Platform>(core: &Rc<PerCore<P>>, link: &MasterLink) {
     core.leaving.set(true);
     link.leave();
     core.table_wanted.raise();
     let deadline = core.platform.now() + LEAVE_TIME;
     while core.platform.now() < deadline && !link.is_alone(core) && !core.shard.borrow().has_given_all() {
+        core.platform.sleep(STOP_CHECK).await;
+    }
+    link.say_farewell();
+    core.table_wanted.raise();
+    let deadline = core.platform.now() + FAREWELL_TIME;
+    while core.platform.now() < deadline && !link.has_left() {
         core.platform.sleep(STOP_CHECK).await;
     }
 }

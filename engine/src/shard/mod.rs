@@ -33,13 +33,14 @@ use index::{Index, Position, Row};
 use slots::{Service, Slots};
 use snowskin_io::Moment;
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{CoreId, MissReason, NameRef, RoutingTable, Settings, Version};
+use snowskin_protocol::{CoreId, Incarnation, MissReason, NameRef, RoutingTable, Settings, Version};
 use std::time::Duration;
 
 /// What a core owns of the store.
 #[derive(Debug)]
 pub struct Shard {
     me: CoreId,
+    incarnation: Incarnation,
     index: Index,
     slots: Slots,
     ghosts: Ghosts,
@@ -53,9 +54,10 @@ pub struct Shard {
 
 impl Shard {
     /// An empty shard that serves no slot yet.
-    pub fn new(me: CoreId, segment: Segment, settings: Settings) -> Self {
+    pub fn new((me, incarnation): (CoreId, Incarnation), segment: Segment, settings: Settings) -> Self {
         Shard {
             me,
+            incarnation,
             index: Index::new(),
             slots: Slots::new(),
             ghosts: Ghosts::default(),
@@ -69,7 +71,7 @@ impl Shard {
 
     /// Takes over a newer table.
     pub fn apply_table(&mut self, table: &RoutingTable) {
-        self.slots.apply(table, self.me);
+        self.slots.apply(table, (self.me, self.incarnation));
     }
 
     /// Takes over new settings.

@@ -110,9 +110,11 @@ impl Slots {
         self.generations[slot.index()]
     }
 
-    /// Takes over what a newer table says.
-    pub(crate) fn apply(&mut self, table: &RoutingTable, me: CoreId) {
-        let my_index = table.index_of(me);
+    /// Takes over what a newer table says. What it says of an earlier life of this core is not about us: that one's
+    /// slots are lost, and the next table will say so.
+    pub(crate) fn apply(&mut self, table: &RoutingTable, (me, incarnation): Life) {
+        let is_me = |&index: &u16| table.members[usize::from(index)].incarnation == incarnation;
+        let my_index = table.index_of(me).filter(is_me);
         for slot in Slot::all() {
             let home = table.homes[slot.index()];
             let mine = my_index == Some(home);

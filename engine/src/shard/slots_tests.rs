@@ -7,6 +7,10 @@ fn core(number: u16) -> CoreId {
     CoreId { engine: EngineId(1), core: number }
 }
 
+fn life(number: u16) -> Life {
+    (core(number), Incarnation(u64::from(number)))
+}
+
 fn member(number: u16) -> Member {
     Member {
         id: core(number),
@@ -45,14 +49,14 @@ fn hand_over(origin: &mut Slots, taker: &mut Slots) -> (bool, bool) {
 #[test]
 fn a_join_moves_a_slot() {
     let (mut x, mut y) = (Slots::new(), Slots::new());
-    x.apply(&table(1, 0, NOBODY), core(0));
+    x.apply(&table(1, 0, NOBODY), life(0));
     assert_eq!(x.service(S), Service::Home { after_loss: false });
     let joined = table(2, 1, 0);
-    y.apply(&joined, core(1));
+    y.apply(&joined, life(1));
     assert_eq!(y.service(S), Service::Moving);
     // The origin has not heard yet: it still serves, so it gives nothing.
     assert_eq!(x.asked(&one(S)).0.len(), 0);
-    x.apply(&joined, core(0));
+    x.apply(&joined, life(0));
     assert_eq!(x.service(S), Service::WrongHome);
     let generation = x.generation(S);
     assert_eq!(hand_over(&mut x, &mut y), (true, false));
@@ -65,12 +69,12 @@ fn a_join_moves_a_slot() {
 #[test]
 fn a_chain_waits_for_the_middle() {
     let (mut x, mut y, mut z) = (Slots::new(), Slots::new(), Slots::new());
-    x.apply(&table(1, 0, NOBODY), core(0));
+    x.apply(&table(1, 0, NOBODY), life(0));
     for (number, slots) in [(0, &mut x), (1, &mut y)] {
-        slots.apply(&table(2, 1, 0), core(number));
+        slots.apply(&table(2, 1, 0), life(number));
     }
     for (number, slots) in [(0, &mut x), (1, &mut y), (2, &mut z)] {
-        slots.apply(&table(3, 2, 1), core(number));
+        slots.apply(&table(3, 2, 1), life(number));
     }
     assert_eq!(y.service(S), Service::WrongHome);
     assert_eq!(y.asked(&one(S)), (SlotSet::new(), SlotSet::new()), "not yet");
@@ -83,10 +87,10 @@ fn a_chain_waits_for_the_middle() {
 #[test]
 fn a_slot_comes_back_before_it_was_taken() {
     let (mut x, mut y) = (Slots::new(), Slots::new());
-    x.apply(&table(1, 0, NOBODY), core(0));
+    x.apply(&table(1, 0, NOBODY), life(0));
     for (number, slots) in [(0, &mut x), (1, &mut y)] {
-        slots.apply(&table(2, 1, 0), core(number));
-        slots.apply(&table(3, 0, 1), core(number));
+        slots.apply(&table(2, 1, 0), life(number));
+        slots.apply(&table(3, 0, 1), life(number));
     }
     let generation = x.generation(S);
     assert_eq!(x.service(S), Service::Moving);
@@ -98,16 +102,16 @@ fn a_slot_comes_back_before_it_was_taken() {
 #[test]
 fn a_slot_comes_back_after_it_was_taken() {
     let (mut x, mut y) = (Slots::new(), Slots::new());
-    x.apply(&table(1, 0, NOBODY), core(0));
+    x.apply(&table(1, 0, NOBODY), life(0));
     for (number, slots) in [(0, &mut x), (1, &mut y)] {
-        slots.apply(&table(2, 1, 0), core(number));
+        slots.apply(&table(2, 1, 0), life(number));
     }
     // Taken, but the confirmation is lost.
     let (given, _) = x.asked(&one(S));
     y.begin_taking(&given);
     y.finish_taking(&given);
     for (number, slots) in [(0, &mut x), (1, &mut y)] {
-        slots.apply(&table(3, 0, 1), core(number));
+        slots.apply(&table(3, 0, 1), life(number));
     }
     let generation = x.generation(S);
     assert_eq!(hand_over(&mut y, &mut x), (true, false));
@@ -117,10 +121,10 @@ fn a_slot_comes_back_after_it_was_taken() {
 #[test]
 fn a_lost_origin_means_serving_after_a_loss() {
     let mut y = Slots::new();
-    y.apply(&table(2, 1, 0), core(1));
+    y.apply(&table(2, 1, 0), life(1));
     let mut gone = table(3, 1, LOST);
     gone.members[0].incarnation = Incarnation(99);
-    y.apply(&gone, core(1));
+    y.apply(&gone, life(1));
     assert_eq!(y.service(S), Service::Home { after_loss: true });
     assert!(y.awaited().is_empty());
 }
@@ -129,8 +133,19 @@ fn a_lost_origin_means_serving_after_a_loss() {
 fn an_origin_that_lives_is_kept_although_the_table_forgot_it() {
     // Epochs 3 and 4 (given away and back, the other died) were never seen here.
     let mut y = Slots::new();
-    y.apply(&table(2, 1, 0), core(1));
-    y.apply(&table(5, 1, LOST), core(1));
+    y.apply(&table(2, 1, 0), life(1));
+    y.apply(&table(5, 1, LOST), life(1));
     assert_eq!(y.service(S), Service::Moving);
     assert_eq!(y.awaited().keys().next(), Some(&(core(0), Incarnation(0))));
+}
+
+#[test]
+fn a_table_that_knows_an_earlier_life_gives_us_nothing() {
+    let mut reborn = Slots::new();
+    reborn.apply(&table(4, 0, NOBODY), (core(0), Incarnation(99)));
+    assert_eq!(reborn.service(S), Service::WrongHome);
+    let mut next = table(5, 0, LOST);
+    next.members[0].incarnation = Incarnation(99);
+    reborn.apply(&next, (core(0), Incarnation(99)));
+    assert_eq!(reborn.service(S), Service::Home { after_loss: true });
 }

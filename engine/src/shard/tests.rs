@@ -40,7 +40,7 @@ fn shard(memory_bytes: usize) -> Shard {
 
 fn empty_shard(number: u16, memory_bytes: usize) -> Shard {
     let settings = Settings { high_watermark_permille: 1000, low_watermark_permille: 1000, lease_ms: 100 };
-    Shard::new(core(number), Segment::map(memory_bytes, false).unwrap(), settings)
+    Shard::new((core(number), Incarnation(1)), Segment::map(memory_bytes, false).unwrap(), settings)
 }
 
 fn name(key: &str) -> ObjectName {

@@ -173,13 +173,17 @@ fn receive(stream: &TcpStream, buffer: &mut [u8]) -> Option<io::Result<usize>> {
     }
 }
 
+/// Gives the socket what it takes now. An interrupted call has sent nothing, and is tried again like a full socket.
 fn send(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    if let [slice] = slices {
-        return Ok(rustix::net::send(stream, slice, flags)?);
-    }
-    let slices = &slices[..slices.len().min(SLICES_MAX)];
-    Ok(rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)?)
+    let sent = match slices {
+        [slice] => rustix::net::send(stream, slice, flags),
+        slices => {
+            let slices = &slices[..slices.len().min(SLICES_MAX)];
+            rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)
+        }
+    };
+    sent.map_err(|errno| if errno == Errno::INTR { Errno::AGAIN.into() } else { errno.into() })
 }
 
 /// Whether a half that could always go on has had its turn; then the task is called again behind all others.

@@ -1,0 +1,359 @@
+//! The command line of `snowskin-bench`.
+//!
+//! Exit status: 0; 1 when values were wrong, operations failed, the run broke off or could not begin (the last line
+//! says which); 2 when the command line cannot be understood.
+
+use crate::commands;
+use crate::interrupt;
+use crate::limits::{RAW_SERVER, serve_forever};
+use crate::model::Model;
+use crate::process::{WITH_PARENT, become_child};
+use crate::replay::Memory;
+use crate::workload::{Mix, Sizes, parse_duration, parse_size};
+use argh::FromArgs;
+use snowskin_protocol::ByteSize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const PROGRAM: &str = "snowskin-bench";
+
+/// Why a command did not end well.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// The settings make no sense together: exit status 2.
+    Usage(String),
+    /// Everything else: exit status 1.
+    Run(String),
+}
+
+/// measures Snowskin: workloads, trace replay with every byte checked, limits beside raw TCP, and a demo
+#[derive(FromArgs)]
+#[argh(
+    example = "See it work, about 40 seconds:\n  {command_name} demo",
+    example = "90 % reads of 64 KiB on a cluster of its own:\n  {command_name} run --value-size 64KiB --keys 10000 --threads 4",
+    example = "An hour of chat traffic in a minute, with memory for 20 % of its blocks:\n  {command_name} replay --trace conversation_trace.jsonl.gz --time-scale 60 --memory 20%",
+    example = "Beside raw TCP:\n  {command_name} limits --pin",
+    note = "Without --master, a command starts a master and engines on loopback and stops them when it ends.",
+    note = "The first Ctrl-C ends a run early with a report; the second ends it at once.",
+    error_code(1, "Wrong values, failed operations, or a run that broke off; the last line says which."),
+    error_code(2, "The command line cannot be understood.")
+)]
+struct Arguments {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Run(Box<RunArguments>),
+    Replay(Box<ReplayArguments>),
+    Limits(LimitsArguments),
+    Demo(DemoArguments),
+}
+
+/// runs a synthetic workload: preload all keys, then a mix of operations in a closed or open loop
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "run",
+    example = "Reads and writes at full speed for 10 seconds:\n  {command_name} --mix get=0.9,put=0.1",
+    example = "5,000 lookups a second, latency counted from the intended start:\n  {command_name} --mix lookup --batch 32 --rate 5000",
+    example = "Uneven popularity, two sizes, against a running cluster:\n  {command_name} --master 10.0.0.1:7400 --workload zipf --value-size 1MiB,64KiB --clients 4 --threads 8"
+)]
+pub(crate) struct RunArguments {
+    /// address of a running master; default: start a cluster
+    #[argh(option)]
+    pub(crate) master: Option<SocketAddr>,
+    /// engines to start (2)
+    #[argh(option, default = "2")]
+    pub(crate) engines: usize,
+    /// cores of each engine (2)
+    #[argh(option, default = "2")]
+    pub(crate) cores: usize,
+    /// memory of each engine (1GB)
+    #[argh(option, default = "ByteSize(1 << 30)", from_str_fn(parse_size))]
+    pub(crate) memory: ByteSize,
+    /// lease that reads and lookups grant, in ms (5000)
+    #[argh(option, default = "5000")]
+    pub(crate) lease_ms: u64,
+    /// how long client and engines poll before they sleep, in µs (50)
+    #[argh(option, default = "50")]
+    pub(crate) spin_us: u64,
+    /// which keys: uniform or zipf (uniform)
+    #[argh(option, default = "\"uniform\".to_owned()")]
+    pub(crate) workload: String,
+    /// unevenness of zipf (0.99)
+    #[argh(option, default = "0.99")]
+    pub(crate) theta: f64,
+    /// number of keys (1000)
+    #[argh(option, default = "1_000")]
+    pub(crate) keys: u64,
+    /// size of values, or several that keys take in turn: 1MiB,64KiB (1MiB)
+    #[argh(option, default = "\"1MiB\".parse().expect(\"a size\")")]
+    pub(crate) value_size: Sizes,
+    /// keys in a call (1)
+    #[argh(option, default = "1")]
+    pub(crate) batch: usize,
+    /// threads that call (2)
+    #[argh(option, default = "2")]
+    pub(crate) threads: usize,
+    /// sets of connections, which threads share (1)
+    #[argh(option, default = "1")]
+    pub(crate) clients: usize,
+    /// operations and their weights, of get, put (first writer wins), upsert (replaces), lookup, match_prefix
+    /// (get=0.9,put=0.1)
+    #[argh(option, default = "\"get=0.9,put=0.1\".parse().expect(\"a mix\")")]
+    pub(crate) mix: Mix,
+    /// how long to measure: 10s, 500ms, 2m (10s)
+    #[argh(option, from_str_fn(parse_duration))]
+    pub(crate) duration: Option<Duration>,
+    /// end after so many keys instead of after a time
+    #[argh(option)]
+    pub(crate) operations: Option<u64>,
+    /// open loop: keys a second, whether or not the store keeps up
+    #[argh(option)]
+    pub(crate) rate: Option<f64>,
+    /// check every byte that is read (this is the default)
+    #[argh(switch)]
+    pub(crate) verify: bool,
+    /// do not check what is read
+    #[argh(switch)]
+    pub(crate) no_verify: bool,
+    /// do not put the keys before measuring
+    #[argh(switch)]
+    pub(crate) no_preload: bool,
+    /// put what a read misses
+    #[argh(switch)]
+    pub(crate) refill: bool,
+    /// seed of keys and values (1)
+    #[argh(option, default = "1")]
+    pub(crate) seed: u64,
+    /// write the summary as JSON to this file
+    #[argh(option)]
+    pub(crate) json: Option<PathBuf>,
+    /// write a line of JSON each second to this file
+    #[argh(option)]
+    pub(crate) json_lines: Option<PathBuf>,
+    /// folder for summary and plots (report)
+    #[argh(option, default = "PathBuf::from(\"report\")")]
+    pub(crate) report: PathBuf,
+}
+
+/// replays requests of an inference service: match the prefix, read what is held, put the rest
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "replay",
+    example = "A generated trace as fast as it goes:\n  {command_name} --closed --threads 4",
+    example = "The published chat trace with blocks as one rank of Llama 3.1 70B stores them, memory for 5 %:\n  {command_name} --trace conversation_trace.jsonl.gz --model llama-3.1-70b-tp8 --limit 300 --memory 5%",
+    note = "Trace files have one JSON object a line (timestamp, input_length, output_length, hash_ids), plain or gzip."
+)]
+pub(crate) struct ReplayArguments {
+    /// trace file; default: generate one of the published shape
+    #[argh(option)]
+    pub(crate) trace: Option<PathBuf>,
+    /// requests of a generated trace (4000)
+    #[argh(option, default = "4_000")]
+    pub(crate) requests: usize,
+    /// replay only the first so many requests
+    #[argh(option)]
+    pub(crate) limit: Option<usize>,
+    /// bytes of a block as this model has them: llama-3.1-8b, llama-3.1-70b-tp8, deepseek-v3 …
+    #[argh(option)]
+    pub(crate) model: Option<Model>,
+    /// bytes of a block (64KiB)
+    #[argh(option, from_str_fn(parse_size))]
+    pub(crate) block_size: Option<ByteSize>,
+    /// how many times faster than the trace to send its requests (60)
+    #[argh(option, default = "60.0")]
+    pub(crate) time_scale: f64,
+    /// send requests as fast as the threads can, not at the trace's times
+    #[argh(switch)]
+    pub(crate) closed: bool,
+    /// requests at the same time (8)
+    #[argh(option, default = "8")]
+    pub(crate) threads: usize,
+    /// sets of connections, which threads share (1)
+    #[argh(option, default = "1")]
+    pub(crate) clients: usize,
+    /// blocks in a call of get or put (32)
+    #[argh(option, default = "32")]
+    pub(crate) batch: usize,
+    /// address of a running master; default: start a cluster
+    #[argh(option)]
+    pub(crate) master: Option<SocketAddr>,
+    /// engines to start (2)
+    #[argh(option, default = "2")]
+    pub(crate) engines: usize,
+    /// cores of each engine (2)
+    #[argh(option, default = "2")]
+    pub(crate) cores: usize,
+    /// memory of each engine (1GB), or of all as a part of the trace's unique bytes (20%) (20%)
+    #[argh(option, default = "Memory::PartOfUnique(0.2)")]
+    pub(crate) memory: Memory,
+    /// lease in ms; default: 5000 shortened as the trace is, at least 50
+    #[argh(option)]
+    pub(crate) lease_ms: Option<u64>,
+    /// how long client and engines poll before they sleep, in µs (50)
+    #[argh(option, default = "50")]
+    pub(crate) spin_us: u64,
+    /// do not check what is read
+    #[argh(switch)]
+    pub(crate) no_verify: bool,
+    /// seed of the generated trace and of values (1)
+    #[argh(option, default = "1")]
+    pub(crate) seed: u64,
+    /// write the summary as JSON to this file
+    #[argh(option)]
+    pub(crate) json: Option<PathBuf>,
+    /// write a line of JSON each second to this file
+    #[argh(option)]
+    pub(crate) json_lines: Option<PathBuf>,
+    /// folder for summary and plots (report)
+    #[argh(option, default = "PathBuf::from(\"report\")")]
+    pub(crate) report: PathBuf,
+}
+
+/// measures get, put and lookup beside raw TCP and memcpy, interleaved in one run
+#[derive(FromArgs)]
+#[argh(subcommand, name = "limits")]
+pub(crate) struct LimitsArguments {
+    /// rounds; the median of their ratios counts (5)
+    #[argh(option, default = "5")]
+    pub(crate) rounds: usize,
+    /// time of each measurement in each round (200ms)
+    #[argh(option, default = "Duration::from_millis(200)", from_str_fn(parse_duration))]
+    pub(crate) slice: Duration,
+    /// what a waiting side does: spin, block or both (both)
+    #[argh(option, default = "\"both\".to_owned()")]
+    pub(crate) wake: String,
+    /// raw server on the CPU of the engine's core, client on another
+    #[argh(switch)]
+    pub(crate) pin: bool,
+    /// do not compare checksums in the client
+    #[argh(switch)]
+    pub(crate) no_checksums: bool,
+    /// write the figures as JSON to this file
+    #[argh(option)]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// shows a small cluster under chat traffic for about half a minute, and explains what is seen
+#[derive(FromArgs)]
+#[argh(subcommand, name = "demo")]
+pub(crate) struct DemoArguments {
+    /// trace file; default: generate one of the published shape
+    #[argh(option)]
+    pub(crate) trace: Option<PathBuf>,
+    /// how long the replay should take (30s)
+    #[argh(option, default = "Duration::from_secs(30)", from_str_fn(parse_duration))]
+    pub(crate) duration: Duration,
+    /// memory of each of the two engines (512MB)
+    #[argh(option, default = "ByteSize(512 << 20)", from_str_fn(parse_size))]
+    pub(crate) memory: ByteSize,
+    /// write the summary as JSON to this file
+    #[argh(option)]
+    pub(crate) json: Option<PathBuf>,
+    /// folder for summary and plots (report)
+    #[argh(option, default = "PathBuf::from(\"report\")")]
+    pub(crate) report: PathBuf,
+}
+
+/// The program: reads the command line, does what it says, and answers with the exit status.
+pub fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(code) = hidden(&arguments) {
+        return code;
+    }
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let command = match parse(&arguments) {
+        Ok(command) => command,
+        Err(code) => return code,
+    };
+    interrupt::install();
+    let outcome = match command {
+        Command::Run(arguments) => commands::run(&arguments),
+        Command::Replay(arguments) => commands::replay(&arguments),
+        Command::Limits(arguments) => commands::limits(&arguments),
+        Command::Demo(arguments) => crate::demo::demo(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Run(reason)) => {
+            eprintln!("{PROGRAM}: {reason}");
+            ExitCode::from(1)
+        }
+        Err(Failed::Usage(reason)) => {
+            eprintln!("{PROGRAM}: {reason}\nRun {PROGRAM} --help for what there is.");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse(arguments: &[String]) -> Result<Command, ExitCode> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match Arguments::from_args(&[PROGRAM], &arguments) {
+        Ok(arguments) => Ok(arguments.command),
+        Err(exit) if exit.status.is_ok() => {
+            println!("{}", exit.output);
+            Err(ExitCode::SUCCESS)
+        }
+        Err(exit) => {
+            eprintln!("{}\nRun {PROGRAM} --help for what there is.", exit.output.trim_end());
+            Err(ExitCode::from(2))
+        }
+    }
+}
+
+/// The commands that only this program gives to itself.
+fn hidden(arguments: &[String]) -> Option<ExitCode> {
+    let error = match arguments {
+        [command, parent, program, rest @ ..] if command == WITH_PARENT => {
+            become_child(parent.parse().ok()?, program, rest).to_string()
+        }
+        [command, rest @ ..] if command == RAW_SERVER => {
+            serve_forever(rest.first().and_then(|cpu| cpu.parse().ok())).err()?.to_string()
+        }
+        _ => return None,
+    };
+    eprintln!("{PROGRAM} {}: {error}", arguments[0]);
+    Some(ExitCode::from(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Command, ExitCode> {
+        parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn every_option_is_understood() {
+        let run = "run --workload zipf --theta 0.9 --keys 10 --value-size 1MiB,64KiB --batch 2 --threads 3 --clients 2 \
+                   --mix get=0.5,match_prefix=0.5 --duration 3s --rate 100 --verify --refill --json a --json-lines b \
+                   --report c --engines 1 --cores 1 --memory 1GB --lease-ms 100 --spin-us 0";
+        let Ok(Command::Run(run)) = parsed(run) else { panic!("run") };
+        assert_eq!((run.threads, run.duration, run.verify), (3, Some(Duration::from_secs(3)), true));
+        let replay = "replay --trace t --model deepseek-v3 --memory 20% --time-scale 100 --limit 5 --closed";
+        let Ok(Command::Replay(replay)) = parsed(replay) else { panic!("replay") };
+        assert_eq!((replay.memory, replay.closed), (Memory::PartOfUnique(0.2), true));
+        assert!(matches!(parsed("limits --rounds 1 --pin --wake spin"), Ok(Command::Limits(_))));
+        assert!(matches!(parsed("demo"), Ok(Command::Demo(_))));
+    }
+
+    #[test]
+    fn what_is_not_understood_has_status_2_and_help_has_0() {
+        for bad in
+            ["", "fly", "run --keys many", "replay --model gpt-7", "run --mix get=2x", "replay --memory -3%"]
+        {
+            assert_eq!(parsed(bad).err(), Some(ExitCode::from(2)), "{bad}");
+        }
+        for help in ["--help", "run --help", "replay --help", "limits --help", "demo --help"] {
+            assert_eq!(parsed(help).err(), Some(ExitCode::SUCCESS), "{help}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The command `demo`: what a newcomer sees first.
+
+use crate::cli::{DemoArguments, Failed, ReplayArguments};
+use crate::commands::{Prepared, Target, finish, print_latencies, requests_of};
+use crate::replay::Memory;
+use crate::report::summary::Summary;
+use crate::report::table::{number, percent};
+use crate::trace::Request;
+use snowskin_protocol::ByteSize;
+
+/// Requests of the generated trace: about a quarter of an hour of one service's traffic.
+const REQUESTS: usize = 4_000;
+/// The width of the drawn rates.
+const BAR_CELLS: usize = 40;
+
+/// Starts, replays, explains, stops.
+pub(crate) fn demo(arguments: &DemoArguments) -> Result<(), Failed> {
+    let mut replay = replay_arguments(arguments);
+    let requests = requests_of(&replay)?;
+    replay.time_scale = time_scale(&requests, arguments.duration.as_secs_f64());
+    let prepared = Prepared::new(&replay, requests)?;
+    println!(
+        "\nSnowskin: a pool of memory in which inference engines keep the KV blocks of prompts they have seen.\n"
+    );
+    println!("1. A cluster on this machine: a thin master, and two engines of two cores each");
+    let mut target = Target::open(None, &prepared.cluster_plan, replay.clients, true)?;
+    target.announce();
+    println!("\n2. Chat traffic, {:.0} times faster than it happened", replay.time_scale);
+    println!("  {}", prepared.trace_in_words());
+    println!("  Each request asks how many of its leading blocks are held, reads those, and puts the rest.");
+    println!(
+        "  Memory holds {} of the unique blocks, so most must be evicted. Every byte read is checked.\n",
+        percent(prepared.ideal.lru_blocks as f64 / prepared.facts.unique_blocks.max(1) as f64)
+    );
+    let (summary, measured) = prepared.replay(&replay, &mut target, "demo")?;
+    println!("3. What came out");
+    explain(&summary);
+    println!(
+        "\n4. How long calls took (a call is a batch of up to {} blocks; a request is all its calls)",
+        replay.batch
+    );
+    print_latencies(&summary);
+    let outcome = finish(&summary, &measured, arguments.json.as_deref(), &arguments.report);
+    drop(target);
+    println!("\n5. Engines and master have stopped. Try next: snowskin-bench run, replay, limits (--help)\n");
+    outcome
+}
+
+fn replay_arguments(arguments: &DemoArguments) -> ReplayArguments {
+    ReplayArguments {
+        trace: arguments.trace.clone(),
+        requests: REQUESTS,
+        limit: None,
+        model: None,
+        block_size: None,
+        time_scale: 1.0,
+        closed: false,
+        threads: 8,
+        clients: 1,
+        batch: 32,
+        master: None,
+        engines: 2,
+        cores: 2,
+        memory: Memory::PerEngine(arguments.memory.0),
+        lease_ms: None,
+        spin_us: 50,
+        no_verify: false,
+        seed: 1,
+        json: arguments.json.clone(),
+        json_lines: None,
+        report: arguments.report.clone(),
+    }
+}
+
+/// The factor with which the trace takes this long.
+fn time_scale(requests: &[Request], seconds: f64) -> f64 {
+    let (first, last) = (requests.first(), requests.last());
+    let span_ms = first.zip(last).map_or(0, |(first, last)| last.timestamp_ms - first.timestamp_ms);
+    (span_ms as f64 / 1_000.0 / seconds.max(0.1)).max(1.0)
+}
+
+fn explain(summary: &Summary) {
+    let Some(trace) = &summary.trace else { return };
+    let scale = trace.infinite_prefix_hit_rate.max(f64::MIN_POSITIVE);
+    println!("  Blocks that need not be computed again:");
+    for (name, rate) in [
+        ("this store", trace.prefix_hit_rate),
+        ("an ideal LRU", trace.ideal_lru_prefix_hit_rate),
+        ("memory without end", trace.infinite_prefix_hit_rate),
+    ] {
+        println!("    {name:<19} {:>6}  {}", percent(rate), bar(rate / scale));
+    }
+    println!(
+        "\n  {} requests, {} read and {} written, {:.2} GB/s, {:.2} CPU seconds a GB (all processes)",
+        number(trace.requests),
+        ByteSize(summary.bytes_read),
+        ByteSize(summary.bytes_written),
+        summary.gb_per_s,
+        summary.cpu_seconds_per_gb
+    );
+    println!(
+        "  wrong values {}   errors {}   puts without space {}   blocks gone between match and read {}",
+        summary.wrong_values,
+        summary.errors.values().sum::<u64>(),
+        summary.no_space,
+        trace.misses_after_hit
+    );
+}
+
+fn bar(part: f64) -> String {
+    let filled = (part.clamp(0.0, 1.0) * BAR_CELLS as f64).round() as usize;
+    format!("{}{}", "█".repeat(filled), "░".repeat(BAR_CELLS - filled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trace_is_scaled_to_the_time() {
+        let at = |timestamp_ms| Request { timestamp_ms, input_tokens: 1, output_tokens: 1, blocks: vec![0] };
+        assert_eq!(time_scale(&[at(1_000), at(901_000)], 30.0), 30.0);
+        assert_eq!(time_scale(&[at(0)], 30.0), 1.0);
+    }
+
+    #[test]
+    fn bars_fill() {
+        assert_eq!(bar(0.0), "░".repeat(BAR_CELLS));
+        assert_eq!(bar(7.0), "█".repeat(BAR_CELLS));
+    }
+}

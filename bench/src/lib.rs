@@ -1,0 +1,29 @@
+//! Workloads, trace replay, limits and reports: how fast, how full, how right.
+//!
+//! * [`values`]: values that say whose they are, so that every byte read is judged.
+//! * [`trace`], [`model`]: requests as inference services see them, what an ideal LRU makes of them, and how large
+//!   a block is.
+//! * [`latency`]: what is counted and timed.
+//! * [`cli`]: the commands `run`, `replay`, `limits` and `demo`.
+
+pub mod cli;
+mod cluster;
+mod commands;
+mod cpu;
+mod demo;
+#[cfg(test)]
+mod fake;
+mod interrupt;
+pub mod latency;
+mod limits;
+mod meter;
+pub mod model;
+mod process;
+mod progress;
+mod replay;
+mod report;
+mod run;
+mod store;
+pub mod trace;
+pub mod values;
+mod workload;
