@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Bytes of a block when nobody says.
-pub(crate) const BLOCK_BYTES: u64 = 64 * KIB;
+const BLOCK_BYTES: u64 = 64 * KIB;
 /// The lease of a store in production, and the least that is sensible when time runs faster.
 const LEASE_MS: f64 = 5_000.0;
 const LEASE_MS_MIN: u64 = 50;

@@ -6,10 +6,12 @@ use crate::replay::Memory;
 use crate::report::summary::Summary;
 use crate::report::table::{number, percent};
 use crate::trace::Request;
-use snowskin_protocol::ByteSize;
+use snowskin_protocol::{ByteSize, KIB};
 
 /// Requests of the generated trace: about a quarter of an hour of one service's traffic.
 const REQUESTS: usize = 4_000;
+/// Bytes of a block. With the usual memory, an eighth of the blocks fits: enough for a cache to be tested.
+const BLOCK_BYTES: u64 = 128 * KIB;
 /// The width of the drawn rates.
 const BAR_CELLS: usize = 40;
 
@@ -52,7 +54,7 @@ fn replay_arguments(arguments: &DemoArguments) -> ReplayArguments {
         requests: REQUESTS,
         limit: None,
         model: None,
-        block_size: None,
+        block_size: Some(ByteSize(BLOCK_BYTES)),
         time_scale: 1.0,
         closed: false,
         threads: 8,

@@ -51,7 +51,7 @@ impl Op {
 pub struct Counts {
     /// Keys that were asked for, put, looked up or matched.
     pub operations: u64,
-    /// Keys of reads, lookups and matches that were held.
+    /// Keys of reads, lookups and matches that were held; in a replay, blocks that could be used.
     pub hits: u64,
     /// Keys of reads, lookups and matches that were not.
     pub misses: u64,

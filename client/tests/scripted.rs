@@ -366,11 +366,10 @@ fn a_frozen_peer_costs_the_deadline_and_not_more() {
     assert_eq!(client.get(&[at_zero[0]]), [hit(&value)]);
     assert!(buffer.iter().all(|byte| *byte == 3) && buffers.iter().flatten().all(|byte| *byte == 3));
     assert_eq!(client.counters().deadlines, 2);
-    // Core 1's connection is silent: after a second it is given up, and the next call has a new one.
-    let patient = client.with_deadline(Duration::from_millis(1200));
+    // Core 1's connection is silent: after a second it is doubted and given up, and a new one asked.
+    let patient = client.with_deadline(Duration::from_millis(2500));
     let at_one = keys.iter().find(|key| home(key) == 1).unwrap();
-    assert_eq!(patient.get(&[at_one]), [Err(Error::Deadline)]);
-    assert_eq!(patient.get(&[at_one]), [hit(&value)]);
+    assert!(patient.get(&[at_one]) == [hit(&value)]);
 }
 
 #[test]

@@ -19,11 +19,36 @@ impl Checksum {
 
     /// The checksum of what the slices hold when put behind each other.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
-        for part in parts {
-            digest.update(part);
-        }
-        Checksum(digest.finalize())
+        let mut digest = Digest::new();
+        parts.into_iter().for_each(|part| digest.update(part));
+        digest.checksum()
+    }
+}
+
+/// A checksum in the making: of bytes that arrive piece by piece, each digested while it is still in the cache.
+#[derive(Clone, Debug)]
+pub struct Digest(crc_fast::Digest);
+
+impl Digest {
+    /// Of no bytes yet.
+    pub fn new() -> Self {
+        Digest(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme))
+    }
+
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all bytes so far.
+    pub fn checksum(&self) -> Checksum {
+        Checksum(self.0.finalize())
+    }
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Digest::new()
     }
 }
 

@@ -16,7 +16,7 @@ pub mod table;
 pub mod units;
 pub mod wire;
 
-pub use checksum::Checksum;
+pub use checksum::{Checksum, Digest};
 pub use code::{Code, MissReason};
 pub use ids::{CoreId, EngineId, Epoch, Incarnation, Version};
 pub use key::{NameError, NameRef, ObjectName, SLOT_COUNT, Slot};

@@ -24,6 +24,8 @@ impl Arena {
     pub(crate) fn measure(&mut self, size: usize, time: Duration) -> Slice {
         // A call of a few nanoseconds cannot be timed alone: small sizes are copied many at a time.
         let copies = (64 * 1024 / size).max(1);
+        // Where the last size left off may be too near the end for this one.
+        self.offset = 0;
         let mut slice = slice(time, || {
             for _ in 0..copies {
                 let at = self.offset;
@@ -37,5 +39,18 @@ impl Arena {
         slice.calls_per_s *= copies as f64;
         slice.p50_us /= copies as f64;
         slice
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_order_of_sizes_stays_inside() {
+        let mut arena = Arena::new();
+        for size in [64, 16 << 20, 3_000_000, 16 << 20, 64 << 10] {
+            assert!(arena.measure(size, Duration::from_millis(30)).calls_per_s > 0.0, "{size}");
+        }
     }
 }

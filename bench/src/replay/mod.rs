@@ -96,12 +96,17 @@ impl<'a> Replayer<'a> {
         let mut recorder = self.worker.record();
         recorder.counts.blocks += keys.len() as u64;
         recorder.counts.prefix_hits += used as u64;
+        recorder.counts.hits += used as u64;
+        recorder.counts.misses += (keys.len() - used) as u64;
     }
 
     fn match_prefix(&self, keys: &[&[u8]]) -> usize {
         let begun = Instant::now();
         let outcome = self.store.match_prefix(keys);
-        self.worker.record().latency(Op::MatchPrefix, begun.elapsed());
+        let mut recorder = self.worker.record();
+        recorder.latency(Op::MatchPrefix, begun.elapsed());
+        recorder.counts.operations += keys.len() as u64;
+        drop(recorder);
         outcome.map(|matched| matched.min(keys.len())).unwrap_or_else(|failure| {
             self.worker.failed(&failure);
             0
@@ -134,13 +139,11 @@ impl<'a> Replayer<'a> {
             recorder.counts.operations += 1;
             let right = match outcome {
                 Ok(Some(length)) => {
-                    recorder.counts.hits += 1;
                     recorder.counts.bytes_read += length as u64;
                     drop(recorder);
                     !self.plan.verify || judge(self.worker, &self.values, key, buffer, length)
                 }
                 Ok(None) => {
-                    recorder.counts.misses += 1;
                     recorder.counts.misses_after_hit += 1;
                     false
                 }

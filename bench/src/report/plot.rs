@@ -18,6 +18,8 @@ use plotters::prelude::{
 const SIZE: (u32, u32) = (960, 540);
 /// Points of a curve for each factor of ten in rareness.
 const POINTS_PER_DECADE: usize = 24;
+/// A row of less time says nothing about a rate.
+const SHORTEST_SECOND_S: f64 = 0.3;
 const GRID: RGBColor = RGBColor(225, 228, 232);
 const TEXT: RGBColor = RGBColor(60, 64, 70);
 
@@ -82,6 +84,7 @@ pub(crate) fn latency(total: &Recorder) -> Result<String, String> {
 
 /// Hit rate (left) and GB/s (right), second by second.
 pub(crate) fn over_time(seconds: &[Second]) -> Result<String, String> {
+    let seconds = whole_seconds(seconds);
     let end = seconds.last().map_or(1.0, |second| second.at_s).max(1.0);
     let fastest = seconds.iter().map(|second| second.gb_per_s).fold(0.1, f64::max);
     let mut svg = String::new();
@@ -128,6 +131,16 @@ pub(crate) fn over_time(seconds: &[Second]) -> Result<String, String> {
         area.present().map_err(words)?;
     }
     Ok(svg)
+}
+
+/// Without a last row that is too short to have a rate.
+fn whole_seconds(seconds: &[Second]) -> &[Second] {
+    match seconds {
+        [before @ .., last_but_one, last] if last.at_s - last_but_one.at_s < SHORTEST_SECOND_S => {
+            &seconds[..before.len() + 1]
+        }
+        _ => seconds,
+    }
 }
 
 fn draw_legend<'a, X, Y>(
@@ -180,6 +193,14 @@ mod tests {
             [1.0, 10.0, 100.0, 1_000.0, 10_000.0].map(percentile_name),
             ["0", "90", "99", "99.9", "99.99"]
         );
+    }
+
+    #[test]
+    fn a_moment_at_the_end_is_no_second() {
+        let at = |at_s| Second { at_s, ..Second::default() };
+        assert_eq!(whole_seconds(&[at(1.0), at(2.0), at(2.1)]).len(), 2);
+        assert_eq!(whole_seconds(&[at(1.0), at(2.0)]).len(), 2);
+        assert_eq!(whole_seconds(&[at(0.1)]).len(), 1);
     }
 
     #[test]

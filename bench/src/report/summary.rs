@@ -9,7 +9,7 @@
 //! | `operations`, `operations_per_s` | keys read, put, looked up or matched (a batch of 32 counts 32) |
 //! | `bytes`, `bytes_read`, `bytes_written` | of values that were read, and stored |
 //! | `gb_per_s` | `bytes` / 10⁹ / `seconds` |
-//! | `hits`, `misses`, `hit_rate` | keys of reads, lookups and matches; in a replay of reads alone |
+//! | `hits`, `misses`, `hit_rate` | keys of reads, lookups and matches; in a replay the blocks that could be used, and not: the prefix hit rate |
 //! | `stored`, `existed`, `no_space` | outcomes of puts; no space is counted and is not an error |
 //! | `wrong_values` | values read that were not byte for byte what was put; must be 0 |
 //! | `errors` | failed keys and calls by the name of their code |

@@ -24,6 +24,9 @@ use std::time::Duration;
 /// Bytes of values in one put frame; one value always fits.
 const PUT_PAYLOAD_BYTES_TARGET: u64 = GET_PAYLOAD_BYTES_TARGET;
 
+/// A core that has not answered for so long may be dead: others are asked for the newest table.
+const DOUBT_AFTER: Duration = Duration::from_secs(1);
+
 /// What is asked for all items of a batch.
 pub(super) struct Work<'a> {
     pub(super) opcode: Opcode,
@@ -214,7 +217,15 @@ impl<P: Platform> Session<P> {
             Opcode::Get => group.items.iter().map(|item| work.targets.sink(item.index)).collect(),
             _ => Vec::new(),
         };
-        connection.ask(frame, sinks, self.shared.epoch.get(), deadline)?.await
+        let mut reply = pin!(connection.ask(frame, sinks, self.shared.epoch.get(), deadline)?);
+        loop {
+            let doubt = self.shared.platform.now() + DOUBT_AFTER;
+            match self.alarm.until(doubt, reply.as_mut()).await {
+                Some(reply) => return reply,
+                // If it is dead, the table that says so ends the wait.
+                None => self.start_refresh(None),
+            }
+        }
     }
 
     /// Makes jobs that ask for `items`; those that no core can answer now wait.

@@ -102,8 +102,6 @@ pub(super) struct Connection<P: Platform> {
     next_request: Cell<u64>,
     last_progress: Cell<Moment>,
     is_broken: Cell<bool>,
-    /// Close when nothing is pending.
-    is_retired: Cell<bool>,
     write_wanted: Signal,
     read_wanted: Signal,
 }
@@ -126,7 +124,6 @@ impl<P: Platform> Connection<P> {
             next_request: Cell::new(1),
             last_progress: Cell::new(shared.platform.now()),
             is_broken: Cell::new(false),
-            is_retired: Cell::new(false),
             write_wanted: Signal::new(),
             read_wanted: Signal::new(),
         });
@@ -145,11 +142,6 @@ impl<P: Platform> Connection<P> {
         self.is_broken.get()
     }
 
-    /// Closes the connection as soon as nothing is pending.
-    pub(super) fn retire(&self) {
-        self.is_retired.set(true);
-        self.read_wanted.raise();
-    }
 
     /// Sends a request; its ticket becomes the reply. The values of a get go into `sinks`, one for each item.
     pub(super) fn ask(
@@ -253,10 +245,6 @@ impl<P: Platform> Connection<P> {
             // Reading only while something is pending: an idle connection costs nothing, and whether it is still
             // alive shows at the next request.
             if self.pending.borrow().is_empty() {
-                if self.is_retired.get() {
-                    self.break_down("it is no longer needed");
-                    return;
-                }
                 self.read_wanted.wait().await;
                 continue;
             }

@@ -79,10 +79,10 @@ impl<P: Platform> Link<P> {
         }
     }
 
-    /// Gives the connection up: at once, or when nothing is pending.
-    pub(super) fn close(&self, at_once: bool) {
+    /// Gives the connection up; what is pending on it fails.
+    pub(super) fn give_up(&self, reason: &str) {
         if let Some(connection) = self.open_connection() {
-            if at_once { connection.break_down("the client is closed") } else { connection.retire() }
+            connection.break_down(reason);
         }
     }
 

@@ -193,7 +193,7 @@ impl<P: Platform> Drop for Session<P> {
     fn drop(&mut self) {
         self.alarm.close();
         for link in self.links.borrow().values() {
-            link.close(true);
+            link.give_up("the client is closed");
         }
     }
 }

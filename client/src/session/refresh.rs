@@ -148,7 +148,8 @@ impl<P: Platform> Session<P> {
         self.links.borrow_mut().retain(|address, link| {
             let is_kept = is_known(address);
             if !is_kept {
-                link.close(false);
+                // What is pending there is asked again at the new homes, also if the core only hangs.
+                link.give_up("it is no longer a member");
             }
             is_kept
         });

@@ -3,7 +3,7 @@
 use snowskin_io::ByteReader;
 use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::memory::LoanMut;
-use snowskin_protocol::Checksum;
+use snowskin_protocol::Digest;
 use snowskin_protocol::wire::data::ItemReply;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -59,24 +59,28 @@ pub(super) async fn receive<R: ByteReader>(
     is_abandoned: &Cell<bool>,
     progress: impl Fn(usize),
 ) -> Result<Delivery, FrameError> {
-    let intake = Intake { bytes: reply.value_bytes as usize, is_abandoned, progress };
-    let expected = verify.then_some(reply.checksum);
-    match sink {
-        Sink::Owned => intake.owned(reader, expected).await,
-        Sink::Lent(loan, index) => {
-            intake.borrowed(reader, expected, |use_bytes| loan.with(index, use_bytes)).await
-        }
+    let digest = RefCell::new(verify.then(Digest::new));
+    let intake = Intake { bytes: reply.value_bytes as usize, digest, is_abandoned, progress };
+    let delivery = match sink {
+        Sink::Owned => intake.owned(reader).await?,
+        Sink::Lent(loan, index) => intake.borrowed(reader, |use_bytes| loan.with(index, use_bytes)).await?,
         Sink::Shared(shared) => {
             let with = |use_bytes: &mut dyn FnMut(&mut [u8])| {
                 shared.borrow_mut().as_mut().map(|bytes| use_bytes(bytes))
             };
-            intake.borrowed(reader, expected, with).await
+            intake.borrowed(reader, with).await?
         }
-    }
+    };
+    let is_whole = matches!(delivery, Delivery::Value(_) | Delivery::Written(_));
+    let found = intake.digest.into_inner().map(|digest| digest.checksum());
+    let is_corrupt = is_whole && found.is_some_and(|found| found != reply.checksum);
+    Ok(if is_corrupt { Delivery::Corrupt } else { delivery })
 }
 
 struct Intake<'a, F> {
     bytes: usize,
+    /// Of what has been read of the value, if it is to be verified: each piece while it is still in the cache.
+    digest: RefCell<Option<Digest>>,
     is_abandoned: &'a Cell<bool>,
     progress: F,
 }
@@ -85,7 +89,6 @@ impl<F: Fn(usize)> Intake<'_, F> {
     async fn owned<R: ByteReader>(
         &self,
         reader: &mut FrameReader<R>,
-        expected: Option<Checksum>,
     ) -> Result<Delivery, FrameError> {
         let mut value = Vec::with_capacity(self.bytes.min(RESERVE_BYTES_MAX));
         while value.len() < self.bytes {
@@ -99,17 +102,13 @@ impl<F: Fn(usize)> Intake<'_, F> {
                 }
             }
         }
-        Ok(match expected {
-            Some(checksum) if Checksum::of(&value) != checksum => Delivery::Corrupt,
-            _ => Delivery::Value(value),
-        })
+        Ok(Delivery::Value(value))
     }
 
     /// `with` calls a function with the buffer, unless the buffer is its owner's again.
     async fn borrowed<R: ByteReader>(
         &self,
         reader: &mut FrameReader<R>,
-        expected: Option<Checksum>,
         with: impl Fn(&mut dyn FnMut(&mut [u8])) -> Option<()>,
     ) -> Result<Delivery, FrameError> {
         let mut room = 0;
@@ -132,14 +131,7 @@ impl<F: Fn(usize)> Intake<'_, F> {
                 None => return self.discard(reader, self.bytes - done).await,
             }
         }
-        let Some(checksum) = expected else { return Ok(Delivery::Written(self.bytes)) };
-        let mut found = None;
-        with(&mut |buffer| found = Some(Checksum::of(&buffer[..self.bytes])));
-        Ok(match found {
-            Some(found) if found == checksum => Delivery::Written(self.bytes),
-            Some(_) => Delivery::Corrupt,
-            None => Delivery::Abandoned,
-        })
+        Ok(Delivery::Written(self.bytes))
     }
 
     /// Reads some bytes; `None` when nobody wants them any more.
@@ -150,9 +142,12 @@ impl<F: Fn(usize)> Intake<'_, F> {
         target: Option<&mut [u8]>,
     ) -> Poll<io::Result<Option<usize>>> {
         let Some(target) = target.filter(|_| !self.is_abandoned.get()) else { return Poll::Ready(Ok(None)) };
-        match reader.poll_payload(context, target) {
+        match reader.poll_payload(context, &mut *target) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Poll::Ready(Ok(count)) => {
+                if let Some(digest) = &mut *self.digest.borrow_mut() {
+                    digest.update(&target[..count]);
+                }
                 (self.progress)(count);
                 Poll::Ready(Ok(Some(count)))
             }

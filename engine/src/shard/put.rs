@@ -14,7 +14,7 @@ use super::{Dropped, Service, Shard};
 use crate::segment::Reservation;
 use snowskin_io::Moment;
 use snowskin_protocol::wire::data::{ItemStatus, PutItem};
-use snowskin_protocol::{Checksum, NameRef, Slot, Version};
+use snowskin_protocol::{Checksum, Digest, NameRef, Slot, Version};
 
 /// Whether a put may begin.
 #[derive(Debug)]
@@ -29,13 +29,27 @@ pub enum PutStart {
 #[derive(Debug)]
 pub struct PutTicket {
     reservation: Reservation,
-    checksum: Checksum,
+    filled_bytes: usize,
+    digest: Digest,
+    expected: Checksum,
 }
 
 impl PutTicket {
-    /// Where the value goes.
-    pub fn value_mut(&mut self) -> &mut [u8] {
-        self.reservation.value_mut()
+    /// Where the rest of the value goes.
+    pub fn unfilled(&mut self) -> &mut [u8] {
+        &mut self.reservation.value_mut()[self.filled_bytes..]
+    }
+
+    /// The next `count` bytes have been filled. They are digested now, while they are still in the cache.
+    pub fn advance(&mut self, count: usize) {
+        let filled = &self.reservation.value()[self.filled_bytes..][..count];
+        self.digest.update(filled);
+        self.filled_bytes += count;
+    }
+
+    /// Whether the value is complete.
+    pub fn is_full(&self) -> bool {
+        self.filled_bytes == self.reservation.value().len()
     }
 }
 
@@ -52,7 +66,12 @@ impl Shard {
         }
         let reserve = |shard: &Shard| shard.segment.reserve(item.value_bytes as usize);
         match self.evict_until(now, reserve) {
-            Some(reservation) => PutStart::Reserved(PutTicket { reservation, checksum: item.checksum }),
+            Some(reservation) => PutStart::Reserved(PutTicket {
+                reservation,
+                filled_bytes: 0,
+                digest: Digest::new(),
+                expected: item.checksum,
+            }),
             None => {
                 self.counters.puts_no_space += 1;
                 PutStart::Answered(ItemStatus::NoSpace)
@@ -68,8 +87,9 @@ impl Shard {
         replace: bool,
         now: Moment,
     ) -> (ItemStatus, Option<Dropped>) {
-        let value_bytes = ticket.reservation.value().len() as u64;
-        if Checksum::of(ticket.reservation.value()) != ticket.checksum {
+        assert!(ticket.is_full(), "only a whole value is published");
+        let value_bytes = ticket.filled_bytes as u64;
+        if ticket.digest.checksum() != ticket.expected {
             self.counters.puts_corrupt += 1;
             return (ItemStatus::ChecksumMismatch, None);
         }
@@ -85,7 +105,7 @@ impl Shard {
             name.to_owned(),
             version,
             value_bytes,
-            ticket.checksum,
+            ticket.expected,
             bytes,
             generation,
         ));

@@ -53,10 +53,15 @@ fn put_with(shard: &mut Shard, key: &str, value: &[u8], replace: bool, now: Mome
     match shard.begin_put(name.as_ref(), &item, replace, now) {
         PutStart::Answered(status) => status,
         PutStart::Reserved(mut ticket) => {
-            ticket.value_mut().copy_from_slice(value);
+            fill(&mut ticket, value);
             shard.finish_put(name.as_ref(), ticket, replace, now).0
         }
     }
+}
+
+fn fill(ticket: &mut PutTicket, value: &[u8]) {
+    ticket.unfilled().copy_from_slice(value);
+    ticket.advance(value.len());
 }
 
 fn put(shard: &mut Shard, key: &str, value: &[u8]) -> ItemStatus {
@@ -106,7 +111,7 @@ fn the_second_of_two_racing_writers_is_told_so() {
     let item = PutItem::new(name.as_ref(), 3, Checksum::of(b"two"));
     let PutStart::Reserved(mut slow) = shard.begin_put(name.as_ref(), &item, false, NOW) else { panic!() };
     assert_eq!(put(&mut shard, "k", b"one"), ItemStatus::Ok);
-    slow.value_mut().copy_from_slice(b"two");
+    fill(&mut slow, b"two");
     assert_eq!(shard.finish_put(name.as_ref(), slow, false, NOW).0, ItemStatus::Exists);
     assert_eq!(get(&mut shard, "k", NOW).unwrap().value(), b"one");
     assert_eq!(shard.stats().reserved_bytes, 0);
@@ -118,7 +123,7 @@ fn a_value_with_another_checksum_is_not_stored() {
     let name = name("k");
     let item = PutItem::new(name.as_ref(), 3, Checksum::of(b"abc"));
     let PutStart::Reserved(mut ticket) = shard.begin_put(name.as_ref(), &item, false, NOW) else { panic!() };
-    ticket.value_mut().copy_from_slice(b"abd");
+    fill(&mut ticket, b"abd");
     assert_eq!(shard.finish_put(name.as_ref(), ticket, false, NOW).0, ItemStatus::ChecksumMismatch);
     assert_eq!(get(&mut shard, "k", NOW).unwrap_err().miss, Some(MissReason::NotHeld));
     assert_eq!(shard.stats().puts_corrupt, 1);
@@ -239,7 +244,7 @@ fn a_replaced_or_removed_replica_is_dropped_at_its_holder() {
     let name = name("k");
     let item = PutItem::new(name.as_ref(), 3, Checksum::of(b"new"));
     let PutStart::Reserved(mut ticket) = new.begin_put(name.as_ref(), &item, true, NOW) else { panic!() };
-    ticket.value_mut().copy_from_slice(b"new");
+    fill(&mut ticket, b"new");
     let (status, dropped) = new.finish_put(name.as_ref(), ticket, true, NOW);
     let dropped = dropped.expect("the holder is to be told");
     assert_eq!((status, dropped.holder), (ItemStatus::Ok, core(0)));

@@ -10,6 +10,7 @@ use snowskin_protocol::NameRef;
 use snowskin_protocol::limits::HEADER_BYTES;
 use snowskin_protocol::wire::data::{Batch, ItemReply, PutItem};
 use snowskin_protocol::wire::{Header, Opcode};
+use std::future::poll_fn;
 use std::rc::Rc;
 
 /// Reads the payload of a put or upsert and stores its values. A value that is not wanted is read and thrown away.
@@ -57,7 +58,12 @@ impl<P: Platform> Arriving<'_, P> {
         replace: bool,
     ) -> Result<snowskin_protocol::wire::data::ItemStatus, FrameError> {
         let ticket = self.ticket.as_mut().expect("present until finished");
-        reader.payload(ticket.value_mut()).await?;
+        while !ticket.is_full() {
+            match poll_fn(|context| reader.poll_payload(context, ticket.unfilled())).await? {
+                0 => return Err(FrameError::Cut),
+                count => ticket.advance(count),
+            }
+        }
         let ticket = self.ticket.take().expect("present until finished");
         let now = self.core.platform.now();
         let (status, dropped) = self.core.shard.borrow_mut().finish_put(name, ticket, replace, now);
