@@ -17,6 +17,9 @@ use snowskin_protocol::{Epoch, Version};
 /// Memory that compiling a peer's pattern may take.
 const PATTERN_MEMORY_BYTES_MAX: usize = 1 << 20;
 
+/// Values that together are no larger than this are copied behind their reply: cheaper than to gather them.
+const COPIED_PAYLOAD_BYTES_MAX: u64 = 4096;
+
 /// Completes a reply: the body is what `reply.head` holds behind the room for the header.
 pub(super) fn finish(request: &Header, epoch: Epoch, items: u32, payload_bytes: u64, reply: &mut Reply) {
     let header = Header { items, payload_bytes, version: request.version, ..request.reply(epoch) };
@@ -121,6 +124,9 @@ fn answer_batch<P: Platform>(
     drop(shard);
     let items = (reply.head.len() - HEADER_BYTES) / ITEM_REPLY_BYTES;
     finish(header, core.epoch(), items as u32, payload_bytes, reply);
+    if payload_bytes <= COPIED_PAYLOAD_BYTES_MAX {
+        reply.values.drain(..).for_each(|value| reply.head.extend_from_slice(value.value()));
+    }
 }
 
 fn remove_matching<P: Platform>(

@@ -40,6 +40,10 @@ const POLLS_BETWEEN_EVENTS: u32 = 61;
 /// Polls of tasks between two looks at what other threads ask for.
 const POLLS_BETWEEN_REMOTE: u32 = 2;
 
+fn is_single_cpu_machine() -> bool {
+    std::fs::read_to_string("/sys/devices/system/cpu/online").is_ok_and(|list| !list.contains([',', '-']))
+}
+
 /// The root: owns the runtime and so all its tasks. May be shared between threads.
 pub struct SocketsRuntime {
     /// Taken only by drop.
@@ -50,7 +54,8 @@ pub struct SocketsRuntime {
 
 impl SocketsRuntime {
     /// A runtime whose reads busy-wait for at most `spin_max` when an answer is likely soon; zero: never. On a
-    /// machine (or with an affinity) of a single CPU they never do: the peer may need it.
+    /// machine with a single CPU they never do: the peer needs it. (An affinity to one CPU says nothing about where
+    /// the peer is; if it shares that CPU, waiting brings no luck and soon ends.)
     pub fn new(spin_max: Duration) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_io()
@@ -58,8 +63,7 @@ impl SocketsRuntime {
             .event_interval(POLLS_BETWEEN_EVENTS)
             .global_queue_interval(POLLS_BETWEEN_REMOTE)
             .build()?;
-        let alone = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
-        let spin_max = if alone { Duration::ZERO } else { spin_max };
+        let spin_max = if is_single_cpu_machine() { Duration::ZERO } else { spin_max };
         Ok(SocketsRuntime { runtime: Some(runtime), origin: Instant::now(), spin_max })
     }
 

@@ -13,7 +13,7 @@ const SCORE_MAX: u8 = 8;
 /// At score zero, one read in so many waits.
 const TRIAL_EVERY: u8 = 32;
 /// Attempts in one poll of a task: a few microseconds.
-const ATTEMPTS_PER_POLL: u32 = 8;
+const ATTEMPTS_PER_POLL: u32 = 16;
 
 /// What the streams of a runtime share.
 #[derive(Clone, Debug)]
@@ -80,6 +80,11 @@ impl SpinScore {
             self.score = (self.score + 1).min(SCORE_MAX);
         }
         Burst::Found(found)
+    }
+
+    /// Whether its waits have lately been rewarded again and again.
+    pub(super) fn is_lucky(&self) -> bool {
+        self.score == SCORE_MAX
     }
 
     fn may_wait(&mut self) -> bool {

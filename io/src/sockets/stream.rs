@@ -4,13 +4,15 @@ use super::spin::{Burst, Spin, SpinScore};
 use crate::platform::{ByteReader, ByteWriter, Listener, Stream};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Slices of one system call; the kernel takes at most 1,024.
 const SLICES_MAX: usize = 1024;
@@ -59,11 +61,11 @@ pub struct SocketsStream {
 }
 
 impl SocketsStream {
-    pub(super) fn new(stream: TcpStream, spin: Spin) -> io::Result<Self> {
+    pub(super) fn new(stream: tokio::net::TcpStream, spin: Spin) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         sockopt::set_socket_keepalive(&stream, true)?;
         sockopt::set_tcp_user_timeout(&stream, PEER_SILENCE_MAX.as_millis() as u32)?;
-        Ok(SocketsStream { stream, spin })
+        Ok(SocketsStream { stream: stream.into_std()?, spin })
     }
 }
 
@@ -72,33 +74,73 @@ impl Stream for SocketsStream {
     type Writer = SocketsWriter;
 
     fn split(self) -> (SocketsReader, SocketsWriter) {
-        // Not tokio's owned halves: dropping their writer would end the stream for a reader that still reads.
-        let stream = Rc::new(self.stream);
-        let reader = SocketsReader { stream: stream.clone(), score: self.spin.stream(), turn_bytes: 0 };
-        (reader, SocketsWriter { stream, turn_bytes: 0 })
+        let socket = Rc::new(Socket {
+            stream: Rc::new(self.stream),
+            registration: RefCell::default(),
+            writer_waits: Cell::new(false),
+        });
+        let reader = SocketsReader { socket: socket.clone(), score: self.spin.stream(), turn_bytes: 0 };
+        (reader, SocketsWriter { socket, turn_bytes: 0 })
+    }
+}
+
+/// What both halves share: the socket, known to the reactor only while waiting for it pays.
+///
+/// A socket in an epoll set costs its peer a callback for every segment that arrives, and us a look at events that
+/// nobody waits for: a tenth of a small round trip. So a stream whose busy-waits are rewarded is taken out, and put in
+/// again when a half has to wait.
+struct Socket {
+    stream: Rc<TcpStream>,
+    registration: RefCell<Option<AsyncFd<Rc<TcpStream>>>>,
+    /// The writing half's task is registered for room: the registration must stay.
+    writer_waits: Cell<bool>,
+}
+
+impl Socket {
+    /// Calls `attempt` when the socket is ready for `interest`, until it yields something.
+    fn poll_ready<T>(
+        &self,
+        context: &mut Context<'_>,
+        interest: Interest,
+        mut attempt: impl FnMut(&TcpStream) -> Option<T>,
+    ) -> Poll<io::Result<T>> {
+        let mut registration = self.registration.borrow_mut();
+        let registered = match &*registration {
+            Some(registered) => registered,
+            None => {
+                // SAFETY: the descriptor is that of an open socket, stays the same and stays open for as long as the
+                // registration: it owns a clone of the `Rc`, which nothing takes the stream out of.
+                let registered = unsafe { AsyncFd::register(self.stream.clone()) };
+                registration.insert(registered?)
+            }
+        };
+        loop {
+            let mut guard = if interest.is_readable() {
+                ready!(registered.poll_read_ready(context))?
+            } else {
+                ready!(registered.poll_write_ready(context))?
+            };
+            // Readiness may be stale: a busy-waiting read drained the socket.
+            match attempt(&self.stream) {
+                Some(done) => return Poll::Ready(Ok(done)),
+                None => guard.clear_ready(),
+            }
+        }
+    }
+
+    /// The reading half has no need of the reactor.
+    fn leave_reactor(&self) {
+        if !self.writer_waits.get() && self.registration.borrow().is_some() {
+            drop(self.registration.take());
+        }
     }
 }
 
 /// The reading half.
 pub struct SocketsReader {
-    stream: Rc<TcpStream>,
+    socket: Rc<Socket>,
     score: SpinScore,
     turn_bytes: usize,
-}
-
-impl SocketsReader {
-    fn registered_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, .. } = self;
-        loop {
-            // Readiness may be stale: a busy-waiting read drained the socket. Then `try_io` clears it.
-            ready!(stream.poll_read_ready(context))?;
-            let attempt = || receive(stream, buffer).unwrap_or(Err(io::ErrorKind::WouldBlock.into()));
-            match stream.try_io(Interest::READABLE, attempt) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
-    }
 }
 
 impl ByteReader for SocketsReader {
@@ -109,14 +151,21 @@ impl ByteReader for SocketsReader {
         if turn_is_over(&mut self.turn_bytes, context) {
             return Poll::Pending;
         }
-        let Self { stream, score, .. } = self;
-        let result = match score.burst(|| receive(stream, buffer)) {
-            Burst::Found(result) => Poll::Ready(result),
+        let Self { socket, score, .. } = self;
+        let result = match score.burst(|| receive(&socket.stream, buffer)) {
+            Burst::Found(result) => {
+                if score.is_lucky() {
+                    socket.leave_reactor();
+                }
+                Poll::Ready(result)
+            }
             Burst::Again => {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            Burst::Park => self.registered_read(context, buffer),
+            Burst::Park => socket
+                .poll_ready(context, Interest::READABLE, |stream| receive(stream, buffer))
+                .map(|result| result.flatten()),
         };
         self.turn_bytes = match &result {
             Poll::Ready(Ok(count)) => self.turn_bytes + count,
@@ -128,39 +177,37 @@ impl ByteReader for SocketsReader {
 
 /// The writing half.
 pub struct SocketsWriter {
-    stream: Rc<TcpStream>,
+    socket: Rc<Socket>,
     turn_bytes: usize,
 }
 
 impl ByteWriter for SocketsWriter {
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        send(&self.stream, slices)
+        send(&self.socket.stream, slices).unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if turn_is_over(&mut self.turn_bytes, context) {
             return Poll::Pending;
         }
-        loop {
-            match send(&self.stream, slices) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => {
-                    self.turn_bytes += result.as_ref().map_or(0, |count| *count);
-                    return Poll::Ready(result);
-                }
-            }
-            self.turn_bytes = 0;
-            ready!(self.stream.poll_write_ready(context))?;
-            match self.stream.try_io(Interest::WRITABLE, || send(&self.stream, slices)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        let result = match send(&self.socket.stream, slices) {
+            Some(result) => Poll::Ready(result),
+            None => self
+                .socket
+                .poll_ready(context, Interest::WRITABLE, |stream| send(stream, slices))
+                .map(|result| result.flatten()),
+        };
+        self.socket.writer_waits.set(result.is_pending());
+        self.turn_bytes = match &result {
+            Poll::Ready(Ok(count)) => self.turn_bytes + count,
+            _ => 0,
+        };
+        result
     }
 
     fn shutdown(&mut self) {
         // An error says that the peer has done so already.
-        let _ = rustix::net::shutdown(&*self.stream, Shutdown::Both);
+        let _ = rustix::net::shutdown(&*self.socket.stream, Shutdown::Both);
     }
 }
 
@@ -173,8 +220,8 @@ fn receive(stream: &TcpStream, buffer: &mut [u8]) -> Option<io::Result<usize>> {
     }
 }
 
-/// Gives the socket what it takes now. An interrupted call has sent nothing, and is tried again like a full socket.
-fn send(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+/// Gives the socket what it takes now; `None`: nothing. An interrupted call has sent nothing.
+fn send(stream: &TcpStream, slices: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let sent = match slices {
         [slice] => rustix::net::send(stream, slice, flags),
@@ -183,7 +230,11 @@ fn send(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
             rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)
         }
     };
-    sent.map_err(|errno| if errno == Errno::INTR { Errno::AGAIN.into() } else { errno.into() })
+    match sent {
+        Ok(count) => Some(Ok(count)),
+        Err(Errno::AGAIN | Errno::INTR) => None,
+        Err(error) => Some(Err(error.into())),
+    }
 }
 
 /// Whether a half that could always go on has had its turn; then the task is called again behind all others.

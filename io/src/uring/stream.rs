@@ -107,9 +107,14 @@ pub struct UringWriter {
 
 impl ByteWriter for UringWriter {
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let slices = &slices[..slices.len().min(SLICES_MAX)];
+        let socket = borrow(&self.stream);
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        Ok(rustix::net::sendmsg(borrow(&self.stream), slices, &mut SendAncillaryBuffer::default(), flags)?)
+        let sent = match &slices[..slices.len().min(SLICES_MAX)] {
+            // Most replies are one slice, and this call is the cheaper one.
+            [slice] => rustix::net::send(socket, slice, flags),
+            slices => rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags),
+        };
+        Ok(sent?)
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
