@@ -11,6 +11,7 @@ use snowskin_protocol::wire::control::{Load, Report};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, Epoch, Incarnation, Member, RoutingTable, Settings};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -142,10 +143,25 @@ impl<P: Platform> PerCore<P> {
             return;
         }
         log::debug!("core {}: epoch {}, {} members", self.identity.id, table.epoch, table.members.len());
-        self.shard.borrow_mut().apply_table(&table);
+        let lost = self.lives_lost(&table);
+        let mut shard = self.shard.borrow_mut();
+        shard.apply_table(&table);
+        if !lost.is_empty() {
+            shard.drop_lost(&lost);
+        }
+        drop(shard);
         self.hear_epoch(table.epoch);
         *self.routing.borrow_mut() = Rc::new(Routing::new(table));
         self.takeover_wanted.raise();
+    }
+
+    /// Members of the table we know that a newer one does not have any more, or in another life.
+    fn lives_lost(&self, newer: &RoutingTable) -> BTreeSet<CoreId> {
+        let routing = self.routing.borrow();
+        let lives_on = |member: &&Member| {
+            newer.members.iter().any(|other| (other.id, other.incarnation) == (member.id, member.incarnation))
+        };
+        routing.table.members.iter().filter(|member| !lives_on(member)).map(|member| member.id).collect()
     }
 
     /// Takes over settings.

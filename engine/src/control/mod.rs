@@ -144,7 +144,9 @@ async fn leave<P: Platform>(core: &Rc<PerCore<P>>, link: &MasterLink) {
     link.leave();
     core.table_wanted.raise();
     let deadline = core.platform.now() + LEAVE_TIME;
-    while core.platform.now() < deadline && !link.is_alone(core) && !core.shard.borrow().has_given_all() {
+    // Only a table that has us leaving says which slots others await from us.
+    let is_done = || !core.is_member() && core.shard.borrow().has_given_all();
+    while core.platform.now() < deadline && !link.is_alone(core) && !is_done() {
         core.platform.sleep(STOP_CHECK).await;
     }
     link.say_farewell();
@@ -155,15 +157,12 @@ async fn leave<P: Platform>(core: &Rc<PerCore<P>>, link: &MasterLink) {
     }
 }
 
-/// Frees, step by step, what hand-overs and lost holders leave behind.
+/// Frees, step by step, what hand-overs leave behind.
 async fn sweep<P: Platform>(core: Rc<PerCore<P>>) {
-    let (mut swept, mut dropped) = (0, 0);
+    let mut swept = 0;
     loop {
         core.platform.sleep(SWEEP_PAUSE).await;
-        let routing = core.routing.borrow().clone();
-        let mut shard = core.shard.borrow_mut();
-        swept = shard.sweep(swept);
-        dropped = shard.drop_lost(&routing.table, dropped);
+        swept = core.shard.borrow_mut().sweep(swept);
     }
 }
 

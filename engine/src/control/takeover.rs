@@ -4,49 +4,58 @@
 //! once it has the last page, and confirms. Every step can be repeated, so a broken connection just starts over.
 
 use crate::percore::PerCore;
+use crate::shard::Life;
 use snowskin_io::framing::{Channel, FrameError};
 use snowskin_io::{Platform, with_deadline};
 use snowskin_protocol::wire::control::{LAST_PAGE, Page, SlotSet, TakeSlots};
 use snowskin_protocol::wire::{Opcode, Refusal};
-use snowskin_protocol::{CoreId, Incarnation};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Pause before an origin that was not ready, or not there, is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// Time for all pages of one origin; then it is asked from the beginning.
-const PULL_TIME: Duration = Duration::from_secs(10);
+/// Time for one answer of an origin.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
 
-/// Takes slots over for as long as the core runs.
+/// Takes slots over for as long as the core runs: a task for each origin, so that one that hangs holds up only what
+/// it has.
 pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>) {
+    let pulling: Rc<RefCell<BTreeSet<Life>>> = Rc::default();
     loop {
         let awaited = core.shard.borrow().awaited();
-        if awaited.is_empty() {
-            core.takeover_wanted.wait().await;
-            continue;
+        for origin in awaited.into_keys() {
+            if pulling.borrow_mut().insert(origin) {
+                core.platform.spawn(pull_all(core.clone(), origin, pulling.clone()));
+            }
         }
-        let pulls = awaited.into_iter().map(|(origin, slots)| pull_in_time(&core, origin, slots));
-        futures_util::future::join_all(pulls).await;
-        if !core.shard.borrow().awaited().is_empty() {
-            core.platform.sleep(RETRY_PAUSE).await;
-        }
+        core.takeover_wanted.wait().await;
     }
 }
 
-async fn pull_in_time<P: Platform>(core: &Rc<PerCore<P>>, origin: (CoreId, Incarnation), slots: SlotSet) {
-    let deadline = core.platform.now() + PULL_TIME;
-    match with_deadline(&core.platform, deadline, pull(core, origin, slots)).await {
-        Some(Ok(())) | Some(Err(FrameError::Refused(Refusal::NotYet, _))) => {}
-        Some(Err(FrameError::Refused(Refusal::Stale, _))) => core.table_wanted.raise(),
-        Some(Err(error)) => log::debug!("core {}: taking slots from {}: {error}", core.identity.id, origin.0),
-        None => log::warn!("core {}: {} does not give its slots", core.identity.id, origin.0),
+/// Asks one origin again and again until nothing is awaited from it.
+async fn pull_all<P: Platform>(core: Rc<PerCore<P>>, origin: Life, pulling: Rc<RefCell<BTreeSet<Life>>>) {
+    loop {
+        let slots = core.shard.borrow().awaited().remove(&origin);
+        let Some(slots) = slots else {
+            pulling.borrow_mut().remove(&origin);
+            return;
+        };
+        match pull(&core, origin, slots).await {
+            Ok(()) | Err(FrameError::Refused(Refusal::NotYet, _)) => {}
+            Err(FrameError::Refused(Refusal::Stale, _)) => core.table_wanted.raise(),
+            Err(error) => log::debug!("core {}: taking slots from {}: {error}", core.identity.id, origin.0),
+        }
+        core.platform.sleep(RETRY_PAUSE).await;
     }
 }
 
-/// Asks one origin for all pages of what it is ready to give.
+/// Asks one origin for all pages of what it is ready to give. Stops when the table changes: what was agreed on under
+/// the old one may not hold under the new one.
 async fn pull<P: Platform>(
     core: &Rc<PerCore<P>>,
-    (origin, incarnation): (CoreId, Incarnation),
+    (origin, incarnation): Life,
     slots: SlotSet,
 ) -> Result<(), FrameError> {
     let routing = core.routing.borrow().clone();
@@ -54,18 +63,21 @@ async fn pull<P: Platform>(
         return Ok(());
     };
     let address = routing.table.members[usize::from(index)].address;
-    let mut channel = Channel::open(&core.platform, address).await?;
+    let mut channel = in_time(core, Channel::open(&core.platform, address)).await?;
     if channel.welcome().core_id() != origin || channel.welcome().incarnation != incarnation {
         // Somebody else listens there now. The master will notice and say that the entries are lost.
         return Ok(());
     }
-    let me = core.identity;
+    let (me, epoch) = (core.identity, routing.table.epoch);
     let mut ask = TakeSlots { taker: me.id, incarnation: me.incarnation, cursor: 0, slots };
     let mut reply = Vec::new();
     let mut declined = SlotSet::new();
     let mut is_first = true;
     while is_first || ask.cursor != LAST_PAGE {
-        channel.call(Opcode::TakeSlots, routing.table.epoch, &ask.encode(), &mut reply).await?;
+        in_time(core, channel.call(Opcode::TakeSlots, epoch, &ask.encode(), &mut reply)).await?;
+        if core.epoch() != epoch {
+            return Ok(());
+        }
         let page = Page::decode(&reply)?;
         core.shard.borrow_mut().take_page(&page, is_first, core.platform.now());
         ask.cursor = page.cursor;
@@ -76,9 +88,18 @@ async fn pull<P: Platform>(
     }
     {
         let mut shard = core.shard.borrow_mut();
-        shard.finish_taking(&ask.slots);
+        ask.slots = shard.finish_taking(&ask.slots);
         shard.finish_taking(&declined);
     }
-    channel.call(Opcode::SlotsTaken, routing.table.epoch, &ask.encode(), &mut reply).await?;
+    in_time(core, channel.call(Opcode::SlotsTaken, epoch, &ask.encode(), &mut reply)).await?;
     Ok(())
+}
+
+async fn in_time<P: Platform, T>(
+    core: &PerCore<P>,
+    answer: impl Future<Output = Result<T, FrameError>>,
+) -> Result<T, FrameError> {
+    let deadline = core.platform.now() + ANSWER_TIME;
+    let late = || FrameError::Io(std::io::ErrorKind::TimedOut.into());
+    with_deadline(&core.platform, deadline, answer).await.unwrap_or_else(|| Err(late()))
 }

@@ -1,13 +1,13 @@
 //! Entries change their home: giving them in pages, taking them, forgetting what was given. Bytes stay.
 
+use super::Shard;
 use super::index::{Bytes, Position, Row};
-use super::slots::Life;
-use super::{Service, Shard};
+use super::slots::{Life, SlotCounts};
 use snowskin_io::Moment;
 use snowskin_protocol::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
 use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
-use snowskin_protocol::{MissReason, RoutingTable, Slot, Version};
-use std::collections::BTreeMap;
+use snowskin_protocol::{CoreId, MissReason, Slot, Version};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A page ends when another entry might not fit.
 const PAGE_BYTES_MAX: usize = BODY_BYTES_MAX - NAME_BYTES_MAX - 64;
@@ -67,14 +67,19 @@ impl Shard {
     }
 
     fn take_entry(&mut self, entry: &Entry<'_>, now: Moment) {
-        self.version_max = Version(self.version_max.0.max(entry.version.0));
+        // Half of the numbers are left for puts, whatever a broken origin claims.
+        self.version_max = Version(self.version_max.0.max(entry.version.0.min(u64::MAX / 2)));
         let hash = entry.name.hash();
         let generation = self.slots.generation(Slot::of_hash(hash));
         let lease_until = now + std::time::Duration::from_millis(u64::from(entry.lease_ms));
         let known = self.index.find(entry.name, hash);
         let same = known.filter(|&position| {
             let row = self.index.row(position);
-            row.is_here() && row.version == entry.version
+            // Versions are counted by each home for itself: only all of this together names the same bytes.
+            entry.holder == self.me
+                && row.is_here()
+                && row.version == entry.version
+                && row.checksum == entry.checksum
         });
         let position = match same {
             Some(position) => {
@@ -102,9 +107,9 @@ impl Shard {
         self.index.extend_lease(position, lease_until);
     }
 
-    /// All pages have come: these slots are served from now on.
-    pub fn finish_taking(&mut self, slots: &SlotSet) {
-        self.slots.finish_taking(slots);
+    /// All pages have come: these slots are served from now on. Answers those that were still awaited.
+    pub fn finish_taking(&mut self, slots: &SlotSet) -> SlotSet {
+        self.slots.finish_taking(slots)
     }
 
     /// A new home has all entries of these slots: ours no longer count.
@@ -112,10 +117,15 @@ impl Shard {
         self.slots.confirm_given(slots);
     }
 
-    /// Whether all slots that were given up have been taken.
+    /// Whether no slot is left that somebody might still need from here: served, given up and not taken yet, or on
+    /// its way through.
     pub fn has_given_all(&self) -> bool {
-        let counts = self.slots.counts();
-        counts.frozen == 0 && counts.served == 0
+        self.slots.counts() == SlotCounts::default()
+    }
+
+    /// Whether slots are on their way here.
+    pub fn is_taking(&self) -> bool {
+        self.slots.counts().awaited > 0
     }
 
     /// Frees rows that no longer mean anything: entries given away whose bytes are at another core. A bounded step;
@@ -130,22 +140,17 @@ impl Shard {
         if end == self.index.end() { 0 } else { end }
     }
 
-    /// Drops entries whose holder is no longer a member: their bytes are gone. A bounded step, like
-    /// [`Shard::sweep`].
-    pub fn drop_lost(&mut self, table: &RoutingTable, cursor: Position) -> Position {
-        let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
-        for position in cursor..end {
-            let Some(row) = self.index.get(position) else { continue };
-            let serves = matches!(self.slots.service(row.slot()), Service::Home { .. });
-            if let Bytes::At(holder) = row.bytes
-                && serves
-                && table.index_of(holder).is_none()
+    /// These cores have lost what they held: entries that point to them are dropped. Walks over all rows, as the loss
+    /// of a core is rare and must be told at once: a put of such a key must not be told that it exists.
+    pub fn drop_lost(&mut self, lost: &BTreeSet<CoreId>) {
+        for position in 0..self.index.end() {
+            let holder = self.index.get(position).map(|row| (row.hash, &row.bytes));
+            if let Some((hash, Bytes::At(holder))) = holder
+                && lost.contains(holder)
             {
-                let hash = row.hash;
                 self.index.remove(position);
                 self.ghosts.remember(hash, MissReason::OwnerLost);
             }
         }
-        if end == self.index.end() { 0 } else { end }
     }
 }

@@ -26,6 +26,7 @@ mod tests;
 pub use put::{PutStart, PutTicket};
 pub use read::{Answer, Held};
 pub use remove::Dropped;
+pub use slots::Life;
 
 use crate::segment::Segment;
 use ghosts::Ghosts;

@@ -40,7 +40,7 @@ enum State {
 }
 
 /// A core in one of its lives.
-pub(crate) type Life = (CoreId, Incarnation);
+pub type Life = (CoreId, Incarnation);
 
 /// What a core may answer about a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,14 +202,17 @@ impl Slots {
         self.origins.contains_key(&slot)
     }
 
-    /// All entries of these slots are here.
-    pub(crate) fn finish_taking(&mut self, slots: &SlotSet) {
+    /// All entries of these slots are here. Answers the slots of which that was news: only these were taken.
+    pub(crate) fn finish_taking(&mut self, slots: &SlotSet) -> SlotSet {
+        let mut taken = SlotSet::new();
         for slot in slots.iter() {
             if self.origins.remove(&slot).is_some() {
+                taken.insert(slot);
                 let had = self.states[slot.index()];
                 self.set(slot, if had == State::Passing { State::Frozen } else { State::Serving });
             }
         }
+        taken
     }
 
     /// A taker has confirmed that it has all entries of these slots.

@@ -4,9 +4,9 @@ use super::*;
 use crate::segment::Extent;
 use quickcheck::quickcheck;
 use snowskin_protocol::table::NOBODY;
-use snowskin_protocol::wire::control::Page;
+use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, PutItem, RemovedStep};
-use snowskin_protocol::{Checksum, EngineId, Epoch, Incarnation, Member, ObjectName};
+use snowskin_protocol::{Checksum, EngineId, Epoch, Incarnation, Member, ObjectName, Slot};
 use std::collections::HashMap;
 
 const NOW: Moment = Moment(1_000_000_000);
@@ -297,9 +297,9 @@ fn entries_whose_holder_is_gone_are_dropped_as_lost() {
         shard.apply_table(&table(2, 1, 0));
     }
     hand_over(&mut old, &mut new);
-    let mut alone = table(3, 0, NOBODY);
-    alone.members.remove(0);
-    new.drop_lost(&alone, 0);
+    new.drop_lost(&[core(1)].into());
+    assert_eq!(get(&mut new, "k", NOW).unwrap_err().status, ItemStatus::Elsewhere);
+    new.drop_lost(&[core(0)].into());
     assert_eq!(get(&mut new, "k", NOW).unwrap_err().miss, Some(MissReason::OwnerLost));
 }
 
@@ -356,4 +356,40 @@ quickcheck! {
     fn every_history_agrees_with_a_map(steps: Vec<(u8, u8, u16)>) -> bool {
         agrees_with_a_map(steps)
     }
+}
+
+#[test]
+fn a_replica_of_another_history_is_not_taken_for_the_entry() {
+    // Both cores count versions from 1: the same number means nothing.
+    let (mut old, mut new) = (shard(1 << 16), empty_shard(1, 1 << 16));
+    put(&mut old, "k", b"old bytes");
+    for shard in [&mut old, &mut new] {
+        shard.apply_table(&table(2, 1, 0));
+    }
+    hand_over(&mut old, &mut new);
+    assert_eq!(remove(&mut new, "k", true, NOW).status, ItemStatus::Ok);
+    let name = name("k");
+    let mut page = PageWriter::new(&all_slots(), &Default::default());
+    page.push(&Entry {
+        name: name.as_ref(),
+        version: Version(1),
+        value_bytes: 9,
+        checksum: Checksum::of(b"new bytes"),
+        holder: core(1),
+        lease_ms: 0,
+    });
+    for shard in [&mut old, &mut new] {
+        shard.apply_table(&table(3, 0, 1));
+    }
+    let body = page.finish(LAST_PAGE);
+    let page = Page::decode(&body).unwrap();
+    old.take_page(&page, true, NOW);
+    old.finish_taking(&page.given);
+    assert_eq!(get(&mut old, "k", NOW).unwrap_err().status, ItemStatus::Elsewhere);
+}
+
+fn all_slots() -> SlotSet {
+    let mut all = SlotSet::new();
+    Slot::all().for_each(|slot| all.insert(slot));
+    all
 }

@@ -16,8 +16,13 @@ use tokio::net::{TcpListener, TcpSocket};
 
 /// Slices of one system call; the kernel takes at most 1,024.
 const SLICES_MAX: usize = 1024;
-/// A peer whose machine is gone is noticed after this long, even in the middle of a transfer.
+/// A peer that does not take what we send is given up after this long.
 const PEER_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// A peer that sends nothing is asked after so long whether it lives, again after so long, and given up after so many
+/// questions.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_COUNT: u32 = 3;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// Bytes that a task moves before it lets others run, timers among them, though it could go on.
@@ -64,6 +69,9 @@ impl SocketsStream {
     pub(super) fn new(stream: tokio::net::TcpStream, spin: Spin) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_COUNT)?;
         sockopt::set_tcp_user_timeout(&stream, PEER_SILENCE_MAX.as_millis() as u32)?;
         Ok(SocketsStream { stream: stream.into_std()?, spin })
     }

@@ -4,18 +4,29 @@ use super::spin::{Spin, SpinScore};
 use crate::platform::{ByteReader, ByteWriter, Listener, Stream};
 use futures_util::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
+use glommio::timer::Timer;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 /// Slices of one system call; the kernel takes at most 1,024.
 const SLICES_MAX: usize = 1024;
-/// A peer whose machine is gone is noticed after this long, even in the middle of a transfer.
+/// A peer that does not take what we send is given up after this long.
 const PEER_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// A peer that sends nothing is asked after so long whether it lives, again after so long, and given up after so many
+/// questions: a machine that is gone is noticed within half a minute also while we only receive.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_COUNT: u32 = 3;
+/// How long a half may go on without waiting for anything, before others have their turn. A stream that always has
+/// more would else keep the core from its heartbeats, its timers and all other connections.
+const TURN: Duration = Duration::from_millis(1);
+/// The pause between two turns: long enough to make the executor look at its rings and timers.
+const TURN_PAUSE: Duration = Duration::from_micros(1);
 
 /// A listening socket of a core.
 pub struct UringListener {
@@ -48,9 +59,10 @@ impl Listener for UringListener {
     }
 }
 
-/// A connection of a core.
+/// A connection of a core: two descriptors of one socket, one for each half.
 pub struct UringStream {
     stream: TcpStream,
+    second: TcpStream,
     spin: Spin,
 }
 
@@ -59,8 +71,14 @@ impl UringStream {
         stream.set_nodelay(true).map_err(io::Error::from)?;
         let socket = borrow(&stream);
         sockopt::set_socket_keepalive(socket, true)?;
+        sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(socket, KEEPALIVE_COUNT)?;
         sockopt::set_tcp_user_timeout(socket, PEER_SILENCE_MAX.as_millis() as u32)?;
-        Ok(UringStream { stream, spin })
+        let second: OwnedFd = socket.try_clone_to_owned()?;
+        // SAFETY: the descriptor is an open socket and is ours alone: `into_raw_fd` has just given it up.
+        let second = unsafe { TcpStream::from_raw_fd(second.into_raw_fd()) };
+        Ok(UringStream { stream, second, spin })
     }
 }
 
@@ -70,11 +88,40 @@ impl Stream for UringStream {
 
     fn split(self) -> (UringReader, UringWriter) {
         let score = self.spin.stream();
-        let second: OwnedFd =
-            borrow(&self.stream).try_clone_to_owned().expect("descriptors are limited at accept");
-        // SAFETY: the descriptor is an open socket and is ours alone: `into_raw_fd` has just given it up.
-        let second = unsafe { TcpStream::from_raw_fd(second.into_raw_fd()) };
-        (UringReader { stream: self.stream, score }, UringWriter { stream: second })
+        let reader = UringReader { stream: self.stream, score, turn: Turn::default() };
+        (reader, UringWriter { stream: self.second, turn: Turn::default() })
+    }
+}
+
+/// Whose turn it is on the core: a half's turn begins when it has had to wait, and ends after [`TURN`].
+#[derive(Default)]
+struct Turn {
+    began: Option<Instant>,
+    pause: Option<Pin<Box<Timer>>>,
+}
+
+impl Turn {
+    /// Ready while the turn lasts; else pending until others have had theirs.
+    fn poll_mine(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            (self.pause, self.began) = (None, None);
+        }
+        if self.began.get_or_insert_with(Instant::now).elapsed() < TURN {
+            return Poll::Ready(());
+        }
+        let mut pause = Box::pin(Timer::new(TURN_PAUSE));
+        let _ = pause.as_mut().poll(context);
+        self.pause = Some(pause);
+        Poll::Pending
+    }
+
+    /// The half waits: others have their turn now.
+    fn pass<T>(&mut self, result: Poll<T>) -> Poll<T> {
+        if result.is_pending() {
+            self.began = None;
+        }
+        result
     }
 }
 
@@ -82,10 +129,12 @@ impl Stream for UringStream {
 pub struct UringReader {
     stream: TcpStream,
     score: SpinScore,
+    turn: Turn,
 }
 
 impl ByteReader for UringReader {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        ready!(self.turn.poll_mine(context));
         let socket = borrow(&self.stream);
         let received =
             self.score.attempt(|| match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
@@ -95,7 +144,10 @@ impl ByteReader for UringReader {
             });
         match received {
             Some(result) => Poll::Ready(result),
-            None => Pin::new(&mut self.stream).poll_read(context, buffer),
+            None => {
+                let waiting = Pin::new(&mut self.stream).poll_read(context, buffer);
+                self.turn.pass(waiting)
+            }
         }
     }
 }
@@ -103,6 +155,7 @@ impl ByteReader for UringReader {
 /// The writing half: another descriptor of the same socket.
 pub struct UringWriter {
     stream: TcpStream,
+    turn: Turn,
 }
 
 impl ByteWriter for UringWriter {
@@ -118,13 +171,17 @@ impl ByteWriter for UringWriter {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        ready!(self.turn.poll_mine(context));
         match self.try_write(slices) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return Poll::Ready(done),
         }
         // The ring waits for room and sends the first slice; the next call sends from many again.
         match slices.iter().find(|slice| !slice.is_empty()) {
-            Some(slice) => Pin::new(&mut self.stream).poll_write(context, slice),
+            Some(slice) => {
+                let waiting = Pin::new(&mut self.stream).poll_write(context, slice);
+                self.turn.pass(waiting)
+            }
             None => Poll::Ready(Ok(0)),
         }
     }

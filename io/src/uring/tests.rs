@@ -85,3 +85,41 @@ fn a_yielding_task_does_not_stall_the_others() {
     });
     assert!(counted.recv().unwrap() <= 2, "the yielding task stood still");
 }
+
+#[test]
+fn a_stream_that_never_waits_leaves_others_their_turn() {
+    // Two ends of one connection on one core, each always with something to do: timers must go on all the same.
+    on_core(async |platform| {
+        let mut listener = platform.listen(LOOPBACK.parse().unwrap()).await.unwrap();
+        let address = listener.local_address();
+        let flood = std::net::TcpStream::connect(address).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (stopped, mut sender) = (stop.clone(), flood.try_clone().unwrap());
+        let flooder = std::thread::spawn(move || {
+            use std::io::Write;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed)
+                && sender.write_all(&[7; 65_536]).is_ok()
+            {}
+        });
+        let read_bytes = Rc::new(Cell::new(0_usize));
+        let counter = read_bytes.clone();
+        platform.spawn(async move {
+            let (mut reader, _writer) = stream.split();
+            let mut buffer = vec![0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+                counter.set(counter.get() + count);
+            }
+        });
+        let begun = Instant::now();
+        for _ in 0..20 {
+            platform.sleep(Duration::from_millis(10)).await;
+        }
+        let took = begun.elapsed();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        flood.shutdown(std::net::Shutdown::Both).unwrap();
+        flooder.join().unwrap();
+        assert!(read_bytes.get() > 1 << 20, "the flood was real: {} bytes", read_bytes.get());
+        assert!(took < Duration::from_secs(2), "20 sleeps of 10 ms took {took:?}");
+    });
+}
