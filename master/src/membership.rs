@@ -300,6 +300,15 @@ impl Membership {
         self.alive().map(|row| row.epoch).filter(|epoch| *epoch <= EPOCH_MAX).max().unwrap_or_default()
     }
 
+    /// Whether a live member of this table has not said yet that it knows it.
+    pub fn is_anyone_behind(&self, table: &RoutingTable) -> bool {
+        self.alive().filter(|row| row.epoch < table.epoch).any(|row| {
+            let is_row =
+                |member: &Member| (member.id, member.incarnation) == (row.member.id, row.member.incarnation);
+            table.members.iter().any(is_row)
+        })
+    }
+
     fn alive(&self) -> impl Iterator<Item = &MemberRow> {
         self.rows.values().filter(|row| row.state != MemberState::Dead)
     }

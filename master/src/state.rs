@@ -174,6 +174,11 @@ impl MasterState {
         if self.membership.is_settling(now) && now - since < self.timing.change_wait_max {
             return false;
         }
+        // A core that skips a table does not learn that it was to pass entries on. So each table is known to all
+        // who live before there is the next one; a core that does not take it is dead soon.
+        if self.membership.is_anyone_behind(&self.table) {
+            return false;
+        }
         self.publish(planner::plan(&self.table, &wanted));
         true
     }

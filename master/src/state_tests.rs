@@ -26,6 +26,14 @@ fn run(state: &mut MasterState, from: u64, to: u64, alive: &[Report]) -> Vec<u64
     changes
 }
 
+/// These cores say that they know the newest table.
+fn acknowledge(state: &mut MasterState, ms: u64, cores: &[Report]) {
+    for core in cores {
+        let known = at_epoch(*core, state.table().epoch);
+        state.heartbeat(at(ms), &known);
+    }
+}
+
 fn two_engines() -> (MasterState, [Report; 3]) {
     let mut state = fresh();
     let cores = [report(1, 0, 2), report(1, 1, 2), report(2, 0, 1)];
@@ -34,6 +42,7 @@ fn two_engines() -> (MasterState, [Report; 3]) {
         assert_eq!((orders.epoch, orders.wants_table, orders.wants_register), (Epoch(0), 0, 0));
     }
     assert_eq!(run(&mut state, 100, 3_000, &cores), [2_000]);
+    acknowledge(&mut state, 2_000, &cores);
     (state, cores)
 }
 
@@ -56,6 +65,7 @@ fn an_engine_joins_in_one_epoch_when_complete_or_after_a_moment() {
     cores.push(report(1, 1, 2));
     state.register(at(3_150), &cores[1]).unwrap();
     assert!(state.tick(at(3_200)));
+    acknowledge(&mut state, 3_900, &cores);
     // One core of three comes; the others are not waited for beyond 300 ms.
     state.register(at(4_000), &report(2, 0, 3)).unwrap();
     assert_eq!(run(&mut state, 4_100, 5_000, &cores), [4_300]);
@@ -63,13 +73,16 @@ fn an_engine_joins_in_one_epoch_when_complete_or_after_a_moment() {
 
 #[test]
 fn a_change_does_not_wait_for_ever_for_engines_that_settle() {
-    let (mut state, _) = two_engines();
+    let (mut state, known) = two_engines();
+    let mut known = known.to_vec();
     let mut changes = Vec::new();
     for step in 0..20 {
         let now = 3_000 + step * 200;
-        state.register(at(now), &report(10 + step, 0, 2)).unwrap();
+        known.push(report(10 + step, 0, 2));
+        state.register(at(now), &known[known.len() - 1]).unwrap();
         if state.tick(at(now)) {
             changes.push(now);
+            acknowledge(&mut state, now, &known);
         }
     }
     assert_eq!(changes, [4_000, 5_200, 6_400]);
@@ -118,13 +131,14 @@ fn a_restarted_engine_stays_home_of_slots_whose_entries_are_lost() {
 #[test]
 fn a_leaver_is_emptied_and_then_forgotten() {
     let (mut state, cores) = two_engines();
-    let orders = state.leave(at(3_000), &cores[2]);
+    let orders = state.leave(at(3_000), &at_epoch(cores[2], Epoch(1)));
     assert_eq!(orders.wants_register, 0);
     assert!(state.tick(at(3_100)));
     let table = state.table().clone();
     assert_eq!((table.members.len(), table.members[2].weight), (3, 0));
     assert!(table.homes.iter().all(|&home| home != 2) && table.origins.contains(&2));
-    let mut done = cores[2];
+    acknowledge(&mut state, 3_150, &cores[..2]);
+    let mut done = at_epoch(cores[2], table.epoch);
     done.member.weight = 0;
     assert_eq!(state.leave(at(3_200), &done).wants_register, 0);
     assert!(state.tick(at(3_300)));
@@ -239,4 +253,18 @@ fn settings_reach_every_core_with_its_next_heartbeat() {
     let change = SettingsChange { high_watermark_permille: Some(1), ..SettingsChange::default() };
     assert!(state.change_settings(change).is_err());
     assert_eq!(state.settings().high_watermark_permille, 980);
+}
+
+#[test]
+fn a_table_is_known_to_all_who_live_before_there_is_the_next_one() {
+    let (mut state, cores) = two_engines();
+    state.register(at(3_000), &report(9, 0, 1)).unwrap();
+    assert!(state.tick(at(3_100)));
+    acknowledge(&mut state, 3_200, &cores[1..]);
+    acknowledge(&mut state, 3_200, &[report(9, 0, 1)]);
+    state.register(at(3_300), &report(10, 0, 1)).unwrap();
+    // Core 0 of engine 1 has not said that it knows epoch 2.
+    assert!(!state.tick(at(4_000)));
+    acknowledge(&mut state, 4_100, &cores[..1]);
+    assert!(state.tick(at(4_200)));
 }

@@ -76,11 +76,20 @@ pub(super) struct Open {
     pub(super) broken_epoch: Epoch,
     /// How often it was told to come again later.
     pub(super) pauses: u8,
+    /// A holder that its home had named had not got it; the home was told and is asked once more.
+    pub(super) missed_at_holder: bool,
 }
 
 impl Open {
     fn new(index: usize) -> Self {
-        Open { index, place: Place::Home, breaks: 0, broken_epoch: Epoch(0), pauses: 0 }
+        Open {
+            index,
+            place: Place::Home,
+            breaks: 0,
+            broken_epoch: Epoch(0),
+            pauses: 0,
+            missed_at_holder: false,
+        }
     }
 }
 

@@ -142,7 +142,6 @@ impl<P: Platform> Connection<P> {
         self.is_broken.get()
     }
 
-
     /// Sends a request; its ticket becomes the reply. The values of a get go into `sinks`, one for each item.
     pub(super) fn ask(
         self: &Rc<Self>,

@@ -14,7 +14,7 @@ use super::connection::{Connection, open};
 use super::{LinkError, Shared};
 use snowskin_io::{Moment, Platform, with_deadline};
 use snowskin_protocol::Epoch;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub(super) struct Link<P: Platform> {
     pub(super) address: SocketAddr,
     state: RefCell<State<P>>,
     opened: Event,
+    /// Nobody will ask by this link any more: a connection that opens late is closed.
+    given_up: Cell<bool>,
 }
 
 enum State<P: Platform> {
@@ -46,6 +48,7 @@ impl<P: Platform> Link<P> {
             address,
             state: RefCell::new(State::Closed),
             opened: Event::default(),
+            given_up: Cell::new(false),
         })
     }
 
@@ -81,6 +84,7 @@ impl<P: Platform> Link<P> {
 
     /// Gives the connection up; what is pending on it fails.
     pub(super) fn give_up(&self, reason: &str) {
+        self.given_up.set(true);
         if let Some(connection) = self.open_connection() {
             connection.break_down(reason);
         }
@@ -116,6 +120,12 @@ impl<P: Platform> Link<P> {
                 State::Failed { until: platform.now() + FAILED_FOR, epoch: self.shared.epoch.get(), reason }
             }
         };
+        drop(counters);
+        if let State::Open(connection) = &state
+            && self.given_up.get()
+        {
+            connection.break_down("it opened too late");
+        }
         *self.state.borrow_mut() = state;
         self.opened.happen();
     }

@@ -9,8 +9,8 @@ use crate::error::Error;
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use snowskin_io::{Platform, with_deadline};
-use snowskin_protocol::RoutingTable;
 use snowskin_protocol::wire::Opcode;
+use snowskin_protocol::{Member, RoutingTable};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -134,9 +134,14 @@ impl<P: Platform> Session<P> {
     /// Takes a table over, unless ours is as new.
     fn adopt(&self, table: RoutingTable) {
         self.found_no_engine.set(table.members.is_empty());
-        if table.epoch <= self.shared.epoch.get()
-            || (table.members.is_empty() && !self.table_now().members.is_empty())
-        {
+        let ours = self.table_now();
+        let lives_on = |member: &Member| {
+            table.members.iter().any(|other| (other.id, other.incarnation) == (member.id, member.incarnation))
+        };
+        // A cluster that was started anew counts its epochs anew: nobody whom we know lives in it.
+        let is_reborn = !table.members.is_empty() && !ours.members.iter().any(lives_on);
+        let is_emptied = table.members.is_empty() && !ours.members.is_empty();
+        if is_emptied || (table.epoch <= ours.epoch && !is_reborn) {
             return;
         }
         log::debug!("routing table of epoch {} with {} cores", table.epoch, table.members.len());

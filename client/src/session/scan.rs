@@ -31,15 +31,22 @@ impl<P: Platform> Session<P> {
         }
         let request = RemoveMatching { cursor: 0, force, tenant: self.config.tenant.as_bytes(), pattern };
         let removal = async {
-            let table = self.some_table().await?;
-            let of_cores = table.members.iter().map(|member| self.remove_from(*member, request, deadline));
-            let mut sum = RemovedCount::default();
-            for count in join_all(of_cores).await {
-                let count = count?;
-                sum.removed += count.removed;
-                sum.leased += count.leased;
+            let mut removed = 0;
+            loop {
+                let table = self.some_table().await?;
+                let of_cores =
+                    table.members.iter().map(|member| self.remove_from(*member, request, deadline));
+                let counts: Vec<RemovedCount> =
+                    join_all(of_cores).await.into_iter().collect::<Result<_, _>>()?;
+                removed += counts.iter().map(|count| count.removed).sum::<u64>();
+                // Slots that changed hands meanwhile may have slipped through: then all cores are asked again.
+                if self.shared.epoch.get() == table.epoch {
+                    return Ok(RemovedCount {
+                        removed,
+                        leased: counts.iter().map(|count| count.leased).sum(),
+                    });
+                }
             }
-            Ok(sum)
         };
         self.alarm.until(deadline, pin!(removal)).await.unwrap_or_else(|| Err(self.expired()))
     }
@@ -90,7 +97,12 @@ impl<P: Platform> Session<P> {
         loop {
             match self.ask_plain(member.address, opcode, body, deadline).await {
                 Ok(body) => return Ok(body),
-                Err(LinkError::Refused(Refusal::NotYet | Refusal::Stale, _)) => {
+                Err(LinkError::Refused(Refusal::NotYet, _)) => {
+                    self.shared.platform.sleep(NOT_YET_PAUSE).await;
+                }
+                Err(LinkError::Refused(Refusal::Stale, _)) => {
+                    // Without a newer table we ask again by the old one, and learn whether that is still stale.
+                    let _ = self.refresh(Some(member.address)).await;
                     self.shared.platform.sleep(NOT_YET_PAUSE).await;
                 }
                 Err(LinkError::Broken(_)) if !is_second => is_second = true,

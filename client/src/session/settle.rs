@@ -109,11 +109,23 @@ impl<P: Platform> Session<P> {
         match (reply.status, item.place) {
             (ItemStatus::Elsewhere, Place::Home) => {
                 self.shared.counters.borrow_mut().elsewhere += 1;
-                again.now.push(Open { place: Place::Holder(reply.holder, reply.version), ..item });
+                let item = Open { place: Place::Holder(reply.holder, reply.version), ..item };
+                if epoch > self.shared.epoch.get() {
+                    // The holder may have joined after our table was made.
+                    again.refresh = true;
+                    again.later.push(item);
+                } else {
+                    again.now.push(item);
+                }
             }
             (ItemStatus::Miss, Place::Holder(_, version)) => {
                 self.forget(work, item.index, version);
-                answers[item.index] = Some(Ok(answer));
+                if item.missed_at_holder {
+                    answers[item.index] = Some(Ok(answer));
+                } else {
+                    // It may have been replaced in between: then the home has a newer version.
+                    again.now.push(Open { place: Place::Home, missed_at_holder: true, ..item });
+                }
             }
             (ItemStatus::Deferred, _) => again.now.push(item),
             (ItemStatus::Moving, _) => again.pause(Open { place: Place::Home, ..item }),

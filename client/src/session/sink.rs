@@ -86,10 +86,7 @@ struct Intake<'a, F> {
 }
 
 impl<F: Fn(usize)> Intake<'_, F> {
-    async fn owned<R: ByteReader>(
-        &self,
-        reader: &mut FrameReader<R>,
-    ) -> Result<Delivery, FrameError> {
+    async fn owned<R: ByteReader>(&self, reader: &mut FrameReader<R>) -> Result<Delivery, FrameError> {
         let mut value = Vec::with_capacity(self.bytes.min(RESERVE_BYTES_MAX));
         while value.len() < self.bytes {
             let mut done = value.len();

@@ -6,8 +6,8 @@
 use crate::percore::PerCore;
 use snowskin_io::framing::{Channel, FrameError};
 use snowskin_io::{Platform, with_deadline};
-use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::control::Orders;
+use snowskin_protocol::wire::{Opcode, Refusal};
 use snowskin_protocol::{Epoch, RoutingTable};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -18,6 +18,8 @@ use std::time::Duration;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Time between two heartbeats while the core is not in the table yet, or leaves.
 const HEARTBEAT_IMPATIENT: Duration = Duration::from_millis(50);
+/// Time between two exchanges at the least, whatever peers say of newer epochs.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Time for one answer of the master or a peer.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
@@ -101,6 +103,7 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>, link: MasterLink) {
                 fetch_from_peers(&core).await;
             }
         }
+        core.platform.sleep(PAUSE_MIN).await;
         let impatient =
             !core.is_member() || link.stage.get() != Stage::Staying || core.epoch_heard.get() > core.epoch();
         let pause = if impatient { HEARTBEAT_IMPATIENT } else { HEARTBEAT };
@@ -135,7 +138,16 @@ async fn speak<P: Platform>(
             report.member.weight = 0;
         }
         let mut reply = Vec::new();
-        channel.call(opcode, core.epoch(), &report.encode(), &mut reply).await?;
+        match channel.call(opcode, core.epoch(), &report.encode(), &mut reply).await {
+            Ok(_) => {}
+            Err(FrameError::Refused(Refusal::Stale, sentence)) => {
+                // Another engine has our name and a later life. The table that says so ends our part.
+                channel.call(Opcode::Table, core.epoch(), &[], &mut reply).await?;
+                core.apply_table(RoutingTable::decode(&reply)?);
+                return Err(FrameError::Refused(Refusal::Stale, sentence));
+            }
+            Err(error) => return Err(error),
+        }
         if stage == Stage::Farewell {
             link.stage.set(Stage::Left);
             return Ok(());

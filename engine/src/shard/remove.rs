@@ -8,6 +8,9 @@ use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, RemovedStep};
 use snowskin_protocol::{CoreId, MissReason, NameRef, ObjectName, Slot, Version};
 
+/// Rows that are matched with a pattern in one step: matching may be slow.
+const MATCHED_ROWS_PER_STEP: u32 = 512;
+
 /// A replica at another core that no entry refers to any more: tell its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
@@ -61,7 +64,8 @@ impl Shard {
         force: bool,
         now: Moment,
     ) -> (RemovedStep, Vec<Dropped>) {
-        let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
+        let rows_max = if pattern.is_some() { MATCHED_ROWS_PER_STEP } else { SCAN_ROWS_PER_STEP as u32 };
+        let end = self.index.end().min(cursor.saturating_add(rows_max));
         let mut step = RemovedStep { cursor: end, leased: 0, removed: 0 };
         let mut dropped = Vec::new();
         for position in cursor..end {

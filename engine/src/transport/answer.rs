@@ -13,9 +13,11 @@ use snowskin_protocol::wire::data::{
 };
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
 use snowskin_protocol::{Epoch, Version};
+use std::cmp::Ordering;
 
-/// Memory that compiling a peer's pattern may take.
-const PATTERN_MEMORY_BYTES_MAX: usize = 1 << 20;
+/// Memory that a peer's compiled pattern may take. It also bounds the time to match a key: at worst the product of
+/// this (in states) and the key's length.
+const PATTERN_MEMORY_BYTES_MAX: usize = 64 << 10;
 
 /// Values that together are no larger than this are copied behind their reply: cheaper than to gather them.
 const COPIED_PAYLOAD_BYTES_MAX: u64 = 4096;
@@ -135,6 +137,10 @@ fn remove_matching<P: Platform>(
     request: &RemoveMatching<'_>,
     reply: &mut Reply,
 ) {
+    let is_taking = core.shard.borrow().is_taking();
+    if header.epoch != core.epoch() || is_taking {
+        return refuse_for_now(core, header, reply);
+    }
     let pattern = match request.pattern {
         "" => None,
         pattern => match RegexBuilder::new(pattern).size_limit(PATTERN_MEMORY_BYTES_MAX).build() {
@@ -161,14 +167,23 @@ fn remove_matching<P: Platform>(
     finish(header, core.epoch(), 0, 0, reply);
 }
 
+/// What is asked for makes sense only between peers with the same table, and when no slot is on its way.
+fn refuse_for_now<P: Platform>(core: &PerCore<P>, header: &Header, reply: &mut Reply) {
+    let epoch = core.epoch();
+    let (refusal, sentence) = match header.epoch.cmp(&epoch) {
+        Ordering::Less => (Refusal::Stale, "there is a newer table: take it over first"),
+        Ordering::Equal => (Refusal::NotYet, "slots are on their way to this core: ask again in a moment"),
+        Ordering::Greater => {
+            (Refusal::NotYet, "that epoch is news to this core: it asks for the table, ask again")
+        }
+    };
+    refuse(header, epoch, refusal, sentence, reply);
+}
+
 fn hand_over<P: Platform>(core: &PerCore<P>, header: &Header, request: &TakeSlots, reply: &mut Reply) {
     let epoch = core.epoch();
     if header.epoch != epoch {
-        let (refusal, sentence) = match header.epoch > epoch {
-            true => (Refusal::NotYet, "that epoch is news to this core: it asks for the table, ask again"),
-            false => (Refusal::Stale, "there is a newer table: take it over first"),
-        };
-        return refuse(header, epoch, refusal, sentence, reply);
+        return refuse_for_now(core, header, reply);
     }
     let mut shard = core.shard.borrow_mut();
     if header.opcode == Opcode::TakeSlots {

@@ -10,6 +10,9 @@ use snowskin_protocol::wire::{Header, Opcode, Refusal, WireError};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+/// Bytes of a body's buffer that a connection keeps for its next request.
+const BODY_BYTES_KEPT_MAX: usize = 64 * 1024;
+
 /// Serves one connection to its end. Whatever the peer does, the core lives on: memory it had reserved or pinned is
 /// given back when the tasks end.
 pub(super) async fn serve<P: Platform>(counted: Counted<P>, stream: P::Stream, peer: SocketAddr) {
@@ -71,6 +74,9 @@ async fn serve_requests<P: Platform, R: ByteReader, W: ByteWriter>(
                 outbox.send(reply);
             }
             Err(error) => return refuse_garbage(core, outbox, error).await,
+        }
+        if body.capacity() > BODY_BYTES_KEPT_MAX {
+            body = Vec::new();
         }
         outbox.room().await;
     }

@@ -21,6 +21,8 @@ const REPLIES_MAX: usize = 256;
 /// Bytes of waiting replies at which it stops as well: what a peer that does not read may keep pinned, but for the one
 /// reply that goes beyond.
 const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a head that is kept for reuse; few replies have more.
+const SPARE_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Heads kept for reuse.
 const SPARE_HEADS_MAX: usize = 8;
 
@@ -214,7 +216,7 @@ impl Queue {
             self.done -= bytes;
             self.bytes -= bytes;
             let written = self.replies.pop_front().expect("there is a first");
-            if self.spare_heads.len() < SPARE_HEADS_MAX {
+            if self.spare_heads.len() < SPARE_HEADS_MAX && written.head.capacity() <= SPARE_HEAD_BYTES_MAX {
                 self.spare_heads.push(written.head);
             }
         }

@@ -12,6 +12,7 @@
 
 mod spin;
 mod stream;
+mod turn;
 
 pub use spin::Spin;
 pub use stream::{UringListener, UringReader, UringStream, UringWriter};
@@ -25,6 +26,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use turn::Turns;
 
 /// How often an executor is woken whatever happens: 0.8 % of a core for a bound on the stall named above.
 const HEARTBEAT: Duration = Duration::from_millis(5);
@@ -40,7 +42,13 @@ pub struct UringPlatform {
 struct Inner {
     origin: Instant,
     entropy: Cell<u64>,
+    shared: Rc<Shared>,
+}
+
+/// What the streams of a core share.
+struct Shared {
     spin: Spin,
+    turns: Turns,
 }
 
 /// Starts a pinned thread with an executor and runs `main` on it. `spin_max` bounds how long a read may busy-wait.
@@ -63,7 +71,10 @@ where
                 }
             })
             .detach();
-            main(UringPlatform::new(spin_max)).await;
+            match Turns::open().await {
+                Ok(turns) => main(UringPlatform::new(spin_max, turns)).await,
+                Err(error) => panic!("a core needs /dev/zero: {error}"),
+            }
         })
         .map_err(io::Error::from)?;
     Ok(CoreThread { handle })
@@ -82,11 +93,11 @@ impl CoreThread {
 }
 
 impl UringPlatform {
-    fn new(spin_max: Duration) -> Self {
+    fn new(spin_max: Duration, turns: Turns) -> Self {
         let inner = Inner {
             origin: Instant::now(),
             entropy: Cell::new(RandomState::new().hash_one(std::thread::current().id())),
-            spin: Spin::new(spin_max),
+            shared: Rc::new(Shared { spin: Spin::new(spin_max), turns }),
         };
         UringPlatform { inner: Rc::new(inner) }
     }
@@ -118,15 +129,15 @@ impl Platform for UringPlatform {
     }
 
     fn listen(&self, address: SocketAddr) -> impl Future<Output = io::Result<UringListener>> + 'static {
-        let spin = self.inner.spin.clone();
-        async move { UringListener::bind(address, spin) }
+        let shared = self.inner.shared.clone();
+        async move { UringListener::bind(address, shared) }
     }
 
     fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<UringStream>> + 'static {
-        let spin = self.inner.spin.clone();
+        let shared = self.inner.shared.clone();
         async move {
             let stream = glommio::net::TcpStream::connect(address).await.map_err(io::Error::from)?;
-            UringStream::new(stream, spin)
+            UringStream::new(stream, shared)
         }
     }
 }

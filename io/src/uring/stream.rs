@@ -1,17 +1,19 @@
 //! TCP on a core: plain non-blocking system calls first, the ring only to wait.
 
-use super::spin::{Spin, SpinScore};
+use super::Shared;
+use super::spin::SpinScore;
+use super::turn::Turn;
 use crate::platform::{ByteReader, ByteWriter, Listener, Stream};
 use futures_util::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
-use glommio::timer::Timer;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Slices of one system call; the kernel takes at most 1,024.
 const SLICES_MAX: usize = 1024;
@@ -22,26 +24,21 @@ const PEER_SILENCE_MAX: Duration = Duration::from_secs(30);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_COUNT: u32 = 3;
-/// How long a half may go on without waiting for anything, before others have their turn. A stream that always has
-/// more would else keep the core from its heartbeats, its timers and all other connections.
-const TURN: Duration = Duration::from_millis(1);
-/// The pause between two turns: long enough to make the executor look at its rings and timers.
-const TURN_PAUSE: Duration = Duration::from_micros(1);
 
 /// A listening socket of a core.
 pub struct UringListener {
     listener: TcpListener,
     address: SocketAddr,
-    spin: Spin,
+    shared: Rc<Shared>,
 }
 
 impl UringListener {
-    pub(super) fn bind(address: SocketAddr, spin: Spin) -> io::Result<Self> {
+    pub(super) fn bind(address: SocketAddr, shared: Rc<Shared>) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         // SAFETY: the descriptor is an open listening socket and is ours alone: `into_raw_fd` has just given it up.
         let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
-        Ok(UringListener { listener, address, spin })
+        Ok(UringListener { listener, address, shared })
     }
 }
 
@@ -51,7 +48,7 @@ impl Listener for UringListener {
     async fn accept(&mut self) -> io::Result<(UringStream, SocketAddr)> {
         let stream = self.listener.accept().await.map_err(io::Error::from)?;
         let peer = stream.peer_addr().map_err(io::Error::from)?;
-        Ok((UringStream::new(stream, self.spin.clone())?, peer))
+        Ok((UringStream::new(stream, self.shared.clone())?, peer))
     }
 
     fn local_address(&self) -> SocketAddr {
@@ -63,11 +60,11 @@ impl Listener for UringListener {
 pub struct UringStream {
     stream: TcpStream,
     second: TcpStream,
-    spin: Spin,
+    shared: Rc<Shared>,
 }
 
 impl UringStream {
-    pub(super) fn new(stream: TcpStream, spin: Spin) -> io::Result<Self> {
+    pub(super) fn new(stream: TcpStream, shared: Rc<Shared>) -> io::Result<Self> {
         stream.set_nodelay(true).map_err(io::Error::from)?;
         let socket = borrow(&stream);
         sockopt::set_socket_keepalive(socket, true)?;
@@ -78,7 +75,7 @@ impl UringStream {
         let second: OwnedFd = socket.try_clone_to_owned()?;
         // SAFETY: the descriptor is an open socket and is ours alone: `into_raw_fd` has just given it up.
         let second = unsafe { TcpStream::from_raw_fd(second.into_raw_fd()) };
-        Ok(UringStream { stream, second, spin })
+        Ok(UringStream { stream, second, shared })
     }
 }
 
@@ -87,41 +84,9 @@ impl Stream for UringStream {
     type Writer = UringWriter;
 
     fn split(self) -> (UringReader, UringWriter) {
-        let score = self.spin.stream();
-        let reader = UringReader { stream: self.stream, score, turn: Turn::default() };
-        (reader, UringWriter { stream: self.second, turn: Turn::default() })
-    }
-}
-
-/// Whose turn it is on the core: a half's turn begins when it has had to wait, and ends after [`TURN`].
-#[derive(Default)]
-struct Turn {
-    began: Option<Instant>,
-    pause: Option<Pin<Box<Timer>>>,
-}
-
-impl Turn {
-    /// Ready while the turn lasts; else pending until others have had theirs.
-    fn poll_mine(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(context));
-            (self.pause, self.began) = (None, None);
-        }
-        if self.began.get_or_insert_with(Instant::now).elapsed() < TURN {
-            return Poll::Ready(());
-        }
-        let mut pause = Box::pin(Timer::new(TURN_PAUSE));
-        let _ = pause.as_mut().poll(context);
-        self.pause = Some(pause);
-        Poll::Pending
-    }
-
-    /// The half waits: others have their turn now.
-    fn pass<T>(&mut self, result: Poll<T>) -> Poll<T> {
-        if result.is_pending() {
-            self.began = None;
-        }
-        result
+        let score = self.shared.spin.stream();
+        let reader = UringReader { stream: self.stream, score, turn: self.shared.turns.turn() };
+        (reader, UringWriter { stream: self.second, turn: self.shared.turns.turn() })
     }
 }
 
