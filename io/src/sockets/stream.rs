@@ -26,7 +26,7 @@ const KEEPALIVE_COUNT: u32 = 3;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// Bytes that a task moves before it lets others run, timers among them, though it could go on.
-const BYTES_PER_TURN: usize = 256 << 10;
+const BYTES_PER_TURN: usize = 2 << 20;
 
 /// A listening socket.
 pub struct SocketsListener {
