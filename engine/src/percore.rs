@@ -50,6 +50,8 @@ pub struct Traffic {
     pub(crate) frames_out: Cell<u64>,
     pub(crate) data_frames_in: Cell<u64>,
     pub(crate) frames_refused: Cell<u64>,
+    /// Connections that are being told that there are too many.
+    pub(crate) turned_away: Cell<u64>,
 }
 
 /// Adds one to a counter.

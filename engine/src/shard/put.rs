@@ -18,6 +18,7 @@ use snowskin_protocol::{Checksum, Digest, NameRef, Slot, Version};
 
 /// Whether a put may begin.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once; a box would be an allocation a put")]
 pub enum PutStart {
     /// Fill the ticket's memory, then finish.
     Reserved(PutTicket),

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Time for a new connection to say hello.
 const HELLO_TIME: Duration = Duration::from_secs(10);
+/// Connections that are told at the same time that there are too many; more are closed without a word.
+const TURNED_AWAY_MAX: u64 = 64;
 /// Pause after a failed accept (no descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,14 +44,22 @@ pub async fn accept<P: Platform>(core: Rc<PerCore<P>>, mut listener: P::Listener
             let counted = connection::Counted::new(core.clone());
             core.platform.spawn(connection::serve(counted, stream, peer));
         } else {
-            core.platform.spawn(turn_away(core.clone(), stream));
+            turn_away(&core, stream);
         }
     }
 }
 
-/// Says to one connection too many that it is one too many.
-async fn turn_away<P: Platform>(core: Rc<PerCore<P>>, stream: P::Stream) {
+/// Says to one connection too many that it is one too many; when many of them come at once, to some of them.
+fn turn_away<P: Platform>(core: &Rc<PerCore<P>>, stream: P::Stream) {
     count(&core.traffic.frames_refused);
+    let turned_away = core.traffic.turned_away.get();
+    if turned_away < TURNED_AWAY_MAX {
+        core.traffic.turned_away.set(turned_away + 1);
+        core.platform.spawn(say_overloaded(core.clone(), stream));
+    }
+}
+
+async fn say_overloaded<P: Platform>(core: Rc<PerCore<P>>, stream: P::Stream) {
     let (reader, mut writer) = stream.split();
     let mut reader = FrameReader::new(reader);
     let refuse = async {
@@ -62,4 +72,5 @@ async fn turn_away<P: Platform>(core: Rc<PerCore<P>>, stream: P::Stream) {
     };
     with_deadline(&core.platform, core.platform.now() + HELLO_TIME, refuse).await;
     writer.shutdown();
+    core.traffic.turned_away.set(core.traffic.turned_away.get() - 1);
 }
