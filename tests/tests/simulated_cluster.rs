@@ -316,3 +316,29 @@ fn full_memory_goes_on_taking_values() {
     let (newest, _) = get(&mut cluster, &client, 900..1000);
     assert_eq!(newest, 100, "the youngest are still there");
 }
+
+#[test]
+fn values_of_one_byte_to_a_whole_segment() {
+    let mut cluster = SimCluster::start(11, 1, Shape::default());
+    let client = cluster.client("client");
+    for (number, bytes) in [1, 15, 511, 512, 513, 4096, 65_537, 1 << 20].into_iter().enumerate() {
+        let (node, session) = client.clone();
+        let platform = node.clone();
+        let value: Vec<u8> = value_of(&key(number), 0, bytes);
+        let (stored, found) = cluster.run(&node, async move {
+            platform.sleep(Duration::from_millis(60)).await;
+            let deadline = patiently(&platform);
+            let stored =
+                session.put(vec![(name(number), Bytes::from(value.clone()))], deadline).await.remove(0);
+            let found = session.get(vec![name(number)], deadline).await.remove(0);
+            (stored, found == Ok(Found::Hit(value)))
+        });
+        assert_eq!((stored, found), (Ok(PutOutcome::Stored), true), "{bytes} bytes");
+    }
+    let (node, session) = client.clone();
+    let platform = node.clone();
+    let too_large = Bytes::from(vec![1; (1 << 20) + 1]);
+    let refused = cluster
+        .run(&node, async move { session.put(vec![(name(99), too_large)], patiently(&platform)).await });
+    assert_eq!(refused, [Err(Error::TooLarge)]);
+}

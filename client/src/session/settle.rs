@@ -9,7 +9,7 @@ use crate::error::Error;
 use snowskin_io::Platform;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem};
 use snowskin_protocol::wire::{Opcode, Refusal};
-use snowskin_protocol::{Epoch, MissReason, Version};
+use snowskin_protocol::{Epoch, Member, MissReason, NameRef, Version};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -106,6 +106,9 @@ impl<P: Platform> Session<P> {
         again: &mut Again,
     ) {
         let reply = &answer.reply;
+        if matches!(answer.delivery, Delivery::Corrupt) {
+            self.report_corrupt(work, item, reply.version);
+        }
         match (reply.status, item.place) {
             (ItemStatus::Elsewhere, Place::Home) => {
                 self.shared.counters.borrow_mut().elsewhere += 1;
@@ -199,9 +202,26 @@ impl<P: Platform> Session<P> {
         let name = work.names[index].as_ref();
         let table = self.table_now();
         let Some(home) = table.home(name.slot()) else { return };
-        // The home has just answered, so there is a connection; if not, somebody else will find out again.
-        let Some(connection) = self.link(home.address).open_connection() else { return };
-        let item = KeyItem::at_holder(name, version);
+        self.send_forget(home, name, KeyItem::at_holder(name, version));
+    }
+
+    /// Tells whoever gave wrong bytes, so that it looks at them; nobody waits for the answer.
+    fn report_corrupt(&self, work: &Work<'_>, item: Open, version: Version) {
+        let name = work.names[item.index].as_ref();
+        let table = self.table_now();
+        let giver = match item.place {
+            Place::Home => table.home(name.slot()),
+            Place::Holder(core, _) => table.members.iter().find(|member| member.id == core),
+        };
+        if let Some(giver) = giver {
+            let report = KeyItem { flags: KeyItem::CORRUPT, ..KeyItem::at_holder(name, version) };
+            self.send_forget(giver, name, report);
+        }
+    }
+
+    fn send_forget(&self, member: &Member, name: NameRef<'_>, item: KeyItem) {
+        // It has just answered, so there is a connection; if not, somebody else will find out again.
+        let Some(connection) = self.link(member.address).open_connection() else { return };
         let body_bytes = size_of::<KeyItem>() + name.bytes().len();
         let frame = Frame::batch(Opcode::Forget, body_bytes, std::iter::once((item, name)));
         let deadline = self.shared.platform.now() + self.config.deadline;

@@ -45,7 +45,8 @@ impl Shard {
             };
             self.evicting = used_permille > u64::from(limit);
             match self.victim(now) {
-                Some(victim) if self.evicting => self.evict(victim),
+                // What has just been put stays, also when it alone is above the watermark.
+                Some(victim) if self.evicting && !self.index.is_youngest(victim) => self.evict(victim),
                 _ => return,
             }
         }

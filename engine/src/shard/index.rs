@@ -195,6 +195,11 @@ impl Index {
         std::iter::successors(first, next).take_while(|&position| position != NOWHERE)
     }
 
+    /// Whether this is the most recently used row.
+    pub(crate) fn is_youngest(&self, position: Position) -> bool {
+        self.youngest == position
+    }
+
     /// Rows whose bytes are here.
     pub(crate) fn here_count(&self) -> u64 {
         self.here_count

@@ -6,7 +6,7 @@ use regex::bytes::Regex;
 use snowskin_io::Moment;
 use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, RemovedStep};
-use snowskin_protocol::{CoreId, MissReason, NameRef, ObjectName, Slot, Version};
+use snowskin_protocol::{Checksum, CoreId, MissReason, NameRef, ObjectName, Slot, Version};
 
 /// Rows that are matched with a pattern in one step: matching may be slow.
 const MATCHED_ROWS_PER_STEP: u32 = 512;
@@ -89,15 +89,32 @@ impl Shard {
         (step, dropped)
     }
 
-    /// As a home: a reader was told by the holder that this version is gone. Drops the entry if it still says so.
-    pub fn forget(&mut self, name: NameRef<'_>, version: Version) {
-        let hash = name.hash();
+    /// As a home: a reader was told by the holder that this version is gone. Drops the entry if it still says so. As a
+    /// holder: a reader got wrong bytes of this version. Drops them if they are wrong here.
+    pub fn forget(&mut self, name: NameRef<'_>, item: &KeyItem) {
+        let (hash, version) = (name.hash(), item.version);
+        if item.flags & KeyItem::CORRUPT != 0 {
+            return self.drop_corrupt(name, hash, version);
+        }
         let serves = matches!(self.slots.service(Slot::of_hash(hash)), Service::Home { .. });
         let Some(position) = self.index.find(name, hash) else { return };
         let row = self.index.row(position);
         if serves && !row.is_here() && row.version == version {
             self.index.remove(position);
             self.ghosts.remember(hash, MissReason::Evicted);
+        }
+    }
+
+    fn drop_corrupt(&mut self, name: NameRef<'_>, hash: u64, version: Version) {
+        let Some(position) = self.index.find(name, hash) else { return };
+        let row = self.index.row(position);
+        if let Bytes::Here(extent) = &row.bytes
+            && row.version == version
+            && Checksum::of(extent.value()) != row.checksum
+        {
+            log::error!("core {}: the bytes of {name:?} have changed in memory; dropped", self.me);
+            self.index.remove(position);
+            self.ghosts.remember(hash, MissReason::Corrupt);
         }
     }
 

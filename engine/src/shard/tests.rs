@@ -264,9 +264,10 @@ fn a_stale_descriptor_is_forgotten_once_the_holder_says_so() {
     }
     hand_over(&mut old, &mut new);
     let version = get(&mut new, "k", NOW).unwrap_err().version;
-    new.forget(name("k").as_ref(), Version(version.0 + 1));
+    let k = name("k");
+    new.forget(k.as_ref(), &KeyItem::at_holder(k.as_ref(), Version(version.0 + 1)));
     assert_eq!(get(&mut new, "k", NOW).unwrap_err().status, ItemStatus::Elsewhere);
-    new.forget(name("k").as_ref(), version);
+    new.forget(k.as_ref(), &KeyItem::at_holder(k.as_ref(), version));
     assert_eq!(get(&mut new, "k", NOW).unwrap_err().miss, Some(MissReason::Evicted));
 }
 
@@ -392,4 +393,27 @@ fn all_slots() -> SlotSet {
     let mut all = SlotSet::new();
     Slot::all().for_each(|slot| all.insert(slot));
     all
+}
+
+#[test]
+fn bytes_that_have_changed_in_memory_are_dropped_and_named() {
+    let mut shard = shard(1 << 16);
+    put(&mut shard, "k", b"bytes");
+    let k = name("k");
+    let position = shard.index.find(k.as_ref(), k.hash()).unwrap();
+    let version = shard.index.row(position).version;
+    let report = KeyItem { flags: KeyItem::CORRUPT, ..KeyItem::at_holder(k.as_ref(), version) };
+    shard.forget(k.as_ref(), &report);
+    assert_eq!(
+        get(&mut shard, "k", NOW).unwrap().value(),
+        b"bytes",
+        "the bytes are right, the reader was not"
+    );
+    // As if a bit had flipped: the same bytes with another checksum.
+    let row = shard.index.remove(position);
+    let generation = row.generation;
+    shard.index.insert(Row::new(k.clone(), version, 5, Checksum(1), row.bytes, generation));
+    shard.forget(k.as_ref(), &report);
+    assert_eq!(get(&mut shard, "k", NOW).unwrap_err().miss, Some(MissReason::Corrupt));
+    assert_eq!(shard.stats().live_bytes, 0);
 }

@@ -111,7 +111,7 @@ fn answer_batch<P: Platform>(
             }
             Opcode::Forget => {
                 if item.version != Version::ANY {
-                    shard.forget(name, item.version);
+                    shard.forget(name, &item);
                 }
                 ItemReply::status(ItemStatus::Ok)
             }

@@ -63,7 +63,7 @@ pub struct KeyItem {
     pub version: Version,
     /// Bytes of the name.
     pub name_bytes: u16,
-    /// [`KeyItem::FORCE`] or 0.
+    /// [`KeyItem::FORCE`], [`KeyItem::CORRUPT`] or 0.
     pub flags: u16,
     /// 0.
     pub reserved: u32,
@@ -75,13 +75,15 @@ impl NamedItem for KeyItem {
     }
 
     fn is_plain(&self) -> bool {
-        self.flags & !KeyItem::FORCE == 0 && self.reserved == 0
+        self.flags & !(KeyItem::FORCE | KeyItem::CORRUPT) == 0 && self.reserved == 0
     }
 }
 
 impl KeyItem {
     /// Remove although a lease holds.
     pub const FORCE: u16 = 1;
+    /// Forget: the bytes of this version did not match their checksum when they arrived. Asked of the holder.
+    pub const CORRUPT: u16 = 2;
 
     /// The item for `name`, asked of its home.
     pub fn at_home(name: NameRef<'_>) -> Self {

@@ -37,7 +37,7 @@ fn counts_names_and_lengths_are_checked() {
     *bad.last_mut().unwrap() = 0;
     assert!(matches!(Batch::<KeyItem>::decode(1, &bad), Err(WireError::Name(_))));
     let mut unknown = body;
-    unknown[10] = 2;
+    unknown[10] = 4;
     let refused = WireError::Value("flag or reserved part of an item");
     assert_eq!(Batch::<KeyItem>::decode(1, &unknown).map(|batch| batch.len()), Err(refused));
 }
