@@ -342,3 +342,26 @@ fn values_of_one_byte_to_a_whole_segment() {
         .run(&node, async move { session.put(vec![(name(99), too_large)], patiently(&platform)).await });
     assert_eq!(refused, [Err(Error::TooLarge)]);
 }
+
+#[test]
+fn joins_while_connections_are_cut_lose_no_key() {
+    for seed in 70..76 {
+        let mut cluster = SimCluster::start(seed, 2, Shape::default());
+        let client = cluster.client("client");
+        put(&mut cluster, &client, 0..120, 1500);
+        for step in 0..4 {
+            cluster.add_engine();
+            for cut in 0..6 {
+                cluster.pass(Duration::from_millis(40 + (seed * 7 + cut * 13 + step * 29) % 97));
+                let faults = cluster.sim.faults();
+                let open = faults.connections();
+                if let Some(chosen) = open.get((seed * 31 + cut * 17 + step) as usize % open.len().max(1)) {
+                    faults.cut(chosen.id);
+                }
+            }
+        }
+        cluster.settle();
+        assert_eq!(get(&mut cluster, &client, 0..120), (120, vec![]), "seed {seed}");
+        assert_eq!(cluster.stats().pinned_bytes, 0, "seed {seed}");
+    }
+}

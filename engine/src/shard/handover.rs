@@ -107,9 +107,19 @@ impl Shard {
         self.index.extend_lease(position, lease_until);
     }
 
-    /// All pages have come: these slots are served from now on. Answers those that were still awaited.
-    pub fn finish_taking(&mut self, slots: &SlotSet) -> SlotSet {
-        self.slots.finish_taking(slots)
+    /// All pages have come: these slots are served from now on.
+    pub fn finish_taking(&mut self, slots: &SlotSet) {
+        self.slots.finish_taking(slots);
+    }
+
+    /// Which slots were taken from whom that does not know it yet.
+    pub fn unconfirmed(&self) -> BTreeMap<Life, SlotSet> {
+        self.slots.unconfirmed()
+    }
+
+    /// The giver knows that these slots were taken, or is gone.
+    pub fn forget_unconfirmed(&mut self, giver: Life, slots: &SlotSet) {
+        self.slots.forget_unconfirmed(giver, slots);
     }
 
     /// A new home has all entries of these slots: ours no longer count.

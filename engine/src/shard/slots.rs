@@ -82,6 +82,8 @@ pub(crate) struct Slots {
     generations: Vec<u32>,
     /// Whom an awaited slot is asked of.
     origins: BTreeMap<Slot, Life>,
+    /// Who gave a slot that was taken, until it knows that it may forget it.
+    unconfirmed: BTreeMap<Slot, Life>,
     counts: SlotCounts,
 }
 
@@ -91,6 +93,7 @@ impl Slots {
             states: vec![State::NotMine; SLOT_COUNT],
             generations: vec![0; SLOT_COUNT],
             origins: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
             counts: SlotCounts::default(),
         }
     }
@@ -142,6 +145,7 @@ impl Slots {
                 _ => {
                     let origin = &table.members[usize::from(origin)];
                     self.origins.insert(slot, (origin.id, origin.incarnation));
+                    self.unconfirmed.remove(&slot);
                     self.set(slot, State::Awaiting);
                 }
             },
@@ -170,11 +174,17 @@ impl Slots {
 
     /// The slots whose entries are to be asked for, by origin.
     pub(crate) fn awaited(&self) -> BTreeMap<Life, SlotSet> {
-        let mut by_origin: BTreeMap<Life, SlotSet> = BTreeMap::new();
-        for (&slot, &origin) in &self.origins {
-            by_origin.entry(origin).or_default().insert(slot);
-        }
-        by_origin
+        by_life(&self.origins)
+    }
+
+    /// The slots that were taken and whose givers do not know it yet, by giver.
+    pub(crate) fn unconfirmed(&self) -> BTreeMap<Life, SlotSet> {
+        by_life(&self.unconfirmed)
+    }
+
+    /// The giver knows that these slots were taken, or is gone.
+    pub(crate) fn forget_unconfirmed(&mut self, giver: Life, slots: &SlotSet) {
+        self.unconfirmed.retain(|slot, other| *other != giver || !slots.contains(*slot));
     }
 
     /// Of the slots that a taker asks for: those to give, and those we never had.
@@ -202,17 +212,15 @@ impl Slots {
         self.origins.contains_key(&slot)
     }
 
-    /// All entries of these slots are here. Answers the slots of which that was news: only these were taken.
-    pub(crate) fn finish_taking(&mut self, slots: &SlotSet) -> SlotSet {
-        let mut taken = SlotSet::new();
+    /// All entries of these slots are here.
+    pub(crate) fn finish_taking(&mut self, slots: &SlotSet) {
         for slot in slots.iter() {
-            if self.origins.remove(&slot).is_some() {
-                taken.insert(slot);
+            if let Some(origin) = self.origins.remove(&slot) {
+                self.unconfirmed.insert(slot, origin);
                 let had = self.states[slot.index()];
                 self.set(slot, if had == State::Passing { State::Frozen } else { State::Serving });
             }
         }
-        taken
     }
 
     /// A taker has confirmed that it has all entries of these slots.
@@ -249,6 +257,14 @@ impl Slots {
         self.give_up(slot);
         self.set(slot, State::ServingAfterLoss);
     }
+}
+
+fn by_life(lives: &BTreeMap<Slot, Life>) -> BTreeMap<Life, SlotSet> {
+    let mut slots: BTreeMap<Life, SlotSet> = BTreeMap::new();
+    for (&slot, &life) in lives {
+        slots.entry(life).or_default().insert(slot);
+    }
+    slots
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use regex::bytes::RegexBuilder;
 use snowskin_io::Platform;
 use snowskin_io::framing::FrameError;
 use snowskin_protocol::limits::{GET_PAYLOAD_BYTES_TARGET, HEADER_BYTES};
-use snowskin_protocol::wire::control::TakeSlots;
+use snowskin_protocol::wire::control::{SlotSet, TakeSlots};
 use snowskin_protocol::wire::data::{
     Batch, ITEM_REPLY_BYTES, ItemReply, ItemStatus, KeyItem, RemoveMatching,
 };
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
-use snowskin_protocol::{Epoch, Version};
+use snowskin_protocol::{Epoch, RoutingTable, Slot, Version};
 use std::cmp::Ordering;
 
 /// Memory that a peer's compiled pattern may take. It also bounds the time to match a key: at worst the product of
@@ -167,6 +167,19 @@ fn remove_matching<P: Platform>(
     finish(header, core.epoch(), 0, 0, reply);
 }
 
+/// Of the slots that a taker says it has taken: those that are its own, or that it is to pass on. A confirmation that
+/// comes late must not speak for another taker.
+fn meant_for(table: &RoutingTable, request: &TakeSlots) -> SlotSet {
+    let taker = table.index_of(request.taker);
+    let mut meant = SlotSet::new();
+    let is_meant = |slot: &Slot| {
+        let (home, origin) = (table.homes[slot.index()], table.origins[slot.index()]);
+        taker == Some(home) || taker == Some(origin)
+    };
+    request.slots.iter().filter(is_meant).for_each(|slot| meant.insert(slot));
+    meant
+}
+
 /// What is asked for makes sense only between peers with the same table, and when no slot is on its way.
 fn refuse_for_now<P: Platform>(core: &PerCore<P>, header: &Header, reply: &mut Reply) {
     let epoch = core.epoch();
@@ -190,7 +203,7 @@ fn hand_over<P: Platform>(core: &PerCore<P>, header: &Header, request: &TakeSlot
         let (leaving, now) = (core.leaving.get(), core.platform.now());
         reply.head.extend_from_slice(&shard.give_page(&request.slots, request.cursor, leaving, now));
     } else {
-        shard.confirm_given(&request.slots);
+        shard.confirm_given(&meant_for(&core.routing.borrow().table, request));
     }
     drop(shard);
     finish(header, epoch, 0, 0, reply);
