@@ -152,6 +152,7 @@ impl<P: Platform> PerCore<P> {
             shard.drop_lost(&lost);
         }
         drop(shard);
+        // Heard before it is known: the next heartbeat follows at once, and the master waits for it.
         self.hear_epoch(table.epoch);
         *self.routing.borrow_mut() = Rc::new(Routing::new(table));
         self.takeover_wanted.raise();
@@ -169,6 +170,14 @@ impl<P: Platform> PerCore<P> {
     /// Takes over settings.
     pub fn apply_settings(&self, settings: Settings) {
         self.shard.borrow_mut().apply_settings(settings);
+    }
+
+    /// A replica elsewhere has lost its entry: its holder will be told. When too many wait, this one is not: it costs
+    /// the holder memory until its age comes, nothing else.
+    pub(crate) fn drop_later(&self, dropped: Dropped) {
+        if self.drops.send(dropped).is_err() {
+            log::debug!("core {}: too many replicas wait to be dropped", self.identity.id);
+        }
     }
 
     /// Remembers how long a request took.

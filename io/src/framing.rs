@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 
 /// Bytes of a reader's own buffer: small, because what it holds of a payload is copied once more; large enough for
 /// a small value with its header, or a burst of small requests.
-const BUFFER_BYTES: usize = 4 * 1024;
+pub const BUFFER_BYTES: usize = 4 * 1024;
 /// Bytes thrown away per read when a payload is not wanted.
 const DISCARD_BYTES: usize = 64 * 1024;
 

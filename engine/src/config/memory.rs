@@ -1,5 +1,6 @@
 //! The memory plan: one sum from what was asked for to what the process will use, and what there is to compare with.
 
+use crate::transport::CONNECTION_BYTES;
 use snowskin_protocol::units::{ByteSize, GIB, KIB, MIB};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,6 @@ const SEGMENT_GRANULE_SMALL: u64 = 4 * KIB;
 const ESTIMATED_OBJECT_BYTES: u64 = MIB;
 /// Index, name and bookkeeping of an object.
 const ESTIMATED_INDEX_BYTES_PER_OBJECT: u64 = 256;
-/// A buffer for each direction of a connection.
-const CONNECTION_BYTES: u64 = 2 * 16 * KIB;
 /// A cgroup without a limit says a number near 2^63.
 const CGROUP_UNLIMITED_BYTES: u64 = 1 << 60;
 
@@ -79,7 +78,7 @@ impl MemoryPlan {
             remainder_bytes: memory_bytes - segment_bytes * u64::from(cores),
             index_bytes: memory_bytes / ESTIMATED_OBJECT_BYTES * ESTIMATED_INDEX_BYTES_PER_OBJECT,
             connections_max,
-            connection_bytes: connections_max * CONNECTION_BYTES,
+            connection_bytes: connections_max * CONNECTION_BYTES as u64,
             available,
         }
     }
@@ -109,7 +108,10 @@ impl fmt::Display for MemoryPlan {
         }
         line(self.index_bytes, "index, an estimate: 256 bytes for each object of 1 MiB")?;
         let connections = self.connections_max;
-        line(self.connection_bytes, &format!("buffers, at most: {connections} connections x 2 x 16 KiB"))?;
+        line(
+            self.connection_bytes,
+            &format!("buffers, at most: {connections} connections x {}", ByteSize(CONNECTION_BYTES as u64)),
+        )?;
         line(self.total_bytes(), "in all: segments + index + buffers")?;
         match &self.available {
             Some(available) => {
@@ -208,7 +210,7 @@ mod tests {
         let plan = MemoryPlan::new(GIB, 3, 1024, None);
         assert_eq!(plan.segment_bytes, 340 * MIB);
         assert_eq!(plan.remainder_bytes, 4 * MIB);
-        assert_eq!(plan.total_bytes(), 1020 * MIB + 1024 * 256 + 3 * 32 * MIB);
+        assert_eq!(plan.total_bytes(), 1020 * MIB + 1024 * 256 + 3 * 36 * MIB);
         assert_eq!(plan.missing_bytes(), 0);
     }
 
@@ -233,7 +235,7 @@ mod tests {
         let text = MemoryPlan::new(GIB, 3, 1024, Some(available)).to_string();
         let expected = "     1 GiB   asked for\n  1020 MiB   segments: 3 cores x 340 MiB\n     4 MiB   remainder, \
                         not used: segments are whole pages\n   256 KiB   index, an estimate: 256 bytes for each object \
-                        of 1 MiB\n    96 MiB   buffers, at most: 3072 connections x 2 x 16 KiB\n   1.1 GiB   in all: \
+                        of 1 MiB\n   108 MiB   buffers, at most: 3072 connections x 36 KiB\n   1.1 GiB   in all: \
                         segments + index + buffers\n     8 GiB   available here";
         assert_eq!(text, expected);
         assert!(MemoryPlan::new(GIB, 1, 1, None).to_string().contains("does not say"));

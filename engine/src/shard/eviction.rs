@@ -44,9 +44,12 @@ impl Shard {
                 false => self.settings.high_watermark_permille,
             };
             self.evicting = used_permille > u64::from(limit);
+            if !self.evicting {
+                return;
+            }
             match self.victim(now) {
                 // What has just been put stays, also when it alone is above the watermark.
-                Some(victim) if self.evicting && !self.index.is_youngest(victim) => self.evict(victim),
+                Some(victim) if !self.index.is_youngest(victim) => self.evict(victim),
                 _ => return,
             }
         }

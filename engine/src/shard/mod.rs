@@ -33,8 +33,9 @@ use ghosts::Ghosts;
 use index::{Index, Position, Row};
 use slots::{Service, Slots};
 use snowskin_io::Moment;
+use snowskin_protocol::wire::data::ItemStatus;
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{CoreId, Incarnation, MissReason, NameRef, RoutingTable, Settings, Version};
+use snowskin_protocol::{CoreId, Incarnation, MissReason, NameRef, RoutingTable, Settings, Slot, Version};
 use std::time::Duration;
 
 /// What a core owns of the store.
@@ -107,6 +108,18 @@ impl Shard {
 
     fn lease_end(&self, now: Moment) -> Moment {
         now + Duration::from_millis(u64::from(self.settings.lease_ms))
+    }
+
+    /// Whether this core answers for the slot now; else what to say instead.
+    fn answers_for(&mut self, slot: Slot) -> Result<Service, ItemStatus> {
+        match self.slots.service(slot) {
+            Service::WrongHome => {
+                self.counters.wrong_homes += 1;
+                Err(ItemStatus::WrongHome)
+            }
+            Service::Moving => Err(ItemStatus::Moving),
+            home @ Service::Home { .. } => Ok(home),
+        }
     }
 
     fn is_entry(&self, row: &Row) -> bool {

@@ -10,7 +10,7 @@
 //! changed while the value arrived.
 
 use super::index::{Bytes, Row};
-use super::{Dropped, Service, Shard};
+use super::{Dropped, Shard};
 use crate::segment::Reservation;
 use snowskin_io::Moment;
 use snowskin_protocol::wire::data::{ItemStatus, PutItem};
@@ -124,13 +124,8 @@ impl Shard {
     }
 
     fn refuse_put(&mut self, name: NameRef<'_>, hash: u64, replace: bool) -> Option<ItemStatus> {
-        match self.slots.service(Slot::of_hash(hash)) {
-            Service::WrongHome => {
-                self.counters.wrong_homes += 1;
-                return Some(ItemStatus::WrongHome);
-            }
-            Service::Moving => return Some(ItemStatus::Moving),
-            Service::Home { .. } => {}
+        if let Err(status) = self.answers_for(Slot::of_hash(hash)) {
+            return Some(status);
         }
         if !replace && self.find_entry(name, hash).is_some() {
             self.counters.puts_exist += 1;

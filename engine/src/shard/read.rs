@@ -59,15 +59,10 @@ impl Shard {
         if item.version != Version::ANY {
             return self.read_replica(name, hash, item.version, now);
         }
-        let service = self.slots.service(Slot::of_hash(hash));
-        match service {
-            Service::WrongHome => {
-                self.counters.wrong_homes += 1;
-                return Answer::Not(ItemReply::status(ItemStatus::WrongHome));
-            }
-            Service::Moving => return Answer::Not(ItemReply::status(ItemStatus::Moving)),
-            Service::Home { .. } => {}
-        }
+        let service = match self.answers_for(Slot::of_hash(hash)) {
+            Ok(service) => service,
+            Err(status) => return Answer::Not(ItemReply::status(status)),
+        };
         match self.find_entry(name, hash) {
             Some(position) => self.read_row(position, now),
             None => Answer::Not(ItemReply::miss(self.miss_reason(hash, service))),

@@ -35,15 +35,10 @@ impl Shard {
     /// Removes one object, unless a lease protects it and `item` does not force.
     pub fn remove(&mut self, name: NameRef<'_>, item: &KeyItem, now: Moment) -> (ItemReply, Option<Dropped>) {
         let hash = name.hash();
-        let service = self.slots.service(Slot::of_hash(hash));
-        match service {
-            Service::WrongHome => {
-                self.counters.wrong_homes += 1;
-                return (ItemReply::status(ItemStatus::WrongHome), None);
-            }
-            Service::Moving => return (ItemReply::status(ItemStatus::Moving), None),
-            Service::Home { .. } => {}
-        }
+        let service = match self.answers_for(Slot::of_hash(hash)) {
+            Ok(service) => service,
+            Err(status) => return (ItemReply::status(status), None),
+        };
         let Some(position) = self.find_entry(name, hash) else {
             return (ItemReply::miss(self.miss_reason(hash, service)), None);
         };
@@ -72,8 +67,9 @@ impl Shard {
             let Some(row) = self.index.get(position) else { continue };
             let name = row.name.as_ref();
             let serves = matches!(self.slots.service(row.slot()), Service::Home { .. });
-            let matches = pattern.is_none_or(|pattern| pattern.is_match(name.key()));
-            if !serves || !self.is_entry(row) || name.tenant() != tenant || !matches {
+            // The pattern last: it is the dear part.
+            let matches = || pattern.is_none_or(|pattern| pattern.is_match(name.key()));
+            if !serves || !self.is_entry(row) || name.tenant() != tenant || !matches() {
                 continue;
             }
             if !force && row.lease_until > now {

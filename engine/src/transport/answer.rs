@@ -105,8 +105,7 @@ fn answer_batch<P: Platform>(
             },
             Opcode::Remove => {
                 let (answered, dropped) = shard.remove(name, &item, now);
-                // A full mailbox costs memory at the holder until its age comes, nothing else.
-                dropped.map(|dropped| core.drops.send(dropped));
+                dropped.into_iter().for_each(|dropped| core.drop_later(dropped));
                 answered
             }
             Opcode::Forget => {
@@ -159,10 +158,7 @@ fn remove_matching<P: Platform>(
         request.force,
         now,
     );
-    for dropped in dropped {
-        // A full mailbox costs memory at the holder until its age comes, nothing else.
-        let _ = core.drops.send(dropped);
-    }
+    dropped.into_iter().for_each(|dropped| core.drop_later(dropped));
     reply.head.extend_from_slice(bytemuck::bytes_of(&step));
     finish(header, core.epoch(), 0, 0, reply);
 }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// Bytes of a body's buffer that a connection keeps for its next request.
-const BODY_BYTES_KEPT_MAX: usize = 64 * 1024;
+pub(super) const BODY_BYTES_KEPT_MAX: usize = 16 * 1024;
 
 /// Serves one connection to its end. Whatever the peer does, the core lives on: memory it had reserved or pinned is
 /// given back when the tasks end.

@@ -16,12 +16,16 @@ mod outbox;
 mod put;
 
 use crate::percore::{PerCore, count};
-use snowskin_io::framing::{FrameReader, write_refusal};
+use snowskin_io::framing::{self, FrameReader, write_refusal};
 use snowskin_io::{ByteWriter, Listener, Platform, Stream, with_deadline};
 use snowskin_protocol::wire::Refusal;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// Bytes of buffers that an idle connection keeps, at most: its reader's, a body's, and heads of replies.
+pub const CONNECTION_BYTES: usize = framing::BUFFER_BYTES
+    + connection::BODY_BYTES_KEPT_MAX
+    + outbox::SPARE_HEADS_MAX * outbox::SPARE_HEAD_BYTES_MAX;
 /// Time for a new connection to say hello.
 const HELLO_TIME: Duration = Duration::from_secs(10);
 /// Connections that are told at the same time that there are too many; more are closed without a word.

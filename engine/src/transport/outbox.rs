@@ -22,9 +22,9 @@ const REPLIES_MAX: usize = 256;
 /// reply that goes beyond.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a head that is kept for reuse; few replies have more.
-const SPARE_HEAD_BYTES_MAX: usize = 8 * 1024;
+pub(super) const SPARE_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Heads kept for reuse.
-const SPARE_HEADS_MAX: usize = 8;
+pub(super) const SPARE_HEADS_MAX: usize = 2;
 
 /// A reply: its header and body, and the values behind them.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::{ByteReader, Platform};
 use snowskin_protocol::NameRef;
 use snowskin_protocol::limits::HEADER_BYTES;
-use snowskin_protocol::wire::data::{Batch, ItemReply, PutItem};
+use snowskin_protocol::wire::data::{Batch, ItemReply, ItemStatus, PutItem};
 use snowskin_protocol::wire::{Header, Opcode};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -56,7 +56,7 @@ impl<P: Platform> Arriving<'_, P> {
         reader: &mut FrameReader<R>,
         name: NameRef<'_>,
         replace: bool,
-    ) -> Result<snowskin_protocol::wire::data::ItemStatus, FrameError> {
+    ) -> Result<ItemStatus, FrameError> {
         let ticket = self.ticket.as_mut().expect("present until finished");
         while !ticket.is_full() {
             match poll_fn(|context| reader.poll_payload(context, ticket.unfilled())).await? {
@@ -68,8 +68,7 @@ impl<P: Platform> Arriving<'_, P> {
         let now = self.core.platform.now();
         let (status, dropped) = self.core.shard.borrow_mut().finish_put(name, ticket, replace, now);
         if let Some(dropped) = dropped {
-            // A full mailbox costs memory at the holder until its age comes, nothing else.
-            let _ = self.core.drops.send(dropped);
+            self.core.drop_later(dropped);
         }
         Ok(status)
     }
