@@ -6,10 +6,13 @@ PACKAGES := gcc libc6-dev git pkg-config libhwloc-dev
 CARGO ?= cargo
 # How long each target is fuzzed.
 FUZZ_SECONDS ?= 60
+# Switches from one thread to another that did not ask for it, in one interleaving; and the crates with models.
+LOOM_MAX_PREEMPTIONS ?= 3
+LOOMED := snowskin-io snowskin-client snowskin-engine snowskin-bench
 BINARIES := snowskin-engine snowskin-master snowskin-bench snowskin-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint format check fuzz
+.PHONY: help setup build run test lint format check loom fuzz
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -54,6 +57,10 @@ format: ## format all sources
 	@$(CARGO) fmt --all
 
 check: lint test ## what continuous integration runs
+
+loom: setup ## try every interleaving of what threads share
+	@LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) RUSTFLAGS="--cfg snowskin_loom" CARGO_TARGET_DIR=target/loom \
+		$(CARGO) test $(addprefix -p ,$(LOOMED)) --release --lib loom
 
 fuzz: setup ## fuzz every decoder, FUZZ_SECONDS each; installs cargo-fuzz and needs a nightly Rust
 	@command -v cargo-fuzz >/dev/null || rustup run nightly $(CARGO) install cargo-fuzz --locked

@@ -7,13 +7,19 @@ use crate::latency::{Counts, Op, Recorder, quantile_us};
 use crate::progress::Progress;
 use crate::store::Failure;
 use crate::values::WrongValue;
+#[cfg(all(test, snowskin_loom))]
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[cfg(all(test, snowskin_loom))]
+use loom::sync::{Mutex, MutexGuard};
 use serde::Serialize;
 use snowskin_protocol::Code;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+#[cfg(not(all(test, snowskin_loom)))]
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[cfg(not(all(test, snowskin_loom)))]
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -271,6 +277,10 @@ fn in_words(second: Option<&Second>) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+#[cfg(all(test, snowskin_loom))]
+#[path = "meter_loom.rs"]
+mod loom_tests;
 
 #[cfg(test)]
 mod tests {

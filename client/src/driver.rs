@@ -7,6 +7,7 @@
 use crate::config::ClientConfig;
 use crate::error::Error;
 use crate::session::Session;
+use crate::started::Started;
 use futures_channel::oneshot;
 use snowskin_io::Moment;
 use snowskin_io::sockets::{Resident, SocketsPlatform, SocketsRuntime};
@@ -14,7 +15,7 @@ use snowskin_protocol::ObjectName;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The longest deadline: more than anybody means.
@@ -34,7 +35,7 @@ pub(crate) struct Driver {
 struct Shared {
     resident: Arc<Resident<LocalSession>>,
     /// Ends the background thread when it is dropped with the last handle.
-    thread: Mutex<Option<oneshot::Sender<()>>>,
+    thread: Started<oneshot::Sender<()>>,
 }
 
 impl Driver {
@@ -42,7 +43,7 @@ impl Driver {
         let runtime = SocketsRuntime::new(config.spin).map_err(|error| Error::Runtime(error.to_string()))?;
         let (tenant, deadline) = (config.tenant.as_str().into(), config.deadline);
         let resident = Arc::new(Resident::new(runtime, |platform| Session::open(platform, config)));
-        Ok(Driver { shared: Arc::new(Shared { resident, thread: Mutex::new(None) }), tenant, deadline })
+        Ok(Driver { shared: Arc::new(Shared { resident, thread: Started::new() }), tenant, deadline })
     }
 
     pub(crate) fn with_deadline(&self, deadline: Duration) -> Self {
@@ -108,21 +109,18 @@ impl Driver {
     }
 
     fn ensure_thread(&self) -> Result<(), Error> {
-        let mut thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.is_some() {
-            return Ok(());
-        }
-        let (sender, ended) = oneshot::channel();
-        let resident = self.shared.resident.clone();
-        std::thread::Builder::new()
-            .name("snowskin-client".into())
-            .spawn(move || {
-                // Ends when the sender is dropped; nothing is ever sent.
-                let _ = resident.block_on(ended);
-            })
-            .map_err(|error| Error::Runtime(error.to_string()))?;
-        *thread = Some(sender);
-        Ok(())
+        self.shared.thread.ensure(|| {
+            let (sender, ended) = oneshot::channel();
+            let resident = self.shared.resident.clone();
+            std::thread::Builder::new()
+                .name("snowskin-client".into())
+                .spawn(move || {
+                    // Ends when the sender is dropped; nothing is ever sent.
+                    let _ = resident.block_on(ended);
+                })
+                .map_err(|error| Error::Runtime(error.to_string()))?;
+            Ok(sender)
+        })
     }
 }
 

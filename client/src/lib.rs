@@ -36,6 +36,7 @@ mod driver;
 mod error;
 mod outcome;
 mod session;
+mod started;
 
 pub use asynchronous::Client;
 pub use blocking::BlockingClient;

@@ -5,13 +5,19 @@
 
 use crate::config::Config;
 use crate::control::{self, CoreConfig, CoreError, Supervisor};
+#[cfg(all(test, snowskin_loom))]
+use loom::sync::Arc;
+#[cfg(all(test, snowskin_loom))]
+use loom::sync::atomic::{AtomicBool, Ordering};
 use snowskin_io::uring::{self, CoreThread};
 use snowskin_protocol::{CoreId, EngineId, Incarnation};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+#[cfg(not(all(test, snowskin_loom)))]
 use std::sync::Arc;
+#[cfg(not(all(test, snowskin_loom)))]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -160,3 +166,7 @@ impl Engine {
         if self.stop.is_stopped() { Ok(()) } else { Err(LaunchError::Ended) }
     }
 }
+
+#[cfg(all(test, snowskin_loom))]
+#[path = "launch_loom.rs"]
+mod loom_tests;

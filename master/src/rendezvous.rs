@@ -117,7 +117,7 @@ fn ln(x: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::testing::member;
-    use quickcheck::quickcheck;
+    use quickcheck::{TestResult, quickcheck};
 
     fn textbook(members: &[Member], slot: Slot) -> Option<u16> {
         let cost = |member: &Member| {
@@ -136,10 +136,74 @@ mod tests {
         }
 
         fn ruling_out_changes_nothing(weights: Vec<u8>, slot: u16) -> bool {
-            let members: Vec<_> =
-                weights.iter().zip(0..).map(|(&weight, core)| member(1, core, u32::from(weight))).collect();
+            let members = members(&weights);
             Candidates::of(&members).home(Slot(slot)) == textbook(&members, Slot(slot))
         }
+
+        fn the_bound_is_below_the_logarithm(bits: u64, near_one: bool) -> bool {
+            // Near 1 the two meet, and all that is between them is what the rounding did.
+            let h = unit(if near_one { u64::MAX - (bits >> (bits % 64)) } else { bits });
+            (1.0 - h) * BOUND_MARGIN <= -ln(h)
+        }
+
+        fn neither_order_nor_life_nor_address_matters(weights: Vec<u8>, slot: u16, turn: usize) -> bool {
+            let members = members(&weights);
+            let mut others = members.clone();
+            others.rotate_left(turn % members.len().max(1));
+            for other in &mut others {
+                other.incarnation.0 = turn as u64;
+                other.address.set_port(1);
+            }
+            home_id(&members, slot) == home_id(&others, slot)
+        }
+
+        fn only_the_winner_is_missed(weights: Vec<u8>, slot: u16, who: usize) -> TestResult {
+            let all = members(&weights);
+            if all.is_empty() {
+                return TestResult::discard();
+            }
+            let mut rest = all.clone();
+            let gone = rest.remove(who % all.len());
+            let (before, after) = (home_id(&all, slot), home_id(&rest, slot));
+            // Read backwards: who joins takes what it wins, and nothing else moves.
+            TestResult::from_bool(before == Some(gone.id) || before == after)
+        }
+
+        fn more_weight_wins_and_never_loses(weights: Vec<u8>, slot: u16, who: usize, more: u8) -> TestResult {
+            let lighter = members(&weights);
+            if lighter.is_empty() {
+                return TestResult::discard();
+            }
+            let mut heavier = lighter.clone();
+            let changed = &mut heavier[who % lighter.len()];
+            changed.weight += u32::from(more);
+            let changed = changed.id;
+            let (before, after) = (home_id(&lighter, slot), home_id(&heavier, slot));
+            TestResult::from_bool(after == before || after == Some(changed))
+        }
+
+        fn equal_costs_go_to_the_lower_id(salt: u64, weight: u16, cores: (u16, u16), slot: u16) -> TestResult {
+            let candidate = |core: u16, index: u16| Candidate {
+                id: CoreId { engine: snowskin_protocol::EngineId(1), core },
+                salt,
+                weight_inverse: f64::from(weight.max(1)).recip(),
+                index,
+            };
+            if cores.0 == cores.1 {
+                return TestResult::discard();
+            }
+            let home = Candidates(vec![candidate(cores.0, 0), candidate(cores.1, 1)]).home(Slot(slot));
+            TestResult::from_bool(home == Some(u16::from(cores.1 < cores.0)))
+        }
+    }
+
+    /// Cores of an engine, some of them without weight.
+    fn members(weights: &[u8]) -> Vec<Member> {
+        weights.iter().zip(0..).map(|(&weight, core)| member(1, core, u32::from(weight))).collect()
+    }
+
+    fn home_id(members: &[Member], slot: u16) -> Option<CoreId> {
+        Candidates::of(members).home(Slot(slot)).map(|index| members[usize::from(index)].id)
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What the tests of whole clusters share.
 
 pub mod lone_core;
+pub mod model;
 pub mod peer;
 pub mod processes;
+pub mod sim;
 pub mod simulated;
 pub mod values;

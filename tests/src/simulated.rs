@@ -7,14 +7,15 @@ use snowskin_client::{ClientConfig, Session};
 use snowskin_engine::control::{self, CoreConfig, Supervisor};
 use snowskin_engine::percore::PerCore;
 use snowskin_io::Moment;
-use snowskin_io::sim::{SimPlatform, Simulation};
-use snowskin_master::{MasterConfig, MasterHandle};
+use snowskin_io::sim::{Options, SimPlatform, Simulation};
+use snowskin_master::{Master, MasterConfig, MasterHandle, Timing};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, EngineId, Incarnation, Settings};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
+use tempfile::TempDir;
 
 const MASTER_PORT: u16 = 7300;
 const CORE_PORT: u16 = 7400;
@@ -47,10 +48,36 @@ pub struct SimCore {
     ended: Rc<Cell<bool>>,
 }
 
+impl SimCore {
+    /// Whether it runs: neither killed, nor ended by itself.
+    pub fn is_alive(&self) -> bool {
+        self.platform.is_alive() && !self.ended.get()
+    }
+
+    /// Whether it has been told to leave.
+    pub fn is_leaving(&self) -> bool {
+        self.stop.get()
+    }
+
+    /// Its inside, if it is alive and open.
+    pub fn inside(&self) -> Option<Rc<PerCore<SimPlatform>>> {
+        self.core.borrow().clone().filter(|_| self.is_alive())
+    }
+}
+
 /// One engine.
 pub struct SimEngine {
     /// Its cores, in order.
     pub cores: Vec<SimCore>,
+    /// Which life of it this is.
+    pub incarnation: Incarnation,
+}
+
+impl SimEngine {
+    /// Whether any of its cores runs.
+    pub fn is_alive(&self) -> bool {
+        self.cores.iter().any(SimCore::is_alive)
+    }
 }
 
 /// A master, engines, and a simulation that they live in.
@@ -59,8 +86,10 @@ pub struct SimCluster {
     pub sim: Simulation,
     /// The master's node.
     pub master_platform: SimPlatform,
-    /// The master.
-    pub master: MasterHandle,
+    /// The latest master; `None` while a new one is being started.
+    master: Option<MasterHandle>,
+    /// What masters remember from life to life, if they do.
+    ledger: Option<TempDir>,
     /// The engines, in the order of their start.
     pub engines: Vec<SimEngine>,
     shape: Shape,
@@ -86,10 +115,22 @@ impl Supervisor for Watch {
 impl SimCluster {
     /// A master and `engines` engines, joined and serving.
     pub fn start(seed: u64, engines: usize, shape: Shape) -> Self {
-        let sim = Simulation::new(seed);
+        SimCluster::start_with(seed, Options::default(), engines, shape, None)
+    }
+
+    /// As [`SimCluster::start`], with a network and clocks of one's own choice, and a directory for a ledger.
+    pub fn start_with(
+        seed: u64,
+        options: Options,
+        engines: usize,
+        shape: Shape,
+        ledger: Option<TempDir>,
+    ) -> Self {
+        let sim = Simulation::with_options(seed, options);
         let master_platform = sim.node("master");
-        let master = start_master(&sim, &master_platform, shape.settings);
-        let mut cluster = SimCluster { sim, master_platform, master, engines: Vec::new(), shape };
+        let mut cluster =
+            SimCluster { sim, master_platform, master: None, ledger, engines: Vec::new(), shape };
+        cluster.start_master(MasterConfig::embedded().timing);
         for _ in 0..engines {
             cluster.add_engine();
         }
@@ -100,8 +141,29 @@ impl SimCluster {
     /// Starts another engine; it joins in the time that follows.
     pub fn add_engine(&mut self) {
         let number = self.engines.len();
-        let cores = (0..self.shape.cores).map(|core| self.start_core(number, core)).collect();
-        self.engines.push(SimEngine { cores });
+        let start = |core| {
+            let platform = self.sim.node(&format!("engine-{number}/{core}"));
+            self.start_core(platform, number, core, Incarnation(1))
+        };
+        let cores = (0..self.shape.cores).map(start).collect();
+        self.engines.push(SimEngine { cores, incarnation: Incarnation(1) });
+    }
+
+    /// Starts another life of an engine: with empty memory, at the same addresses. What is left of the last life is
+    /// killed.
+    pub fn restart_engine(&mut self, engine: usize) {
+        let faults = self.sim.faults();
+        let incarnation = Incarnation(self.engines[engine].incarnation.0 + 1);
+        let platforms: Vec<_> =
+            self.engines[engine].cores.iter().map(|core| faults.restart(&core.platform)).collect();
+        let start = |(core, platform)| self.start_core(platform, engine, core, incarnation);
+        let cores = (0..).zip(platforms).map(start).collect();
+        self.engines[engine] = SimEngine { cores, incarnation };
+    }
+
+    /// Tells an engine to leave; it does so in the time that follows.
+    pub fn begin_leave(&mut self, engine: usize) {
+        self.engines[engine].cores.iter().for_each(|core| core.stop.set(true));
     }
 
     /// Lets time pass until every engine's cores serve all slots of the table and none is on its way.
@@ -120,7 +182,7 @@ impl SimCluster {
 
     /// Tells an engine to leave, and waits until it has.
     pub fn leave(&mut self, engine: usize) {
-        self.engines[engine].cores.iter().for_each(|core| core.stop.set(true));
+        self.begin_leave(engine);
         let before = self.sim.now();
         while !self.engines[engine].cores.iter().all(|core| core.ended.get()) {
             self.pass(Duration::from_millis(20));
@@ -128,18 +190,44 @@ impl SimCluster {
         }
     }
 
-    /// Kills a master and starts another one, which knows nothing, at the same address.
+    /// Kills a master and starts another one at the same address. It knows what is in the ledger, if there is one,
+    /// and else nothing.
     pub fn restart_master(&mut self) {
         self.master_platform = self.sim.faults().restart(&self.master_platform);
-        self.master = start_master(&self.sim, &self.master_platform, self.shape.settings);
+        self.start_master(Timing::default());
+    }
+
+    /// The latest master.
+    pub fn master(&self) -> Ref<'_, Master> {
+        self.master.as_ref().expect("started with the cluster").master.borrow()
+    }
+
+    fn start_master(&mut self, timing: Timing) {
+        // A ledger has one master: the last one has to let go of it.
+        self.master = None;
+        let config = MasterConfig {
+            listen: self.master_platform.address(MASTER_PORT),
+            settings: self.shape.settings.into(),
+            ledger: self.ledger.as_ref().map(|directory| directory.path().join("ledger")),
+            timing,
+            ..MasterConfig::embedded()
+        };
+        let node = self.master_platform.clone();
+        let start = async move { snowskin_master::start(&node, config).await };
+        let started = self.sim.block_on(&self.master_platform, start).expect("the master starts in time");
+        self.master = Some(started.expect("its address is free"));
     }
 
     /// A client on a node of its own.
     pub fn client(&self, name: &str) -> (SimPlatform, Rc<Session<SimPlatform>>) {
         let platform = self.sim.node(name);
-        let config = ClientConfig::new([self.master_platform.address(MASTER_PORT)]);
-        let session = Session::open(platform.clone(), config);
+        let session = Session::open(platform.clone(), self.client_config());
         (platform, session)
+    }
+
+    /// The usual settings of a client of this cluster.
+    pub fn client_config(&self) -> ClientConfig {
+        ClientConfig::new([self.master_platform.address(MASTER_PORT)])
     }
 
     /// Runs one task of a client to its end.
@@ -149,10 +237,7 @@ impl SimCluster {
 
     /// The cores that are alive.
     pub fn cores(&self) -> impl Iterator<Item = Rc<PerCore<SimPlatform>>> + '_ {
-        let alive = self.engines.iter().flat_map(|engine| &engine.cores);
-        alive
-            .filter(|core| core.platform.is_alive() && !core.ended.get())
-            .filter_map(|core| core.core.borrow().clone())
+        self.engines.iter().flat_map(|engine| &engine.cores).filter_map(SimCore::inside)
     }
 
     /// The counters of all living cores together. Panics if any core's bytes do not add up.
@@ -167,15 +252,11 @@ impl SimCluster {
         sum
     }
 
-    fn is_settled(&self) -> bool {
+    /// Whether every core that should be there is a member, all with one table, and no slot is on its way.
+    pub fn is_settled(&self) -> bool {
         let cores: Vec<_> = self.cores().collect();
-        let expected: usize = self
-            .engines
-            .iter()
-            .map(|engine| {
-                engine.cores.iter().filter(|core| core.platform.is_alive() && !core.stop.get()).count()
-            })
-            .sum();
+        let stays = |core: &&SimCore| core.platform.is_alive() && !core.stop.get();
+        let expected = self.engines.iter().flat_map(|engine| &engine.cores).filter(stays).count();
         let served: u64 = cores.iter().map(|core| core.stats().slots_served).sum();
         let moving: u64 =
             cores.iter().map(|core| core.stats().slots_awaited + core.stats().slots_frozen).sum();
@@ -185,11 +266,16 @@ impl SimCluster {
             && moving == 0
     }
 
-    fn start_core(&self, engine: usize, core: u16) -> SimCore {
-        let platform = self.sim.node(&format!("engine-{engine}/{core}"));
+    fn start_core(
+        &self,
+        platform: SimPlatform,
+        engine: usize,
+        core: u16,
+        incarnation: Incarnation,
+    ) -> SimCore {
         let config = CoreConfig {
             id: CoreId { engine: EngineId::of_name(&format!("engine-{engine}")), core },
-            incarnation: Incarnation(1),
+            incarnation,
             engine_cores: self.shape.cores,
             listen: platform.address(CORE_PORT),
             advertise: None,
@@ -203,27 +289,18 @@ impl SimCluster {
         let inside = Rc::new(RefCell::new(None));
         let watch = Watch { joined, stop: stop.clone() };
         let (opened, over, node) = (inside.clone(), ended.clone(), platform.clone());
+        let faults = self.sim.faults();
         use snowskin_io::Platform;
         platform.spawn(async move {
             let (core, listener) = control::open(&node, &config).await.expect("memory and an address");
             *opened.borrow_mut() = Some(core.clone());
             control::run(core, listener, config.master, watch).await;
             over.set(true);
+            // The thread ends here, and everything that runs on it.
+            faults.kill(&node);
         });
         SimCore { platform, core: inside, stop, ended }
     }
-}
-
-fn start_master(sim: &Simulation, platform: &SimPlatform, settings: Settings) -> MasterHandle {
-    let config = MasterConfig {
-        listen: platform.address(MASTER_PORT),
-        settings: settings.into(),
-        ..MasterConfig::embedded()
-    };
-    let node = platform.clone();
-    sim.block_on(platform, async move { snowskin_master::start(&node, config).await })
-        .expect("the master starts in time")
-        .expect("its address is free")
 }
 
 /// A deadline so far in the future that only a bug meets it.

@@ -112,7 +112,7 @@ fn puts_and_gets_go_once_over_the_network() {
     }
     assert_eq!(client.1.counters().frames_sent.total() - sent_before, 20, "one frame a put, one a get");
     assert_eq!(cluster.stats().data_frames_in - before.data_frames_in, 20, "and no core asked another one");
-    assert_eq!(cluster.master.master.borrow().frames.data_frames_refused, 0, "nor did one reach the master");
+    assert_eq!(cluster.master().frames.data_frames_refused, 0, "nor did one reach the master");
 }
 
 #[test]

@@ -66,6 +66,6 @@ impl Shard {
             self.counters.evicted += 1;
             self.counters.evicted_bytes += extent.value().len() as u64;
         }
-        self.ghosts.remember(row.hash, MissReason::Evicted);
+        self.note_departure(&row, MissReason::Evicted);
     }
 }

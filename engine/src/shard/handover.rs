@@ -89,7 +89,7 @@ impl Shard {
             None => {
                 known.map(|position| self.index.remove(position));
                 if entry.holder == self.me {
-                    self.ghosts.remember(hash, MissReason::Evicted);
+                    self.ghosts.remember(hash, MissReason::Evicted, None);
                     return;
                 }
                 let bytes = Bytes::At(entry.holder);
@@ -154,12 +154,11 @@ impl Shard {
     /// of a core is rare and must be told at once: a put of such a key must not be told that it exists.
     pub fn drop_lost(&mut self, lost: &BTreeSet<CoreId>) {
         for position in 0..self.index.end() {
-            let holder = self.index.get(position).map(|row| (row.hash, &row.bytes));
-            if let Some((hash, Bytes::At(holder))) = holder
+            if let Some(Bytes::At(holder)) = self.index.get(position).map(|row| &row.bytes)
                 && lost.contains(holder)
             {
-                self.index.remove(position);
-                self.ghosts.remember(hash, MissReason::OwnerLost);
+                let row = self.index.remove(position);
+                self.note_departure(&row, MissReason::OwnerLost);
             }
         }
     }

@@ -23,6 +23,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use ghosts::Departure;
 pub use put::{PutStart, PutTicket};
 pub use read::{Answer, Held};
 pub use remove::Dropped;
@@ -104,6 +105,21 @@ impl Shard {
             slots_frozen: slots.frozen,
             ..self.counters
         }
+    }
+
+    /// Whether this core answers for a slot.
+    pub fn serves(&self, slot: Slot) -> bool {
+        matches!(self.slots.service(slot), Service::Home { .. })
+    }
+
+    /// What went from here after departure `number`, as far as it is remembered, in order.
+    pub fn departures_after(&self, number: u64) -> impl Iterator<Item = Departure> + '_ {
+        self.ghosts.departures_after(number)
+    }
+
+    fn note_departure(&mut self, row: &Row, reason: MissReason) {
+        let value_bytes = row.is_here().then_some(row.value_bytes);
+        self.ghosts.remember(row.hash, reason, value_bytes);
     }
 
     fn lease_end(&self, now: Moment) -> Moment {

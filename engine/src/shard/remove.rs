@@ -1,7 +1,7 @@
 //! Removing objects: by name, by pattern, and dropping what nobody refers to.
 
+use super::Shard;
 use super::index::{Bytes, Position, Row};
-use super::{Service, Shard};
 use regex::bytes::Regex;
 use snowskin_io::Moment;
 use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
@@ -66,7 +66,7 @@ impl Shard {
         for position in cursor..end {
             let Some(row) = self.index.get(position) else { continue };
             let name = row.name.as_ref();
-            let serves = matches!(self.slots.service(row.slot()), Service::Home { .. });
+            let serves = self.serves(row.slot());
             // The pattern last: it is the dear part.
             let matches = || pattern.is_none_or(|pattern| pattern.is_match(name.key()));
             if !serves || !self.is_entry(row) || name.tenant() != tenant || !matches() {
@@ -92,12 +92,12 @@ impl Shard {
         if item.flags & KeyItem::CORRUPT != 0 {
             return self.drop_corrupt(name, hash, version);
         }
-        let serves = matches!(self.slots.service(Slot::of_hash(hash)), Service::Home { .. });
+        let serves = self.serves(Slot::of_hash(hash));
         let Some(position) = self.index.find(name, hash) else { return };
         let row = self.index.row(position);
         if serves && !row.is_here() && row.version == version {
-            self.index.remove(position);
-            self.ghosts.remember(hash, MissReason::Evicted);
+            let row = self.index.remove(position);
+            self.note_departure(&row, MissReason::Evicted);
         }
     }
 
@@ -109,8 +109,8 @@ impl Shard {
             && Checksum::of(extent.value()) != row.checksum
         {
             log::error!("core {}: the bytes of {name:?} have changed in memory; dropped", self.me);
-            self.index.remove(position);
-            self.ghosts.remember(hash, MissReason::Corrupt);
+            let row = self.index.remove(position);
+            self.note_departure(&row, MissReason::Corrupt);
         }
     }
 
@@ -120,14 +120,14 @@ impl Shard {
         let Some(position) = self.index.find(name, hash) else { return };
         let row = self.index.row(position);
         if row.is_here() && row.version == version && !self.is_entry(row) {
-            self.index.remove(position);
-            self.ghosts.remember(hash, MissReason::Removed);
+            let row = self.index.remove(position);
+            self.note_departure(&row, MissReason::Removed);
         }
     }
 
     fn remove_entry(&mut self, position: Position) -> Option<Dropped> {
         let row = self.index.remove(position);
-        self.ghosts.remember(row.hash, MissReason::Removed);
+        self.note_departure(&row, MissReason::Removed);
         self.counters.removed += 1;
         Dropped::of_row(row)
     }

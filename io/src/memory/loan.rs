@@ -13,7 +13,11 @@
 //! while the borrow that they were made from is alive, because the scope is a closure and revocation happens in the
 //! same frame, also when it unwinds.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(all(test, snowskin_loom))]
+use loom::sync::{Arc, Mutex, MutexGuard};
+use std::sync::PoisonError;
+#[cfg(not(all(test, snowskin_loom)))]
+use std::sync::{Arc, Mutex, MutexGuard};
 
 #[derive(Clone, Copy)]
 struct RawParts {
@@ -86,7 +90,12 @@ fn locked(shared: &Shared) -> MutexGuard<'_, Vec<RawParts>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(all(test, snowskin_loom))]
+#[path = "loan_loom.rs"]
+mod loom_tests;
+
 #[cfg(test)]
+#[cfg(not(snowskin_loom))]
 mod tests {
     use super::*;
 

@@ -15,6 +15,8 @@ pub(super) enum Consumer {
     Scheduler = 1,
     Node = 2,
     Connection = 3,
+    Disk = 4,
+    DiskFault = 5,
 }
 
 /// One stream of random numbers.

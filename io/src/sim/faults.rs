@@ -1,4 +1,5 @@
-//! What can go wrong, on demand. What each fault does to bytes under way is in the head of `network.rs`.
+//! What can go wrong, on demand. What each fault does to bytes under way is in the head of `network.rs`, what it does
+//! to bytes on a disk in the head of `disk.rs`; [`Faults::disk`] is the handle for those.
 //!
 //! Every fault is recorded in the event hash. Faults are orthogonal: a partition concerns addresses and outlives the
 //! processes on them, a pause or a death concerns one node, a cut one connection.
@@ -6,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::network::{ACCEPTOR, ConnectionId, OPENER};
+use super::network::{ACCEPTOR, ConnectionId, NetworkOptions, OPENER};
 use super::node::SimPlatform;
 use super::trace::Event;
 use super::world::{Life, NodeId, Shared, World, nanoseconds};
@@ -23,6 +24,7 @@ enum Fault {
     Pause,
     Resume,
     AdvanceClock,
+    Network,
 }
 
 /// A connection as a driver of faults sees it.
@@ -138,10 +140,12 @@ impl Faults {
         self.end(node, Fault::Kill, Life::Dead);
     }
 
-    /// Takes the power from a node: as [`Faults::kill`], but nobody is told. Processes that share its address live
-    /// on; while none does, connects to the address hang.
+    /// Takes the power from a node: as [`Faults::kill`], but nobody is told, and its disks lose some of what was not
+    /// flushed (also if the process was dead already). Processes that share its address live on; while none does,
+    /// connects to the address hang.
     pub fn power_off(&self, node: &SimPlatform) {
         self.end(node, Fault::PowerOff, Life::Dark);
+        self.shared.with(|world| world.cut_disk_power(node.node));
     }
 
     fn end(&self, node: &SimPlatform, fault: Fault, life: Life) {
@@ -189,13 +193,23 @@ impl Faults {
         });
     }
 
-    /// Lets a node's clock jump ahead. Timers are not affected.
+    /// From now on the network behaves like this. What is under way arrives as it would have.
+    pub fn set_network(&self, network: NetworkOptions) {
+        network.check();
+        self.shared.with(|world| {
+            record(world, Fault::Network, nanoseconds(network.delay_max), nanoseconds(network.delay_min));
+            world.options.network = network;
+        });
+    }
+
+    /// Lets a node's clock jump ahead, as that of a machine that was asleep. Timers that it overtakes end at once.
     pub fn advance_clock(&self, node: &SimPlatform, by: Duration) {
         let node = self.own(node);
         self.shared.with(|world| {
             record(world, Fault::AdvanceClock, u64::from(node.0), nanoseconds(by));
             let state = world.node_mut(node);
             state.clock_ahead_ns = state.clock_ahead_ns.saturating_add(nanoseconds(by));
+            world.ring_timers(node);
         });
     }
 

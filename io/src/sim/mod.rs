@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   Simulation::new(seed)
-//!     ├── node("engine a")  ─► SimPlatform ─┐   tasks, sleep, entropy, listen, connect
-//!     ├── node("master")    ─► SimPlatform ─┼─► executor ─► virtual time ─► virtual network
+//!     ├── node("engine a")  ─► SimPlatform ─┐   tasks, sleep, entropy, listen, connect, disk
+//!     ├── node("master")    ─► SimPlatform ─┼─► executor ─► virtual time ─► virtual network and disks
 //!     ├── node("client")    ─► SimPlatform ─┘   (seeded order) (jumps)      (delays, short reads, faults)
 //!     ├── faults()          ─► cut, partition, kill, power_off, restart, pause …
 //!     └── block_on / run / run_for, event_hash, counts
@@ -17,8 +17,10 @@
 //! **Owned here:** a node is one core, i.e. one thread of one process. It has an IP address, which it may share with
 //! other nodes of its host, and lives once: a restart gives a new node with the same name and address.
 //!
-//! The fault model is the head of `network.rs`. Not here: disks, and the driver that draws random faults.
+//! The fault model is the heads of `network.rs` and `disk.rs`. Not here: the driver that draws random faults of nodes
+//! and network.
 
+mod disk;
 mod entropy;
 mod executor;
 mod faults;
@@ -40,6 +42,10 @@ use std::time::Duration;
 
 use crate::platform::Moment;
 
+pub use disk::{
+    Damage, DiskCounts, DiskFault, DiskFaultRates, DiskFaults, DiskOptions, Incident, Latency, SECTOR_BYTES,
+    SimDisk,
+};
 pub use faults::{ConnectionInfo, Faults};
 pub use network::{ConnectionId, NetworkOptions};
 pub use node::SimPlatform;
@@ -67,6 +73,8 @@ pub struct Options {
     pub order: Order,
     /// The network without faults.
     pub network: NetworkOptions,
+    /// Disks, and how often they break by themselves.
+    pub disk: DiskOptions,
     /// Each node's clock is ahead of the simulation's by a random time up to this.
     pub clock_ahead_max: Duration,
 }
@@ -118,6 +126,7 @@ impl Simulation {
     /// A simulation. Panics if the options contradict themselves.
     pub fn with_options(seed: u64, options: Options) -> Simulation {
         options.network.check();
+        options.disk.check();
         Simulation { shared: Shared::new(World::new(seed, options)) }
     }
 

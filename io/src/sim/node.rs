@@ -14,7 +14,8 @@ use crate::platform::{Moment, Platform};
 /// The platform of one life of one node, i.e. of one core of a process.
 ///
 /// After the node's death it stays usable as an object, because destructors may hold it: `spawn` drops the task,
-/// `listen` and `connect` fail with `NetworkDown`, `sleep` does not end; clock and entropy go on.
+/// `listen` and `connect` fail with `NetworkDown`, operations of its disks with ENODEV, `sleep` does not end; clock and
+/// entropy go on.
 #[derive(Clone)]
 pub struct SimPlatform {
     pub(super) shared: Shared,
@@ -62,7 +63,7 @@ impl Platform for SimPlatform {
 
     /// Always gives other tasks a turn, even with a duration of zero.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
-        let until_ns = self.shared.with(|world| world.now_ns.saturating_add(nanoseconds(duration)));
+        let until_ns = self.now().0.saturating_add(nanoseconds(duration));
         Sleep { platform: self.clone(), until_ns, timer: None }
     }
 
@@ -86,9 +87,11 @@ impl Platform for SimPlatform {
     }
 }
 
-/// A timer. Entered when it is first polled, forgotten when dropped.
+/// A timer on the node's clock. Entered when it is first polled, forgotten when dropped, and entered anew when the
+/// clock has jumped.
 struct Sleep {
     platform: SimPlatform,
+    /// On the node's clock.
     until_ns: u64,
     timer: Option<Appointment>,
 }
@@ -103,10 +106,14 @@ impl Future for Sleep {
             // `Moment::NEVER`, or nobody to wake: no timer at all, so that a simulation can become idle.
             _ if until_ns == u64::MAX || !world.node(node).is_alive() => Poll::Pending,
             Some(timer) if world.rearm(timer, context.waker()) => Poll::Pending,
-            Some(_) => Poll::Ready(()),
-            None => {
+            _ => {
+                let ahead_ns = world.node(node).clock_ahead_ns;
+                let was_entered = self.timer.is_some();
+                if was_entered && world.now_ns.saturating_add(ahead_ns) >= until_ns {
+                    return Poll::Ready(());
+                }
                 let waker = context.waker().clone();
-                self.timer = Some(world.enter(until_ns, Due::Timer { node, waker }));
+                self.timer = Some(world.enter(until_ns.saturating_sub(ahead_ns), Due::Timer { node, waker }));
                 Poll::Pending
             }
         })

@@ -30,6 +30,13 @@ pub(super) enum Event {
     Held,
     Released,
     Fault,
+    DiskOpened,
+    DiskBegun,
+    DiskComplete,
+    DiskAbandoned,
+    DiskPowerCut,
+    DiskFault,
+    DiskChanged,
 }
 
 /// How much of everything has happened so far. All are sums since the simulation began.

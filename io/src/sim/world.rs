@@ -1,9 +1,11 @@
 //! Everything the simulation knows, behind one cell that is never borrowed while foreign code runs.
 //!
-//! Foreign code is a task's `poll`, a task's `drop` and a waker's `wake` or `drop`: all of them may call back into
-//! the platform. So whatever holds the borrow only *collects* such work ([`World::wake`], [`World::retire`], futures
-//! returned by value), and [`Shared::with`] does it after the borrow has ended.
+//! Foreign code is a task's `poll`, a task's `drop`, a waker's `wake` or `drop` and a buffer's `drop`: all of them may
+//! call back into the platform. So whatever holds the borrow only *collects* such work ([`World::wake`],
+//! [`World::retire`], [`World::release`], futures returned by value), and [`Shared::with`] does it after the borrow has
+//! ended.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::mem;
@@ -12,6 +14,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::Options;
+use super::disk::{DiskId, Disks};
 use super::entropy::{Consumer, Entropy};
 use super::executor::{TaskFuture, Tasks};
 use super::network::{Network, Packet};
@@ -31,6 +34,7 @@ pub(super) type Appointment = (u64, u64);
 pub(super) enum Due {
     Timer { node: NodeId, waker: Waker },
     Packet(Packet),
+    Disk { disk: DiskId, operation: u64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +73,13 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) tasks: Tasks,
     pub(super) network: Network,
+    pub(super) disks: Disks,
     pub(super) trace: Trace,
     agenda: BTreeMap<Appointment, Due>,
     appointments: u64,
     to_wake: Vec<Waker>,
     to_drop: Vec<Waker>,
+    to_release: Vec<Box<dyn Any>>,
 }
 
 impl World {
@@ -84,11 +90,13 @@ impl World {
             nodes: Vec::new(),
             tasks: Tasks::new(Entropy::new(seed, Consumer::Scheduler, 0), options.order),
             network: Network::default(),
+            disks: Disks::default(),
             trace: Trace::default(),
             agenda: BTreeMap::new(),
             appointments: 0,
             to_wake: Vec::new(),
             to_drop: Vec::new(),
+            to_release: Vec::new(),
             options,
         }
     }
@@ -147,6 +155,17 @@ impl World {
         true
     }
 
+    /// Wakes all timers of a node: its clock has jumped, and they look at it.
+    pub(super) fn ring_timers(&mut self, of: NodeId) {
+        let is_its = |due: &Due| matches!(due, Due::Timer { node, .. } if *node == of);
+        let rung: Vec<Due> = self.agenda.extract_if(.., |_, due| is_its(due)).map(|(_, due)| due).collect();
+        for due in rung {
+            if let Due::Timer { waker, .. } = due {
+                self.wake(Some(waker));
+            }
+        }
+    }
+
     /// When the next thing is due.
     pub(super) fn next_due_ns(&self) -> Option<u64> {
         self.agenda.first_key_value().map(|((at_ns, _), _)| *at_ns)
@@ -163,6 +182,7 @@ impl World {
                 self.wake(Some(waker));
             }
             Due::Packet(packet) => self.deliver(packet),
+            Due::Disk { disk, operation } => self.complete_disk_operation(disk, operation),
         }
     }
 
@@ -176,6 +196,11 @@ impl World {
     /// Has a waker dropped, unused, as soon as the borrow ends.
     pub(super) fn retire(&mut self, waker: Option<Waker>) {
         self.to_drop.extend(waker);
+    }
+
+    /// Has the buffer of a disk operation dropped as soon as the borrow ends.
+    pub(super) fn release(&mut self, buffer: Option<Box<dyn Any>>) {
+        self.to_release.extend(buffer);
     }
 }
 
@@ -193,9 +218,10 @@ impl Shared {
         let mut world = self.0.borrow_mut();
         let result = action(&mut world);
         let (to_wake, to_drop) = (mem::take(&mut world.to_wake), mem::take(&mut world.to_drop));
+        let to_release = mem::take(&mut world.to_release);
         drop(world);
         to_wake.into_iter().for_each(Waker::wake);
-        drop(to_drop);
+        drop((to_drop, to_release));
         result
     }
 
@@ -208,6 +234,7 @@ impl Shared {
             world.node_mut(node).life = life;
             world.node_mut(node).parked.clear();
             world.abandon_sockets(node, life == Life::Dead);
+            world.abandon_disk_operations(node);
             world.tasks.take_all_of(node)
         });
         drop(orphans);

@@ -1,5 +1,6 @@
 //! Tests of the simulation itself, and what they share.
 
+mod disk;
 mod faults;
 mod runs;
 mod streams;

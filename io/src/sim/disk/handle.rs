@@ -1,0 +1,142 @@
+//! [`SimDisk`]: what the owner of a disk calls.
+//!
+//! The shape is that of a ring with owned buffers: an operation takes its buffer, any number of operations are in
+//! flight, and a buffer comes back with the result. So one trait can be drawn around this and a real ring: there the
+//! buffer's type would promise its alignment, here any bytes do.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use super::operations::Request;
+use super::{DiskId, SECTOR_BYTES};
+use crate::sim::node::SimPlatform;
+use crate::sim::world::{NodeId, Shared};
+
+/// A disk, opened by one life of a node.
+///
+/// Operations begin when they are first polled. Dropped after that, they go on, and their buffer is dropped when they
+/// are complete. Once the node has died all fail with ENODEV; that is also what a future gets that was in flight then
+/// and is still held by someone.
+#[derive(Clone)]
+pub struct SimDisk {
+    shared: Shared,
+    node: NodeId,
+    id: DiskId,
+    bytes: u64,
+}
+
+impl SimPlatform {
+    /// Opens the disk `name` of the node's machine. The first to open it makes it, full of zeros; all lives of all
+    /// nodes of the same name share it. Panics if `bytes` is not a number of sectors or not the disk's size.
+    pub fn disk(&self, name: &str, bytes: u64) -> SimDisk {
+        let id = self.shared.with(|world| world.open_disk(self.node, name, bytes));
+        SimDisk { shared: self.shared.clone(), node: self.node, id, bytes }
+    }
+}
+
+impl SimDisk {
+    /// The size, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The size, in sectors of [`SECTOR_BYTES`].
+    pub fn sectors(&self) -> u64 {
+        self.bytes / SECTOR_BYTES
+    }
+
+    /// Reads into the beginning of `buffer`, at most all of it; gives it back with the number of bytes read, which is
+    /// a multiple of [`SECTOR_BYTES`]. 0: `offset` is at or behind the disk's end, or `buffer` is empty.
+    ///
+    /// Fails with `InvalidInput` (`offset` or length not of sectors) or EIO; what is in the buffer then is undefined.
+    pub fn read<B: AsMut<[u8]> + 'static>(
+        &self,
+        offset: u64,
+        buffer: B,
+    ) -> impl Future<Output = (io::Result<usize>, B)> + 'static {
+        let request = move |buffer: &mut B| Request::Read { offset, bytes: buffer.as_mut().len() as u64 };
+        let fill = |buffer: &mut B, data: &[u8]| buffer.as_mut()[..data.len()].copy_from_slice(data);
+        InFlight::new(self, buffer, request, fill)
+    }
+
+    /// Writes the beginning of `buffer`, at most all of it; gives it back with the number of bytes written, which is
+    /// a multiple of [`SECTOR_BYTES`]. They are volatile until flushed.
+    ///
+    /// Fails with `InvalidInput` (`offset` or length not of sectors), `StorageFull` (nothing is written) or EIO (any of
+    /// the sectors may be).
+    pub fn write<B: AsRef<[u8]> + 'static>(
+        &self,
+        offset: u64,
+        buffer: B,
+    ) -> impl Future<Output = (io::Result<usize>, B)> + 'static {
+        let request = move |buffer: &mut B| Request::Write { offset, data: buffer.as_ref().to_vec() };
+        InFlight::new(self, buffer, request, |_, _| ())
+    }
+
+    /// Makes durable what was acknowledged before this began (see the head of `disk.rs`).
+    ///
+    /// Fails with EIO: some of it is not durable, and a later flush that succeeds does not say that it is.
+    pub fn flush(&self) -> impl Future<Output = io::Result<()>> + 'static {
+        let flush = InFlight::new(self, (), |()| Request::Flush, |(), _| ());
+        async move { flush.await.0.map(|_| ()) }
+    }
+}
+
+/// An operation's future.
+struct InFlight<B: 'static, R, F> {
+    disk: SimDisk,
+    /// The operation's, once it has begun.
+    number: Option<u64>,
+    /// `None` after the end.
+    buffer: Option<B>,
+    request: R,
+    fill: F,
+}
+
+impl<B, R: Fn(&mut B) -> Request, F: Fn(&mut B, &[u8])> InFlight<B, R, F> {
+    fn new(disk: &SimDisk, buffer: B, request: R, fill: F) -> InFlight<B, R, F> {
+        InFlight { disk: disk.clone(), number: None, buffer: Some(buffer), request, fill }
+    }
+
+    fn poll_bytes(&mut self, context: &Context<'_>) -> Poll<io::Result<usize>> {
+        let SimDisk { shared, node, id, .. } = &self.disk;
+        let buffer = self.buffer.as_mut().expect("polled after its end");
+        let number = match self.number {
+            Some(number) => number,
+            None => {
+                // The buffer's code is foreign: it runs before and after the state is borrowed.
+                let request = (self.request)(buffer);
+                let number = shared.with(|world| world.begin_disk_operation(*id, *node, request))?;
+                *self.number.insert(number)
+            }
+        };
+        let outcome = ready!(shared.with(|world| world.poll_disk_operation(*id, number, context)));
+        self.number = None;
+        let bytes = outcome.bytes?;
+        (self.fill)(buffer, &outcome.data);
+        Poll::Ready(Ok(bytes as usize))
+    }
+}
+
+// Nothing in it is ever pinned.
+impl<B, R, F> Unpin for InFlight<B, R, F> {}
+
+impl<B, R: Fn(&mut B) -> Request, F: Fn(&mut B, &[u8])> Future for InFlight<B, R, F> {
+    type Output = (io::Result<usize>, B);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<(io::Result<usize>, B)> {
+        let result = ready!(self.poll_bytes(context));
+        let buffer = self.buffer.take().expect("it was there to be polled");
+        Poll::Ready((result, buffer))
+    }
+}
+
+impl<B: 'static, R, F> Drop for InFlight<B, R, F> {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let buffer = self.buffer.take().map(|buffer| Box::new(buffer) as Box<dyn std::any::Any>);
+        self.disk.shared.with(|world| world.forget_disk_operation(self.disk.id, number, buffer));
+    }
+}

@@ -1,0 +1,421 @@
+//! What is on a disk: for each sector the content that is safe, and those above it that a power loss may take.
+//!
+//! ```text
+//!   sector 7    durable ◄── write 3 ◄── write 9        reads see the last one; a flush makes one of them the durable
+//!   sector 8    durable                                one and drops what is below; a power loss leaves any of them
+//!   sector 9    durable ◄── write 9
+//! ```
+//!
+//! Writes in flight reach their sectors *lazily*: as long as nobody looks, nothing tells when a sector has landed. So
+//! before a read or another write touches a sector, a coin decides for each write in flight whether it has landed
+//! there already ([`Medium::settle`]); its completion lands the rest. A read in flight in its turn may have seen a
+//! sector before another content covers it: another coin ([`Medium::cover`]).
+//!
+//! Plain code: entropy is an argument, time is not known. Sectors are numbers here, operations too, in the order in
+//! which they began.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::truth::{Damage, DiskFault};
+use super::{Entropy, SECTOR_BYTES};
+
+/// The bytes of a sector, and what is wrong with them.
+#[derive(Clone, Debug, Default)]
+struct Content {
+    /// `None`: zeros.
+    bytes: Option<Rc<[u8]>>,
+    /// A set of [`DiskFault::bit`].
+    faults: u16,
+}
+
+/// A content that no flush has reached.
+#[derive(Debug)]
+struct Version {
+    content: Content,
+    /// Whose it is.
+    write: u64,
+    /// A failed flush has forgotten it: no later one makes it durable.
+    dropped: bool,
+}
+
+#[derive(Debug, Default)]
+struct Sector {
+    durable: Content,
+    /// The oldest first.
+    versions: Vec<Version>,
+    /// It counts towards the quota.
+    allocated: bool,
+}
+
+/// What becomes of a write's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// They land where they should.
+    Proper,
+    /// They land nowhere.
+    Lost,
+    /// They land at another sector and those behind it.
+    Misdirected(u64),
+}
+
+/// A write in flight.
+struct Writing {
+    first: u64,
+    data: Vec<u8>,
+    /// For each sector, whether it has reached the disk.
+    landed: Vec<bool>,
+    fate: Fate,
+}
+
+/// A read in flight.
+struct Reading {
+    sectors: Range<u64>,
+    /// What it has seen, where something else has covered it since.
+    seen: BTreeMap<u64, Content>,
+}
+
+/// What a power loss does to one write.
+#[derive(Clone, Copy)]
+enum Survival {
+    Kept,
+    Lost,
+    Torn,
+}
+
+/// What is on a disk, and what is in flight over it.
+#[derive(Default)]
+pub(super) struct Medium {
+    sectors: BTreeMap<u64, Sector>,
+    /// Those with versions.
+    unflushed: BTreeSet<u64>,
+    allocated: u64,
+    writes: BTreeMap<u64, Writing>,
+    reads: BTreeMap<u64, Reading>,
+    /// Of each flush in flight, the writes that were in flight when it began.
+    flushes: BTreeMap<u64, Vec<u64>>,
+}
+
+impl Content {
+    fn with(mut self, fault: DiskFault) -> Content {
+        self.faults |= fault.bit();
+        self
+    }
+
+    fn has(&self, fault: DiskFault) -> bool {
+        self.faults & fault.bit() != 0
+    }
+}
+
+impl Sector {
+    fn visible(&self) -> &Content {
+        self.versions.last().map_or(&self.durable, |version| &version.content)
+    }
+
+    fn visible_mut(&mut self) -> &mut Content {
+        self.versions.last_mut().map_or(&mut self.durable, |version| &mut version.content)
+    }
+}
+
+impl Writing {
+    fn sectors(&self) -> Range<u64> {
+        self.first..self.first + self.landed.len() as u64
+    }
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+impl Medium {
+    // -- reading --
+
+    /// A read begins, of where it really reads.
+    pub(super) fn begin_read(&mut self, read: u64, sectors: Range<u64>) {
+        self.reads.insert(read, Reading { sectors, seen: BTreeMap::new() });
+    }
+
+    /// A read ends. `None`: a sector of it cannot be read.
+    pub(super) fn end_read(&mut self, read: u64, entropy: &mut Entropy) -> Option<Vec<u8>> {
+        let sectors = self.reads.get(&read)?.sectors.clone();
+        self.settle(&sectors, entropy);
+        let Reading { seen, .. } = self.reads.remove(&read)?;
+        let mut data = vec![0; ((sectors.end - sectors.start) * SECTOR_BYTES) as usize];
+        let visible = self.sectors.range(sectors.clone()).map(|(sector, state)| (*sector, state.visible()));
+        let covered = seen.iter().map(|(sector, content)| (*sector, content));
+        // What was seen before comes last, over what is there now.
+        for (sector, content) in visible.filter(|(sector, _)| !seen.contains_key(sector)).chain(covered) {
+            if content.has(DiskFault::ReadError) {
+                return None;
+            }
+            if let Some(bytes) = &content.bytes {
+                let start = ((sector - sectors.start) * SECTOR_BYTES) as usize;
+                data[start..start + bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        Some(data)
+    }
+
+    // -- writing --
+
+    /// How many sectors at the beginning of a range may be written without more than `quota` being in use. They are
+    /// in use from now on.
+    pub(super) fn allocate(&mut self, sectors: Range<u64>, quota: u64) -> u64 {
+        for sector in sectors.clone() {
+            let is_new = self.sectors.get(&sector).is_none_or(|state| !state.allocated);
+            if is_new && self.allocated >= quota {
+                return sector - sectors.start;
+            }
+            if is_new {
+                self.sectors.entry(sector).or_default().allocated = true;
+                self.allocated += 1;
+            }
+        }
+        sectors.end - sectors.start
+    }
+
+    /// A write begins. Its data are whole sectors.
+    pub(super) fn begin_write(&mut self, write: u64, first: u64, data: Vec<u8>, fate: Fate) {
+        let landed = vec![false; data.len() / SECTOR_BYTES as usize];
+        self.writes.insert(write, Writing { first, data, landed, fate });
+    }
+
+    /// A write ends: all of it is there or, if it fails, parts of it.
+    pub(super) fn end_write(&mut self, write: u64, fails: bool, entropy: &mut Entropy) {
+        let Some(writing) = self.writes.get(&write) else { return };
+        let sectors = writing.sectors();
+        if fails {
+            self.land(write, &sectors, 50, entropy);
+            self.writes.remove(&write);
+            return;
+        }
+        // Of others in flight, some have landed before this one.
+        self.settle(&sectors, entropy);
+        self.land(write, &sectors, 100, entropy);
+        self.writes.remove(&write);
+    }
+
+    /// Before something touches `sectors`: some sectors of the writes in flight have landed by now, in any order.
+    fn settle(&mut self, sectors: &Range<u64>, entropy: &mut Entropy) {
+        let overlapping = self.writes.iter().filter(|(_, writing)| overlap(&writing.sectors(), sectors));
+        let mut writes: Vec<u64> = overlapping.map(|(write, _)| *write).collect();
+        while !writes.is_empty() {
+            let write = writes.swap_remove(entropy.below(writes.len() as u64) as usize);
+            self.land(write, sectors, 50, entropy);
+        }
+    }
+
+    /// Lands `percent` of 100 sectors of a write that are within a range and have not landed.
+    fn land(&mut self, write: u64, within: &Range<u64>, percent: u32, entropy: &mut Entropy) {
+        let Some(mut writing) = self.writes.remove(&write) else { return };
+        let own = writing.sectors();
+        for sector in own.start.max(within.start)..own.end.min(within.end) {
+            let index = (sector - own.start) as usize;
+            if writing.landed[index] || (percent < 100 && !entropy.percent(percent)) {
+                continue;
+            }
+            writing.landed[index] = true;
+            let start = index * SECTOR_BYTES as usize;
+            let bytes = Rc::from(&writing.data[start..start + SECTOR_BYTES as usize]);
+            let content = Content { bytes: Some(bytes), faults: 0 };
+            match writing.fate {
+                Fate::Proper => self.cover(sector, write, content, entropy),
+                Fate::Lost => {
+                    let stale = self.visible(sector).with(DiskFault::LostWrite);
+                    self.cover(sector, write, stale, entropy);
+                }
+                Fate::Misdirected(first) => {
+                    let astray = first + index as u64;
+                    self.cover(astray, write, content.with(DiskFault::MisdirectedWrite), entropy);
+                    let stale = self.visible(sector).with(DiskFault::MisdirectedWrite);
+                    self.cover(sector, write, stale, entropy);
+                }
+            }
+        }
+        self.writes.insert(write, writing);
+    }
+
+    /// Puts a new content over a sector. Reads in flight may have been there before.
+    fn cover(&mut self, sector: u64, write: u64, content: Content, entropy: &mut Entropy) {
+        let Medium { sectors, reads, unflushed, .. } = self;
+        let state = sectors.entry(sector).or_default();
+        for reading in reads.values_mut() {
+            if reading.sectors.contains(&sector) && !reading.seen.contains_key(&sector) && entropy.percent(50)
+            {
+                reading.seen.insert(sector, state.visible().clone());
+            }
+        }
+        state.versions.push(Version { content, write, dropped: false });
+        unflushed.insert(sector);
+    }
+
+    fn visible(&self, sector: u64) -> Content {
+        self.sectors.get(&sector).map(|state| state.visible().clone()).unwrap_or_default()
+    }
+
+    // -- flushing --
+
+    /// A flush begins: it is for the writes that are complete now.
+    pub(super) fn begin_flush(&mut self, flush: u64) {
+        self.flushes.insert(flush, self.writes.keys().copied().collect());
+    }
+
+    /// A flush ends.
+    pub(super) fn end_flush(&mut self, flush: u64, fails: bool, entropy: &mut Entropy) {
+        let Some(in_flight) = self.flushes.remove(&flush) else { return };
+        let is_for =
+            |version: &Version| version.write < flush && in_flight.binary_search(&version.write).is_err();
+        let Medium { sectors, unflushed, .. } = self;
+        unflushed.retain(|sector| {
+            let Some(state) = sectors.get_mut(sector) else { return false };
+            if fails {
+                state.drop_versions(is_for, entropy);
+            } else if let Some(last) =
+                state.versions.iter().rposition(|version| is_for(version) && !version.dropped)
+            {
+                let flushed = state.versions.drain(..=last).next_back();
+                state.durable = flushed.expect("the last one is there").content;
+            }
+            !state.versions.is_empty()
+        });
+    }
+
+    // -- what ends a process or a machine --
+
+    /// The process of an operation has died. A write has landed where it has, and nowhere else later.
+    pub(super) fn abandon(&mut self, operation: u64, entropy: &mut Entropy) {
+        self.end_write(operation, true, entropy);
+        self.reads.remove(&operation);
+        self.flushes.remove(&operation);
+    }
+
+    /// The power is lost, and with it some of what was not flushed. Nothing is in flight any more. Returns the runs
+    /// of sectors that have lost something.
+    pub(super) fn cut_power(&mut self, entropy: &mut Entropy) -> Vec<Range<u64>> {
+        assert!(self.writes.is_empty() && self.reads.is_empty() && self.flushes.is_empty(), "all have died");
+        let mut survivals: BTreeMap<u64, Survival> = BTreeMap::new();
+        let mut lost = Vec::new();
+        for sector in std::mem::take(&mut self.unflushed) {
+            let Some(state) = self.sectors.get_mut(&sector) else { continue };
+            let mut has_lost = false;
+            for version in std::mem::take(&mut state.versions) {
+                let survival = *survivals.entry(version.write).or_insert_with(|| match entropy.below(3) {
+                    0 => Survival::Kept,
+                    1 => Survival::Lost,
+                    _ => Survival::Torn,
+                });
+                let is_kept = match survival {
+                    _ if version.dropped => false,
+                    Survival::Kept => true,
+                    Survival::Lost => false,
+                    Survival::Torn => entropy.percent(50),
+                };
+                has_lost = !is_kept;
+                if is_kept {
+                    state.durable = version.content;
+                } else {
+                    let fault = if version.dropped { DiskFault::FailedFlush } else { DiskFault::PowerLoss };
+                    state.durable.faults |= fault.bit();
+                }
+            }
+            lost.extend(has_lost.then_some(sector));
+        }
+        runs(lost)
+    }
+
+    // -- what breaks --
+
+    /// Makes sectors unreadable, until they are written again.
+    pub(super) fn make_unreadable(&mut self, sectors: Range<u64>) {
+        for sector in sectors {
+            let content = self.sectors.entry(sector).or_default().visible_mut();
+            content.faults |= DiskFault::ReadError.bit();
+        }
+    }
+
+    /// Flips a bit of a sector.
+    pub(super) fn rot(&mut self, sector: u64, entropy: &mut Entropy) {
+        let content = self.sectors.entry(sector).or_default().visible_mut();
+        let mut bytes = match &content.bytes {
+            Some(bytes) => bytes.to_vec(),
+            None => vec![0; SECTOR_BYTES as usize],
+        };
+        let bit = entropy.below(SECTOR_BYTES * 8);
+        bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+        content.bytes = Some(Rc::from(bytes));
+        content.faults |= DiskFault::Rot.bit();
+    }
+
+    // -- the truth --
+
+    /// What is wrong with the present content of a range of sectors, in whole sectors; ordered by fault, then place.
+    pub(super) fn damages(&self, sectors: Range<u64>) -> Vec<Damage> {
+        let mut places: BTreeMap<DiskFault, Vec<u64>> = BTreeMap::new();
+        for (sector, state) in self.sectors.range(sectors) {
+            let content = state.visible();
+            if content.faults != 0 {
+                for fault in DiskFault::ALL.into_iter().filter(|fault| content.has(*fault)) {
+                    places.entry(fault).or_default().push(*sector);
+                }
+            }
+        }
+        let damages = places.into_iter().flat_map(|(fault, sectors)| {
+            runs(sectors).into_iter().map(move |run| Damage {
+                offset: run.start * SECTOR_BYTES,
+                bytes: (run.end - run.start) * SECTOR_BYTES,
+                fault,
+            })
+        });
+        damages.collect()
+    }
+
+    /// The runs of sectors whose present content no flush has reached.
+    pub(super) fn unflushed(&self) -> Vec<Range<u64>> {
+        runs(self.unflushed.iter().copied())
+    }
+
+    /// How many sectors count towards the quota.
+    pub(super) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+}
+
+impl Sector {
+    /// A flush has failed: the versions it was for stay, or are forgotten, but seen until the power goes or not even
+    /// that.
+    fn drop_versions(&mut self, is_for: impl Fn(&Version) -> bool, entropy: &mut Entropy) {
+        match entropy.below(4) {
+            0 | 1 => {}
+            2 => {
+                for version in self.versions.iter_mut().filter(|version| is_for(version)) {
+                    version.dropped = true;
+                    version.content.faults |= DiskFault::FailedFlush.bit();
+                }
+            }
+            _ => {
+                let is_seen = self.versions.last().is_some_and(&is_for);
+                let before = self.versions.len();
+                self.versions.retain(|version| !is_for(version));
+                if self.versions.len() < before {
+                    self.durable.faults |= DiskFault::FailedFlush.bit();
+                }
+                if is_seen {
+                    self.visible_mut().faults |= DiskFault::FailedFlush.bit();
+                }
+            }
+        }
+    }
+}
+
+/// Merges ascending sectors into runs.
+fn runs(sectors: impl IntoIterator<Item = u64>) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for sector in sectors {
+        match runs.last_mut() {
+            Some(run) if run.end == sector => run.end += 1,
+            _ => runs.push(sector..sector + 1),
+        }
+    }
+    runs
+}
