@@ -59,12 +59,22 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// The version of an object: grows with every put of the same key, at whatever home. 0: any version.
+/// The version of an object: tells its bytes from all others that its holder has or had. 0: any version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Version(pub u64);
 
 impl Version {
+    /// Where a life of a core begins to count. Versions name the bytes at one holder: two lives of it must not give the
+    /// same one to different values, so each begins somewhere else, in the lower half of the numbers.
+    pub fn first_of(core: CoreId, incarnation: Incarnation) -> Self {
+        let mut bytes = [0; 18];
+        bytes[..8].copy_from_slice(&core.engine.0.to_le_bytes());
+        bytes[8..10].copy_from_slice(&core.core.to_le_bytes());
+        bytes[10..].copy_from_slice(&incarnation.0.to_le_bytes());
+        Version(xxhash_rust::xxh3::xxh3_64(&bytes) >> 1)
+    }
+
     /// No version in particular.
     pub const ANY: Version = Version(0);
 }

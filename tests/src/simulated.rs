@@ -266,6 +266,31 @@ impl SimCluster {
             && moving == 0
     }
 
+    /// What every core is waiting for, a line each, for people.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for core in self.engines.iter().flat_map(|engine| &engine.cores) {
+            let line = match core.inside() {
+                None => format!("{}: ended or not open yet", core.platform.name()),
+                Some(inside) => {
+                    let stats = inside.stats();
+                    let member = if inside.is_member() { "a member" } else { "no member" };
+                    format!(
+                        "{} is {}, {member}, has epoch {}, serves {} slots, awaits {}, has frozen {}",
+                        core.platform.name(),
+                        inside.identity.id,
+                        inside.epoch(),
+                        stats.slots_served,
+                        stats.slots_awaited,
+                        stats.slots_frozen
+                    )
+                }
+            };
+            text += &format!("\n  {line}");
+        }
+        text
+    }
+
     fn start_core(
         &self,
         platform: SimPlatform,

@@ -76,20 +76,13 @@ pub(super) struct Open {
     pub(super) broken_epoch: Epoch,
     /// How often it was told to come again later.
     pub(super) pauses: u8,
-    /// A holder that its home had named had not got it; the home was told and is asked once more.
-    pub(super) missed_at_holder: bool,
+    /// How often a holder that its home had named had not got it; the home was told and asked again.
+    pub(super) misses_at_holder: u8,
 }
 
 impl Open {
     fn new(index: usize) -> Self {
-        Open {
-            index,
-            place: Place::Home,
-            breaks: 0,
-            broken_epoch: Epoch(0),
-            pauses: 0,
-            missed_at_holder: false,
-        }
+        Open { index, place: Place::Home, breaks: 0, broken_epoch: Epoch(0), pauses: 0, misses_at_holder: 0 }
     }
 }
 
@@ -258,7 +251,7 @@ impl<P: Platform> Session<P> {
                 Place::Holder(core, version) => {
                     let found = table.index_of(core);
                     if found.is_none() {
-                        self.holder_is_lost(work, item.index, version, true, answers);
+                        self.holder_is_gone(work, item.index, version, answers);
                         continue;
                     }
                     (found, true)

@@ -362,25 +362,23 @@ impl<P: Platform> Connection<P> {
     fn abandon(&self, pending: &Pending) {
         pending.is_abandoned.set(true);
         pending.sinks.borrow_mut().clear();
+        // What hangs before us shows that the peer is silent, also if our own frame has not left.
+        let oldest = self.pending.borrow().front().map(|pending| pending.sent);
+        let heard = oldest.map_or(Moment::NEVER, |sent| sent.max(self.last_progress.get()));
         let mut queue = self.queue.borrow_mut();
         if let Some(index) = queue.iter().position(|frame| frame.request == pending.request) {
             if !queue[index].has_begun() {
                 if let Some(frame) = queue.remove(index) {
                     self.queued_bytes.set(self.queued_bytes.get() - frame.payload_bytes);
                 }
-                drop(queue);
                 self.take_pending(pending.request);
-                return;
-            }
-            if queue[index].needs_loan() {
+            } else if queue[index].needs_loan() {
                 drop(queue);
                 self.break_down("the asker gave up in the middle of a value");
                 return;
             }
         }
         drop(queue);
-        let oldest = self.pending.borrow().front().map(|pending| pending.sent);
-        let heard = oldest.map_or(Moment::NEVER, |sent| sent.max(self.last_progress.get()));
         if self.shared.platform.now() - heard >= SILENCE_MAX {
             self.break_down("the peer is silent");
         }

@@ -57,7 +57,7 @@ impl<P: Platform> Session<P> {
                     self.note_epoch(epoch, address);
                 }
             }
-            Err(error) => self.settle_failure(work, &group, &error, answers, &mut again),
+            Err(error) => self.settle_failure(&group, &error, answers, &mut again),
         }
         let Again { now, later, refresh, pause } = again;
         if now.is_empty() && later.is_empty() {
@@ -122,13 +122,11 @@ impl<P: Platform> Session<P> {
                 }
             }
             (ItemStatus::Miss, Place::Holder(_, version)) => {
-                self.forget(work, item.index, version);
-                if item.missed_at_holder {
-                    answers[item.index] = Some(Ok(answer));
-                } else {
-                    // It may have been replaced in between: then the home has a newer version.
-                    again.now.push(Open { place: Place::Home, missed_at_holder: true, ..item });
-                }
+                self.forget(work, item.index, version, reply.miss.unwrap_or(MissReason::NotHeld));
+                // It may have been replaced in between: then the home has a newer version. If not, it says why.
+                let misses_at_holder = item.misses_at_holder.saturating_add(1);
+                let item = Open { place: Place::Home, misses_at_holder, ..item };
+                if misses_at_holder == 1 { again.now.push(item) } else { again.pause(item) }
             }
             (ItemStatus::Deferred, _) => again.now.push(item),
             (ItemStatus::Moving, _) => again.pause(Open { place: Place::Home, ..item }),
@@ -148,7 +146,6 @@ impl<P: Platform> Session<P> {
 
     fn settle_failure(
         self: &Rc<Self>,
-        work: &Work<'_>,
         group: &Group,
         error: &LinkError,
         answers: &mut Answers,
@@ -172,8 +169,6 @@ impl<P: Platform> Session<P> {
                     if breaks < BREAKS_MAX && !was_tried {
                         again.refresh = true;
                         again.later.push(Open { place: Place::Home, breaks, broken_epoch: epoch, ..item });
-                    } else if let Place::Holder(_, version) = item.place {
-                        self.holder_is_lost(work, item.index, version, false, answers);
                     } else {
                         answers[item.index] = Some(Err(final_error()));
                     }
@@ -182,27 +177,24 @@ impl<P: Platform> Session<P> {
         }
     }
 
-    /// The holder of an item cannot be asked. If it `is_gone` for good, its home should know.
-    pub(super) fn holder_is_lost(
+    /// The holder of an item is no longer a member: its home should know.
+    pub(super) fn holder_is_gone(
         &self,
         work: &Work<'_>,
         index: usize,
         version: Version,
-        is_gone: bool,
         answers: &mut Answers,
     ) {
-        if is_gone {
-            self.forget(work, index, version);
-        }
+        self.forget(work, index, version, MissReason::OwnerLost);
         answers[index] = Some(Ok(missed(MissReason::OwnerLost)));
     }
 
-    /// Tells the home of an item that its holder has not got it; nobody waits for the answer.
-    fn forget(&self, work: &Work<'_>, index: usize, version: Version) {
+    /// Tells the home of an item that its holder has not got it, and why; nobody waits for the answer.
+    fn forget(&self, work: &Work<'_>, index: usize, version: Version, reason: MissReason) {
         let name = work.names[index].as_ref();
         let table = self.table_now();
         let Some(home) = table.home(name.slot()) else { return };
-        self.send_forget(home, name, KeyItem::at_holder(name, version));
+        self.send_forget(home, name, KeyItem::at_holder(name, version).because(reason));
     }
 
     /// Tells whoever gave wrong bytes, so that it looks at them; nobody waits for the answer.

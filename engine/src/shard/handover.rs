@@ -6,7 +6,7 @@ use super::slots::{Life, SlotCounts};
 use snowskin_io::Moment;
 use snowskin_protocol::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
 use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
-use snowskin_protocol::{CoreId, MissReason, Slot, Version};
+use snowskin_protocol::{CoreId, MissReason, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A page ends when another entry might not fit.
@@ -67,8 +67,6 @@ impl Shard {
     }
 
     fn take_entry(&mut self, entry: &Entry<'_>, now: Moment) {
-        // Half of the numbers are left for puts, whatever a broken origin claims.
-        self.version_max = Version(self.version_max.0.max(entry.version.0.min(u64::MAX / 2)));
         let hash = entry.name.hash();
         let generation = self.slots.generation(Slot::of_hash(hash));
         let lease_until = now + std::time::Duration::from_millis(u64::from(entry.lease_ms));

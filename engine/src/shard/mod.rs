@@ -49,8 +49,8 @@ pub struct Shard {
     ghosts: Ghosts,
     segment: Segment,
     settings: Settings,
-    /// The highest version seen: the next put of any key gets a higher one, wherever the key was before.
-    version_max: Version,
+    /// The last version given to a put.
+    version: Version,
     evicting: bool,
     counters: CoreStats,
 }
@@ -66,7 +66,7 @@ impl Shard {
             ghosts: Ghosts::default(),
             segment,
             settings,
-            version_max: Version(0),
+            version: Version::first_of(me, incarnation),
             evicting: false,
             counters: CoreStats::default(),
         }

@@ -135,7 +135,7 @@ impl Shard {
     }
 
     fn next_version(&mut self) -> Version {
-        self.version_max = Version(self.version_max.0 + 1);
-        self.version_max
+        self.version = Version(self.version.0 + 1);
+        self.version
     }
 }

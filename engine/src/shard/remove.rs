@@ -85,7 +85,7 @@ impl Shard {
         (step, dropped)
     }
 
-    /// As a home: a reader was told by the holder that this version is gone. Drops the entry if it still says so. As a
+    /// As a home: a reader was told by the holder that this version is gone, and why. Drops the entry if it still says so. As a
     /// holder: a reader got wrong bytes of this version. Drops them if they are wrong here.
     pub fn forget(&mut self, name: NameRef<'_>, item: &KeyItem) {
         let (hash, version) = (name.hash(), item.version);
@@ -97,7 +97,9 @@ impl Shard {
         let row = self.index.row(position);
         if serves && !row.is_here() && row.version == version {
             let row = self.index.remove(position);
-            self.note_departure(&row, MissReason::Evicted);
+            // A holder that does not know why has lost what it knew.
+            let known = |reason: &MissReason| matches!(reason, MissReason::Evicted | MissReason::Corrupt);
+            self.note_departure(&row, item.reason().filter(known).unwrap_or(MissReason::OwnerLost));
         }
     }
 
@@ -120,8 +122,8 @@ impl Shard {
         let Some(position) = self.index.find(name, hash) else { return };
         let row = self.index.row(position);
         if row.is_here() && row.version == version && !self.is_entry(row) {
-            let row = self.index.remove(position);
-            self.note_departure(&row, MissReason::Removed);
+            // Nothing to remember: it may have been removed or replaced, and its home knows which.
+            self.index.remove(position);
         }
     }
 

@@ -63,7 +63,7 @@ pub struct KeyItem {
     pub version: Version,
     /// Bytes of the name.
     pub name_bytes: u16,
-    /// [`KeyItem::FORCE`], [`KeyItem::CORRUPT`] or 0.
+    /// [`KeyItem::FORCE`], [`KeyItem::CORRUPT`] or 0, and in the upper half why the holder has not got it, if that is known.
     pub flags: u16,
     /// 0.
     pub reserved: u32,
@@ -75,7 +75,9 @@ impl NamedItem for KeyItem {
     }
 
     fn is_plain(&self) -> bool {
-        self.flags & !(KeyItem::FORCE | KeyItem::CORRUPT) == 0 && self.reserved == 0
+        let [flags, reason] = self.flags.to_le_bytes();
+        let is_reason = reason == 0 || MissReason::from_wire(reason).is_some();
+        u16::from(flags) & !(KeyItem::FORCE | KeyItem::CORRUPT) == 0 && is_reason && self.reserved == 0
     }
 }
 
@@ -84,6 +86,16 @@ impl KeyItem {
     pub const FORCE: u16 = 1;
     /// Forget: the bytes of this version did not match their checksum when they arrived. Asked of the holder.
     pub const CORRUPT: u16 = 2;
+
+    /// The same, with the reason why the holder has not got it.
+    pub fn because(self, reason: MissReason) -> Self {
+        KeyItem { flags: self.flags & 0xff | u16::from(reason as u8) << 8, ..self }
+    }
+
+    /// Why the holder has not got it, if that is known.
+    pub fn reason(&self) -> Option<MissReason> {
+        MissReason::from_wire(self.flags.to_le_bytes()[1])
+    }
 
     /// The item for `name`, asked of its home.
     pub fn at_home(name: NameRef<'_>) -> Self {

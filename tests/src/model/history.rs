@@ -175,10 +175,10 @@ impl History {
     /// Something else is known. Losses that follow on each other are one.
     pub fn note(&mut self, fact: Fact) {
         if let Fact::CoreLost { after, until } = fact
-            && let Some(Fact::CoreLost { until: last, .. }) = self.last_loss_mut()
+            && let Some(Fact::CoreLost { after: first, until: last }) = self.last_loss_mut()
             && *last >= after
         {
-            *last = until.max(*last);
+            (*first, *last) = (after.min(*first), until.max(*last));
             return;
         }
         self.facts.push(fact);

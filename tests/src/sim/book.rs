@@ -166,8 +166,8 @@ impl Book {
             self.count_outcome(running.operation, &outcome);
             if outcome != Outcome::Unknown {
                 self.history.end(call, outcome, asked_again, now);
-                log::trace!("{now} {}", self.history.call(call));
             }
+            log::trace!("{now} {}", self.history.call(call));
         }
         self.coverage.count("asked again", u64::from(asked_again));
         self.reach(&running);

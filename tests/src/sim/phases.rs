@@ -183,7 +183,10 @@ impl Run {
                 settled_since = self.cluster.sim.now();
             }
             if self.cluster.sim.now() > limit {
-                return Err(format!("the cluster is not at rest {CONVERGENCE_MAX:?} after the last fault"));
+                let state = self.cluster.describe();
+                return Err(format!(
+                    "the cluster is not at rest {CONVERGENCE_MAX:?} after the last fault:{state}"
+                ));
             }
         }
         self.book.borrow_mut().tell("the cluster is at rest");
