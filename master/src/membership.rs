@@ -146,11 +146,23 @@ impl Membership {
         self.rows.get(&id)
     }
 
+    /// A core introduces itself for the first time on its connection. Answers whether that is enough: to end another life
+    /// of its engine it has to say so again, in the knowledge of this answer. A frame of a dead process that was stuck
+    /// somewhere does not, so it cannot end the life that came after it.
+    pub fn introduce(&mut self, now: Moment, report: &Report) -> Result<bool, RegisterError> {
+        let ends_another = self.other_lives(report.member.id.engine, report.member.incarnation).next().is_some();
+        if ends_another && !self.is_former(report) {
+            check(report)?;
+            return Ok(false);
+        }
+        self.register(now, report).map(|()| true)
+    }
+
     /// A core introduces itself. The same life may do so again at any time.
     pub fn register(&mut self, now: Moment, report: &Report) -> Result<(), RegisterError> {
         check(report)?;
         let (id, incarnation) = (report.member.id, report.member.incarnation);
-        if self.former_lives.get(&id.engine).is_some_and(|lives| lives.contains(&incarnation)) {
+        if self.is_former(report) {
             return Err(RegisterError::Replaced(id.engine));
         }
         self.end_other_lives(id.engine, incarnation);
@@ -320,6 +332,20 @@ impl Membership {
     }
 
     /// Somebody is heard. If nobody was for a while, the master was cut off or stood still, and nobody is to blame.
+    /// The cores of an engine's other lives that have not ended.
+    fn other_lives(&self, engine: EngineId, incarnation: Incarnation) -> impl Iterator<Item = CoreId> + '_ {
+        self.rows
+            .range(CoreId { engine, core: 0 }..=CoreId { engine, core: u16::MAX })
+            .filter(move |(_, row)| row.member.incarnation != incarnation)
+            .map(|(id, _)| *id)
+    }
+
+    /// Whether a life has ended that says it is there.
+    fn is_former(&self, report: &Report) -> bool {
+        let lives = self.former_lives.get(&report.member.id.engine);
+        lives.is_some_and(|lives| lives.contains(&report.member.incarnation))
+    }
+
     fn hear(&mut self, now: Moment) {
         if self.last_heard.is_some_and(|last| now - last >= self.timing.suspect_after) {
             for row in self.rows.values_mut().filter(|row| row.state != MemberState::Dead) {
@@ -351,12 +377,7 @@ impl Membership {
     }
 
     fn end_other_lives(&mut self, engine: EngineId, incarnation: Incarnation) {
-        let ended: Vec<CoreId> = self
-            .rows
-            .range(CoreId { engine, core: 0 }..=CoreId { engine, core: u16::MAX })
-            .filter(|(_, row)| row.member.incarnation != incarnation)
-            .map(|(id, _)| *id)
-            .collect();
+        let ended: Vec<CoreId> = self.other_lives(engine, incarnation).collect();
         for id in ended {
             let row = self.rows.remove(&id).expect("it was just found");
             let lives = self.former_lives.entry(engine).or_default();

@@ -20,7 +20,7 @@ use snowskin_protocol::limits::MEMBERS_MAX;
 use snowskin_protocol::wire::control::{Orders, Report};
 use snowskin_protocol::wire::hello::Welcome;
 use snowskin_protocol::wire::{Header, Opcode, Refusal, WireError};
-use snowskin_protocol::{Epoch, Incarnation, RoutingTable};
+use snowskin_protocol::{CoreId, Epoch, Incarnation, RoutingTable};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -92,7 +92,7 @@ async fn tick<P: Platform>(platform: P, master: Rc<RefCell<Master>>, interval: D
 async fn attend<P: Platform>(platform: P, stream: P::Stream, peer: SocketAddr, master: Rc<RefCell<Master>>) {
     let (reader, writer) = stream.split();
     let (reader, body) = (FrameReader::new(reader), Vec::new());
-    let mut connection = Connection::<P> { platform, reader, writer, body, master };
+    let mut connection = Connection::<P> { platform, reader, writer, body, master, introduced: None };
     match connection.converse().await {
         Ok(()) => {}
         Err(error @ (FrameError::Wire(_) | FrameError::Unexpected)) => {
@@ -111,6 +111,8 @@ struct Connection<P: Platform> {
     writer: <P::Stream as Stream>::Writer,
     body: Vec<u8>,
     master: Rc<RefCell<Master>>,
+    /// Who has introduced itself on this connection, and was answered.
+    introduced: Option<(CoreId, Incarnation)>,
 }
 
 /// What a request is answered with.
@@ -155,10 +157,17 @@ impl<P: Platform> Connection<P> {
         }
         match header.opcode {
             Opcode::Register => match Report::decode(&self.body) {
-                Ok(report) => match master.state.register(now, &report) {
-                    Ok(orders) => Answer::Orders(orders),
-                    Err(error) => Answer::Refused(refusal_of(error), error.to_string()),
-                },
+                Ok(report) => {
+                    let life = (report.member.id, report.member.incarnation);
+                    let result = match self.introduced.replace(life) {
+                        Some(introduced) if introduced == life => master.state.register(now, &report),
+                        _ => master.state.introduce(now, &report),
+                    };
+                    match result {
+                        Ok(orders) => Answer::Orders(orders),
+                        Err(error) => Answer::Refused(refusal_of(error), error.to_string()),
+                    }
+                }
                 Err(error) => Answer::Broken(error),
             },
             Opcode::Heartbeat | Opcode::Leave => match Report::decode(&self.body) {

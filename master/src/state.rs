@@ -101,6 +101,12 @@ impl MasterState {
         &self.membership
     }
 
+    /// A core introduces itself for the first time on its connection; it may be asked to do so again.
+    pub fn introduce(&mut self, now: Moment, report: &Report) -> Result<Orders, RegisterError> {
+        let is_enough = self.membership.introduce(now, report)?;
+        Ok(self.orders(report, is_enough))
+    }
+
     /// A core introduces itself.
     pub fn register(&mut self, now: Moment, report: &Report) -> Result<Orders, RegisterError> {
         self.membership.register(now, report)?;
