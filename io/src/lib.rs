@@ -20,6 +20,7 @@ pub mod framing;
 pub mod memory;
 pub mod platform;
 pub mod probe;
+pub mod seeded;
 pub mod sim;
 pub mod sockets;
 pub mod sync;

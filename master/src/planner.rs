@@ -17,6 +17,7 @@
 //! is listed, so that it can be asked for what it has, and is no home.
 
 use crate::rendezvous::Candidates;
+use snowskin_io::seeded_bug;
 use snowskin_protocol::table::{LOST, NOBODY};
 use snowskin_protocol::{CoreId, Incarnation, Member, RoutingTable, Slot};
 use std::collections::BTreeMap;
@@ -65,6 +66,9 @@ impl Moved {
     }
 
     fn origin(&self, previous: &RoutingTable, slot: Slot, home: u16) -> u16 {
+        if seeded_bug!("origin forgotten") {
+            return NOBODY;
+        }
         let old_home = self.translate(previous.homes[slot.index()]);
         let origin = match old_home {
             LOST => LOST,

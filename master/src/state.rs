@@ -20,6 +20,7 @@ use crate::membership::{EPOCH_MAX, Membership, RegisterError};
 use crate::planner;
 use crate::settings::SettingsChange;
 use snowskin_io::Moment;
+use snowskin_io::seeded_bug;
 use snowskin_protocol::settings::SettingsError;
 use snowskin_protocol::table::LOST;
 use snowskin_protocol::wire::control::{Orders, Report};
@@ -182,7 +183,8 @@ impl MasterState {
         }
         // A core that skips a table does not learn that it was to pass entries on. So each table is known to all
         // who live before there is the next one; a core that does not take it is dead soon.
-        if self.membership.is_anyone_behind(&self.table) {
+        if self.membership.is_anyone_behind(&self.table) && !seeded_bug!("table before the last one is known")
+        {
             return false;
         }
         self.publish(planner::plan(&self.table, &wanted));

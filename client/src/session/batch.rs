@@ -11,6 +11,7 @@ use super::{LinkError, Session};
 use crate::error::Error;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use snowskin_io::memory::LoanMut;
+use snowskin_io::seeded_bug;
 use snowskin_io::{Moment, Platform};
 use snowskin_protocol::limits::{BATCH_ITEMS_MAX, BODY_BYTES_MAX, GET_PAYLOAD_BYTES_TARGET};
 use snowskin_protocol::wire::Opcode;
@@ -76,13 +77,23 @@ pub(super) struct Open {
     pub(super) broken_epoch: Epoch,
     /// How often it was told to come again later.
     pub(super) pauses: u8,
+    /// The epoch in which its home named the holder.
+    pub(super) named_epoch: Epoch,
     /// How often a holder that its home had named had not got it; the home was told and asked again.
     pub(super) misses_at_holder: u8,
 }
 
 impl Open {
     fn new(index: usize) -> Self {
-        Open { index, place: Place::Home, breaks: 0, broken_epoch: Epoch(0), pauses: 0, misses_at_holder: 0 }
+        Open {
+            index,
+            place: Place::Home,
+            breaks: 0,
+            broken_epoch: Epoch(0),
+            pauses: 0,
+            named_epoch: Epoch(0),
+            misses_at_holder: 0,
+        }
     }
 }
 
@@ -250,6 +261,12 @@ impl<P: Platform> Session<P> {
                 }
                 Place::Holder(core, version) => {
                     let found = table.index_of(core);
+                    let is_news = table.epoch < item.named_epoch && !seeded_bug!("older table believed");
+                    if found.is_none() && is_news {
+                        // It joined after our table was made.
+                        homeless.push(item);
+                        continue;
+                    }
                     if found.is_none() {
                         self.holder_is_gone(work, item.index, version, answers);
                         continue;

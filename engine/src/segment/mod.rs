@@ -19,6 +19,7 @@ mod allocator;
 pub use allocator::Allocator;
 
 use snowskin_io::memory::{Span, SpanError};
+use snowskin_io::seeded_bug;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -111,11 +112,15 @@ impl Reservation {
     /// Ends the writing: from now on the bytes never change.
     pub fn publish(mut self) -> Extent {
         let span = self.span.take().expect("present until published");
-        self.segment.0.borrow_mut().reserved_bytes -= span.len() as u64;
+        if !seeded_bug!("reserved for ever") {
+            self.segment.0.borrow_mut().reserved_bytes -= span.len() as u64;
+        }
         Extent(Rc::new(Published {
             span: Some(span),
             value_bytes: self.value_bytes,
             segment: self.segment.clone(),
+            #[cfg(snowskin_seeded_bugs)]
+            is_reused: std::cell::Cell::new(false),
         }))
     }
 }
@@ -138,6 +143,8 @@ struct Published {
     span: Option<Span>,
     value_bytes: usize,
     segment: Segment,
+    #[cfg(snowskin_seeded_bugs)]
+    is_reused: std::cell::Cell<bool>,
 }
 
 impl Extent {
@@ -152,8 +159,25 @@ impl Extent {
     }
 }
 
+#[cfg(snowskin_seeded_bugs)]
+impl Extent {
+    /// Gives the bytes back although somebody may read them.
+    pub(crate) fn reuse_before_unpin(&self) {
+        if let Some(span) = &self.0.span
+            && Rc::strong_count(&self.0) > 1
+            && !self.0.is_reused.replace(true)
+        {
+            self.0.segment.give_back(span.alias(), false);
+        }
+    }
+}
+
 impl Drop for Published {
     fn drop(&mut self) {
+        #[cfg(snowskin_seeded_bugs)]
+        if self.is_reused.get() {
+            return;
+        }
         if let Some(span) = self.span.take() {
             self.segment.give_back(span, false);
         }

@@ -7,6 +7,7 @@
 use super::Shard;
 use super::index::{Bytes, Position};
 use snowskin_io::Moment;
+use snowskin_io::seeded_bug;
 use snowskin_protocol::MissReason;
 
 /// Rows at the old end that are looked at for one that no lease protects. Reading renews lease and age together, so
@@ -57,7 +58,9 @@ impl Shard {
 
     fn victim(&self, now: Moment) -> Option<Position> {
         let candidates = self.index.oldest_first().take(CANDIDATES_MAX);
-        candidates.into_iter().find(|&position| self.index.row(position).lease_until <= now)
+        candidates
+            .into_iter()
+            .find(|&position| self.index.row(position).lease_until <= now || seeded_bug!("evict under lease"))
     }
 
     fn evict(&mut self, victim: Position) {
@@ -66,6 +69,14 @@ impl Shard {
             self.counters.evicted += 1;
             self.counters.evicted_bytes += extent.value().len() as u64;
         }
-        self.note_departure(&row, MissReason::Evicted);
+        let told =
+            if seeded_bug!("evicted called removed") { MissReason::Removed } else { MissReason::Evicted };
+        #[cfg(snowskin_seeded_bugs)]
+        if seeded_bug!("reuse before unpin")
+            && let Bytes::Here(extent) = &row.bytes
+        {
+            extent.reuse_before_unpin();
+        }
+        self.note_departure(&row, told);
     }
 }

@@ -4,6 +4,7 @@ use super::Shard;
 use super::index::{Bytes, Position, Row};
 use super::slots::{Life, SlotCounts};
 use snowskin_io::Moment;
+use snowskin_io::seeded_bug;
 use snowskin_protocol::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
 use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
 use snowskin_protocol::{CoreId, MissReason, Slot};
@@ -26,6 +27,10 @@ impl Shard {
         let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
         let mut position = cursor;
         while position < end && page.body_bytes() < PAGE_BYTES_MAX {
+            if seeded_bug!("entry dropped on hand-over") && position % 8 == 3 {
+                position += 1;
+                continue;
+            }
             if let Some(row) = self.index.get(position)
                 && given.contains(row.slot())
                 && self.is_entry(row)
@@ -76,8 +81,8 @@ impl Shard {
             // Versions are counted by each home for itself: only all of this together names the same bytes.
             entry.holder == self.me
                 && row.is_here()
-                && row.version == entry.version
-                && row.checksum == entry.checksum
+                && (row.version == entry.version || seeded_bug!("any version vouched for"))
+                && (row.checksum == entry.checksum || seeded_bug!("any version vouched for"))
         });
         let position = match same {
             Some(position) => {
@@ -151,6 +156,9 @@ impl Shard {
     /// These cores have lost what they held: entries that point to them are dropped. Walks over all rows, as the loss
     /// of a core is rare and must be told at once: a put of such a key must not be told that it exists.
     pub fn drop_lost(&mut self, lost: &BTreeSet<CoreId>) {
+        if seeded_bug!("lost holder kept") {
+            return;
+        }
         for position in 0..self.index.end() {
             if let Some(Bytes::At(holder)) = self.index.get(position).map(|row| &row.bytes)
                 && lost.contains(holder)

@@ -13,6 +13,7 @@ use super::index::{Bytes, Row};
 use super::{Dropped, Shard};
 use crate::segment::Reservation;
 use snowskin_io::Moment;
+use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::{ItemStatus, PutItem};
 use snowskin_protocol::{Checksum, Digest, NameRef, Slot, Version};
 
@@ -90,13 +91,16 @@ impl Shard {
     ) -> (ItemStatus, Option<Dropped>) {
         assert!(ticket.is_full(), "only a whole value is published");
         let value_bytes = ticket.filled_bytes as u64;
-        if ticket.digest.checksum() != ticket.expected {
+        if ticket.digest.checksum() != ticket.expected && !seeded_bug!("put unverified") {
             self.counters.puts_corrupt += 1;
             return (ItemStatus::ChecksumMismatch, None);
         }
         let hash = name.hash();
         if let Some(status) = self.refuse_put(name, hash, replace) {
             return (status, None);
+        }
+        if replace && self.find_entry(name, hash).is_some() && seeded_bug!("upsert lost") {
+            return (ItemStatus::Ok, None);
         }
         let replaced = self.find_entry(name, hash).map(|position| self.index.remove(position));
         let version = self.next_version();
@@ -120,6 +124,9 @@ impl Shard {
     /// A value whose connection broke on the way.
     pub fn abandon_put(&mut self, ticket: PutTicket) {
         self.counters.puts_broken += 1;
+        if seeded_bug!("reservation leaked") {
+            return std::mem::forget(ticket);
+        }
         drop(ticket);
     }
 
@@ -127,7 +134,7 @@ impl Shard {
         if let Err(status) = self.answers_for(Slot::of_hash(hash)) {
             return Some(status);
         }
-        if !replace && self.find_entry(name, hash).is_some() {
+        if !replace && self.find_entry(name, hash).is_some() && !seeded_bug!("last writer wins") {
             self.counters.puts_exist += 1;
             return Some(ItemStatus::Exists);
         }

@@ -4,6 +4,7 @@ use super::index::{Bytes, Position};
 use super::{Service, Shard};
 use crate::segment::Extent;
 use snowskin_io::Moment;
+use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem};
 use snowskin_protocol::{NameRef, Slot, Version};
 
@@ -73,7 +74,7 @@ impl Shard {
     fn read_replica(&mut self, name: NameRef<'_>, hash: u64, version: Version, now: Moment) -> Answer {
         let found = self.index.find(name, hash).filter(|&position| {
             let row = self.index.row(position);
-            row.version == version && row.is_here()
+            (row.version == version || seeded_bug!("version unchecked")) && row.is_here()
         });
         match found {
             Some(position) => self.read_row(position, now),
@@ -82,7 +83,9 @@ impl Shard {
     }
 
     fn read_row(&mut self, position: Position, now: Moment) -> Answer {
-        self.index.extend_lease(position, self.lease_end(now));
+        if !seeded_bug!("read without lease") {
+            self.index.extend_lease(position, self.lease_end(now));
+        }
         self.index.touch(position);
         let row = self.index.row(position);
         let reply = ItemReply {

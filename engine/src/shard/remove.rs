@@ -4,6 +4,7 @@ use super::Shard;
 use super::index::{Bytes, Position, Row};
 use regex::bytes::Regex;
 use snowskin_io::Moment;
+use snowskin_io::seeded_bug;
 use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, RemovedStep};
 use snowskin_protocol::{Checksum, CoreId, MissReason, NameRef, ObjectName, Slot, Version};
@@ -43,8 +44,11 @@ impl Shard {
             return (ItemReply::miss(self.miss_reason(hash, service)), None);
         };
         let force = item.flags & KeyItem::FORCE != 0;
-        if !force && self.index.row(position).lease_until > now {
+        if !force && self.index.row(position).lease_until > now && !seeded_bug!("remove under lease") {
             return (ItemReply::status(ItemStatus::Leased), None);
+        }
+        if seeded_bug!("remove forgotten") && position % 4 == 0 {
+            return (ItemReply::status(ItemStatus::Ok), None);
         }
         (ItemReply::status(ItemStatus::Ok), self.remove_entry(position))
     }
@@ -64,12 +68,16 @@ impl Shard {
         let mut step = RemovedStep { cursor: end, leased: 0, removed: 0 };
         let mut dropped = Vec::new();
         for position in cursor..end {
+            if seeded_bug!("sweep skips rows") && position % 8 == 7 {
+                continue;
+            }
             let Some(row) = self.index.get(position) else { continue };
             let name = row.name.as_ref();
             let serves = self.serves(row.slot());
             // The pattern last: it is the dear part.
             let matches = || pattern.is_none_or(|pattern| pattern.is_match(name.key()));
-            if !serves || !self.is_entry(row) || name.tenant() != tenant || !matches() {
+            let is_theirs = name.tenant() == tenant || seeded_bug!("sweep of all tenants");
+            if !serves || !self.is_entry(row) || !is_theirs || !matches() {
                 continue;
             }
             if !force && row.lease_until > now {
@@ -95,11 +103,14 @@ impl Shard {
         let serves = self.serves(Slot::of_hash(hash));
         let Some(position) = self.index.find(name, hash) else { return };
         let row = self.index.row(position);
-        if serves && !row.is_here() && row.version == version {
+        let is_same = row.version == version || seeded_bug!("forget another version");
+        if serves && !row.is_here() && is_same {
             let row = self.index.remove(position);
             // A holder that does not know why has lost what it knew.
             let known = |reason: &MissReason| matches!(reason, MissReason::Evicted | MissReason::Corrupt);
-            self.note_departure(&row, item.reason().filter(known).unwrap_or(MissReason::OwnerLost));
+            let reason = item.reason().filter(known).unwrap_or(MissReason::OwnerLost);
+            let told = if seeded_bug!("lost called evicted") { MissReason::Evicted } else { reason };
+            self.note_departure(&row, told);
         }
     }
 
@@ -121,7 +132,8 @@ impl Shard {
         let hash = name.hash();
         let Some(position) = self.index.find(name, hash) else { return };
         let row = self.index.row(position);
-        if row.is_here() && row.version == version && !self.is_entry(row) {
+        let is_same = row.version == version || seeded_bug!("drop another version");
+        if row.is_here() && is_same && (!self.is_entry(row) || seeded_bug!("drop another version")) {
             // Nothing to remember: it may have been removed or replaced, and its home knows which.
             self.index.remove(position);
         }

@@ -22,6 +22,7 @@
 //! taker serves only after it was given everything. An entry counts only if it carries the slot's current
 //! generation; raising the generation forgets all entries of a slot at once.
 
+use snowskin_io::seeded_bug;
 use snowskin_protocol::key::SLOT_COUNT;
 use snowskin_protocol::table::{LOST, NOBODY, RoutingTable};
 use snowskin_protocol::wire::control::SlotSet;
@@ -116,7 +117,10 @@ impl Slots {
     /// Takes over what a newer table says. What it says of an earlier life of this core is not about us: that one's
     /// slots are lost, and the next table will say so.
     pub(crate) fn apply(&mut self, table: &RoutingTable, (me, incarnation): Life) {
-        let is_me = |&index: &u16| table.members[usize::from(index)].incarnation == incarnation;
+        let is_me = |&index: &u16| {
+            table.members[usize::from(index)].incarnation == incarnation
+                || seeded_bug!("another life's slots")
+        };
         let my_index = table.index_of(me).filter(is_me);
         for slot in Slot::all() {
             let home = table.homes[slot.index()];
@@ -134,6 +138,7 @@ impl Slots {
             (State::Serving | State::ServingAfterLoss | State::Frozen, false) => {
                 // Whoever needs the entries asks us, or asks somebody who has asked us.
                 match table.members.get(usize::from(origin)) {
+                    Some(_) if seeded_bug!("origin does not freeze") => {}
                     Some(_) => self.set(slot, State::Frozen),
                     None => self.give_up(slot),
                 }
@@ -141,7 +146,9 @@ impl Slots {
             (State::NotMine | State::Frozen, true) => match origin {
                 NOBODY => self.set(slot, State::Serving),
                 LOST => self.serve_after_loss(slot),
-                _ if Some(origin) == my_index => self.set(slot, State::Serving),
+                _ if Some(origin) == my_index || seeded_bug!("serve before taking") => {
+                    self.set(slot, State::Serving);
+                }
                 _ => {
                     let origin = &table.members[usize::from(origin)];
                     self.origins.insert(slot, (origin.id, origin.incarnation));
@@ -193,6 +200,7 @@ impl Slots {
         for slot in slots.iter() {
             match self.states[slot.index()] {
                 State::Frozen => given.insert(slot),
+                State::Serving if seeded_bug!("given while served") => given.insert(slot),
                 State::NotMine => declined.insert(slot),
                 State::Serving | State::ServingAfterLoss | State::Awaiting | State::Passing => {}
             }
@@ -202,6 +210,9 @@ impl Slots {
 
     /// The first page of these slots' entries is here: what we knew of them no longer counts.
     pub(crate) fn begin_taking(&mut self, given: &SlotSet) {
+        if seeded_bug!("old entries count") {
+            return;
+        }
         for slot in given.iter().filter(|slot| self.origins.contains_key(slot)) {
             self.generations[slot.index()] += 1;
         }
@@ -226,7 +237,7 @@ impl Slots {
     /// A taker has confirmed that it has all entries of these slots.
     pub(crate) fn confirm_given(&mut self, slots: &SlotSet) {
         for slot in slots.iter() {
-            if self.states[slot.index()] == State::Frozen {
+            if self.states[slot.index()] == State::Frozen && !seeded_bug!("confirmation ignored") {
                 self.give_up(slot);
             }
         }
@@ -249,7 +260,7 @@ impl Slots {
 
     fn give_up(&mut self, slot: Slot) {
         self.origins.remove(&slot);
-        self.generations[slot.index()] += 1;
+        self.generations[slot.index()] += u32::from(!seeded_bug!("given entries count"));
         self.set(slot, State::NotMine);
     }
 

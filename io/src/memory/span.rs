@@ -107,6 +107,12 @@ impl Span {
         }
     }
 
+    /// A second owner of the same bytes: one of the seeded bugs, and the reason why it is none of the others.
+    #[cfg(snowskin_seeded_bugs)]
+    pub fn alias(&self) -> Span {
+        Span { mapping: self.mapping.clone(), offset: self.offset, bytes: self.bytes }
+    }
+
     fn start(&self) -> *mut u8 {
         self.mapping.memory.as_mut_ptr().wrapping_add(self.offset)
     }

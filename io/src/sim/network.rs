@@ -29,7 +29,10 @@
 //! the machine returns. While a listener's backlog is full, connects wait and try again. A paused process's sockets go
 //! on receiving into their windows and its listeners into their backlogs, since a kernel does that.
 //!
-//! **What never happens:** bytes altered, duplicated, or reordered within a direction; a connection that ends without
+//! **What is altered:** nothing, as long as [`NetworkOptions::flipped_ppm`] is zero; else a random bit of that share of
+//! the segments, as by a network card whose checksums lie.
+//!
+//! **What never happens:** bytes duplicated, or reordered within a direction; a connection that ends without
 //! an event of this table; a partition or power loss that is noticed without traffic or a deadline (no keep-alive).
 //!
 //! In this file: the packets between the ends. What the ends' owners call is in `socket.rs`.
@@ -69,6 +72,8 @@ pub struct NetworkOptions {
     pub short_percent: u32,
     /// How many connections wait to be accepted at one listener.
     pub backlog: usize,
+    /// How many of a million segments arrive with a bit flipped.
+    pub flipped_ppm: u32,
 }
 
 impl Default for NetworkOptions {
@@ -80,6 +85,7 @@ impl Default for NetworkOptions {
             segment_bytes_max: 64 << 10,
             short_percent: 25,
             backlog: 128,
+            flipped_ppm: 0,
         }
     }
 }
@@ -346,6 +352,9 @@ impl World {
         let Some(state) = self.network.connections.get_mut(&connection) else { return };
         // A connection that was cut has packets under way, and nothing in them.
         let Some(item) = state.ends[end].sent.pop_front() else { return };
+        let flipped_ppm = self.options.network.flipped_ppm;
+        let flip = (flipped_ppm > 0 && state.entropy.below(1_000_000) < u64::from(flipped_ppm))
+            .then(|| state.entropy.next());
         let receiver = &mut state.ends[1 - end];
         if receiver.failed.is_some() {
             return;
@@ -355,7 +364,12 @@ impl World {
             Item::Data(_) if receiver.gone || receiver.closed => {
                 self.send_item(connection, 1 - end, Item::Reset);
             }
-            Item::Data(bytes) => {
+            Item::Data(mut bytes) => {
+                if let Some(flip) = flip {
+                    let bit = flip % (bytes.len() as u64 * 8);
+                    bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+                    self.trace.counts.flipped_bits += 1;
+                }
                 receiver.arrived.extend(&bytes);
                 let waker = receiver.read_waker.take();
                 self.trace.counts.bytes_delivered += bytes.len() as u64;

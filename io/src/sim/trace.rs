@@ -64,6 +64,8 @@ pub struct Counts {
     pub bytes_sent: u64,
     /// Bytes that arrived at a socket that was still open.
     pub bytes_delivered: u64,
+    /// Bits that were flipped on the way.
+    pub flipped_bits: u64,
     /// Reads that returned at least a byte.
     pub reads: u64,
     /// Reads that returned fewer bytes than were there and had room.

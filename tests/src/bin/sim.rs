@@ -1,7 +1,7 @@
 //! Runs seeds of the simulated cluster: `cargo run --release -p snowskin-tests --bin sim -- --seeds 0..1000`.
 
 use argh::FromArgs;
-use snowskin_tests::sim::{Coverage, Failure, Passed, known_seeds, run};
+use snowskin_tests::sim::{Coverage, Failure, Passed, SEEDED_BUGS, known_seeds, run};
 use std::ops::Range;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -31,6 +31,9 @@ struct Arguments {
     /// go on after a failure, up to so many; default 1
     #[argh(option, default = "1")]
     failures: usize,
+    /// switch a seeded bug on, by name; only in a build with --cfg snowskin_seeded_bugs (see make watch)
+    #[argh(option)]
+    bug: Option<String>,
     /// print the matrix of situations, and fail if one that can be reached was not
     #[argh(switch)]
     coverage: bool,
@@ -55,6 +58,13 @@ struct Sum {
 fn main() -> ExitCode {
     let arguments: Arguments = argh::from_env();
     env_logger::init();
+    if let Some(bug) = &arguments.bug {
+        let is_known = SEEDED_BUGS.iter().any(|(name, _)| name == bug);
+        if !is_known || !snowskin_io::seeded::choose(bug) {
+            eprintln!("there is no bug {bug:?} in this build: see docs/SEEDED-BUGS.md and make watch");
+            return ExitCode::FAILURE;
+        }
+    }
     if let Some(seed) = arguments.seed {
         return run_one(seed);
     }

@@ -56,6 +56,8 @@ mod checker;
 mod history;
 mod leases;
 mod possible;
+#[cfg(test)]
+mod script;
 
 pub use checker::{Violation, check};
 pub use history::{Call, CallId, ClientId, Fact, Generation, History, KeyId, Outcome, Stamp, Verb};

@@ -269,7 +269,7 @@ impl Asker {
             Error::Deadline | Error::Unreachable { .. } | Error::Broken { .. } | Error::NoEngines => {
                 book.is_lenient
             }
-            Error::Refused { .. } | Error::Overloaded => book.is_lenient,
+            Error::Refused { .. } | Error::Overloaded | Error::Checksum => book.is_lenient,
             Error::NoSpace => true,
             _ => false,
         };

@@ -15,6 +15,7 @@
 //! follows from it, bit by bit.
 
 mod book;
+mod bugs;
 mod clients;
 mod coverage;
 mod keys;
@@ -24,6 +25,7 @@ mod seeds;
 mod storm;
 mod watch;
 
+pub use bugs::SEEDED_BUGS;
 pub use coverage::{Coverage, Phase};
 pub use phases::{Failure, Passed, run};
 pub use plan::{Fault, Operation, Plan};

@@ -59,6 +59,8 @@ kinds! {
     Fault {
         /// Everything takes much longer, and arrives in another order on different connections.
         SlowNetwork = "slow network",
+        /// Bits flip on the way.
+        FlippedBits = "flipped bits",
         /// A connection is reset.
         Cut = "cut",
         /// One direction between two hosts holds everything.

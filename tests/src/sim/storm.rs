@@ -127,6 +127,11 @@ impl Storm {
                 faults.set_network(NetworkOptions { delay_max, ..self.network });
                 Some((format!("up to {delay_max:?} a packet"), Cure::Network))
             }
+            Fault::FlippedBits => {
+                let flipped_ppm = self.random.random_range(100..30_000);
+                faults.set_network(NetworkOptions { flipped_ppm, ..self.network });
+                Some((format!("{flipped_ppm} of a million segments"), Cure::Network))
+            }
             Fault::Cut => {
                 let chosen = self.one_of(faults.connections())?;
                 faults.cut(chosen.id);
