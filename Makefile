@@ -9,10 +9,12 @@ FUZZ_SECONDS ?= 60
 # Switches from one thread to another that did not ask for it, in one interleaving; and the crates with models.
 LOOM_MAX_PREEMPTIONS ?= 3
 LOOMED := snowskin-io snowskin-client snowskin-engine snowskin-bench
+# How long the nightly run simulates.
+SIM_MINUTES ?= 60
 BINARIES := snowskin-engine snowskin-master snowskin-bench snowskin-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint format check loom fuzz
+.PHONY: help setup build run test lint format check sim canary watch nightly loom fuzz
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -61,6 +63,23 @@ check: lint test ## what continuous integration runs
 loom: setup ## try every interleaving of what threads share
 	@LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) RUSTFLAGS="--cfg snowskin_loom" CARGO_TARGET_DIR=target/loom \
 		$(CARGO) test $(addprefix -p ,$(LOOMED)) --release --lib loom
+
+sim: setup ## run seeds of the simulated cluster under fire; SIM="--seed 7" runs one, SIM="--help" says what else
+	@$(CARGO) run --release -q -p snowskin-tests --bin sim -- $(SIM)
+
+canary: setup ## a build with a bug on purpose must fail in the simulator
+	@RUSTFLAGS="--cfg snowskin_seeded_bugs" $(CARGO) build --target-dir target/seeded -p snowskin-tests --bin sim
+	@if target/seeded/debug/sim --bug "acknowledged and not published" --seeds 0..20 >/dev/null; then \
+		echo "the canary lives: the simulator does not find a bug that it must find" >&2; exit 1; \
+	else echo "the canary died, as it must"; fi
+
+watch: setup ## look for every bug of docs/SEEDED-BUGS.md in the simulator and print the table
+	@RUSTFLAGS="--cfg snowskin_seeded_bugs" $(CARGO) build --release --target-dir target/seeded -p snowskin-tests --bin sim
+	@target/seeded/release/sim --detect
+
+nightly: setup ## SIM_MINUTES of seeds (60) with all situations reached, every seeded bug, loom
+	@$(MAKE) --no-print-directory sim SIM="--minutes $(SIM_MINUTES) --coverage"
+	@$(MAKE) --no-print-directory watch loom
 
 fuzz: setup ## fuzz every decoder, FUZZ_SECONDS each; installs cargo-fuzz and needs a nightly Rust
 	@command -v cargo-fuzz >/dev/null || rustup run nightly $(CARGO) install cargo-fuzz --locked

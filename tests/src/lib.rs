@@ -1,5 +1,6 @@
 //! What the tests of whole clusters share.
 
+pub mod chaos;
 pub mod lone_core;
 pub mod model;
 pub mod peer;

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// How long a process may take to say that it is ready.
@@ -16,8 +17,9 @@ const END_TIME: Duration = Duration::from_secs(15);
 /// A child process that said it is ready.
 pub struct Process {
     child: Child,
-    /// The line with which it said so.
+    /// The line with which it said so; empty: not yet.
     pub ready: String,
+    first_line: Receiver<String>,
 }
 
 /// The path of one of our binaries, in the build of this test.
@@ -32,6 +34,14 @@ pub fn binary(name: &str) -> PathBuf {
 impl Process {
     /// Starts a binary and waits for the first line it prints, which says where it listens.
     pub fn start(name: &str, args: &[&str]) -> Process {
+        let mut process = Process::spawn(name, args);
+        process.ready = process.first_line.recv_timeout(READY_TIME).unwrap_or_default();
+        assert!(process.ready.contains("is ready"), "{name} {args:?} said: {:?}", process.ready);
+        process
+    }
+
+    /// Starts a binary and does not wait; see [`Process::is_ready`].
+    pub fn spawn(name: &str, args: &[&str]) -> Process {
         let mut command = Command::new(binary(name));
         let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
@@ -43,10 +53,20 @@ impl Process {
             let _ = sender.send(lines.next().and_then(Result::ok).unwrap_or_default());
             lines.for_each(drop);
         });
-        let mut process = Process { child, ready: String::new() };
-        process.ready = first_line.recv_timeout(READY_TIME).unwrap_or_default();
-        assert!(process.ready.contains("is ready"), "{name} {args:?} said: {:?}", process.ready);
-        process
+        Process { child, ready: String::new(), first_line }
+    }
+
+    /// Whether it has said by now that it is ready.
+    pub fn is_ready(&mut self) -> bool {
+        if self.ready.is_empty() {
+            self.ready = self.first_line.try_recv().unwrap_or_default();
+        }
+        self.ready.contains("is ready")
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is our child")
     }
 
     /// A master on any free port, or on a given one.
@@ -89,7 +109,7 @@ impl Process {
         self.signal(rustix::process::Signal::TERM);
         let deadline = Instant::now() + END_TIME;
         loop {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
+            if let Some(status) = self.ended() {
                 return status;
             }
             assert!(Instant::now() < deadline, "process {} does not end", self.pid());

@@ -1,7 +1,7 @@
 //! Runs seeds of the simulated cluster: `cargo run --release -p snowskin-tests --bin sim -- --seeds 0..1000`.
 
 use argh::FromArgs;
-use snowskin_tests::sim::{Coverage, Failure, Passed, SEEDED_BUGS, known_seeds, run};
+use snowskin_tests::sim::{Coverage, detect_all, Failure, Passed, SEEDED_BUGS, known_seeds, run};
 use std::ops::Range;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -34,6 +34,9 @@ struct Arguments {
     /// switch a seeded bug on, by name; only in a build with --cfg snowskin_seeded_bugs (see make watch)
     #[argh(option)]
     bug: Option<String>,
+    /// look for every seeded bug and print the table of docs/SEEDED-BUGS.md; only in such a build (see make watch)
+    #[argh(switch)]
+    detect: bool,
     /// print the matrix of situations, and fail if one that can be reached was not
     #[argh(switch)]
     coverage: bool,
@@ -58,6 +61,9 @@ struct Sum {
 fn main() -> ExitCode {
     let arguments: Arguments = argh::from_env();
     env_logger::init();
+    if arguments.detect {
+        return detect();
+    }
     if let Some(bug) = &arguments.bug {
         let is_known = SEEDED_BUGS.iter().any(|(name, _)| name == bug);
         if !is_known || !snowskin_io::seeded::choose(bug) {
@@ -99,6 +105,19 @@ fn main() -> ExitCode {
         }
     }
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The table of detections. Fails if a bug is not found.
+fn detect() -> ExitCode {
+    println!("| bug | what it does | seed that finds it | seconds | what the checker says |\n|---|---|---|---|---|");
+    match detect_all(|detection| println!("{detection}")) {
+        Ok(detections) if detections.iter().all(|detection| detection.found.is_some()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cannot start the runs: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs one seed twice and compares.

@@ -11,8 +11,8 @@ const OPEN_MAX: usize = 64;
 /// Calls that change a key and are followed exactly while they are open at the same time. Of more, it is only assumed that
 /// they may have an effect or not: the possibilities double with each.
 const CHANGES_FOLLOWED_MAX: u32 = 7;
-/// Stands for any of the generations of writes that may take effect at any time: after one of them, another may follow,
-/// so there is nothing to be gained by telling them apart.
+/// Stands for any of the generations of upserts that may take effect at any time: after one of them, another may follow,
+/// so there is nothing to be gained by telling them apart. (A put does not follow on another; so puts are told apart.)
 const ANY: Generation = 0;
 /// Calls that a violation shows before the one that broke the rules.
 const CALLS_SHOWN: usize = 24;
@@ -91,8 +91,8 @@ struct Follower<'a> {
     open: [Option<usize>; OPEN_MAX],
     /// Calls that may have further effects: without an answer, asked again, or within a split.
     loose: BTreeSet<usize>,
-    /// Calls that overlap a split.
-    excused: BTreeSet<usize>,
+    /// Calls that overlap a split, and whether their answer may be from before it.
+    excused: BTreeMap<usize, bool>,
     /// Changes that began while many others were open.
     crowded: BTreeSet<usize>,
     written: BTreeMap<Generation, Stamp>,
@@ -122,7 +122,7 @@ impl<'a> Follower<'a> {
             possible,
             open: [None; OPEN_MAX],
             loose: BTreeSet::new(),
-            excused: BTreeSet::new(),
+            excused: BTreeMap::new(),
             crowded: BTreeSet::new(),
             written: BTreeMap::new(),
             splits: 0,
@@ -136,7 +136,7 @@ impl<'a> Follower<'a> {
                 Point::Begin(index) => self.begin(index),
                 Point::End(index) => self.end(index)?,
                 Point::SplitBegins => self.begin_split(order),
-                Point::SplitEnds => self.end_split(),
+                Point::SplitEnds => self.end_split()?,
                 Point::Rest => {
                     self.close_over(order);
                     let calls = &self.calls;
@@ -187,7 +187,7 @@ impl<'a> Follower<'a> {
         if is_crowded && is_answered && self.splits == 0 {
             self.crowded.insert(index);
         } else if self.splits > 0 && is_answered {
-            self.excused.insert(index);
+            self.excused.insert(index, false);
         } else if is_answered {
             let place =
                 self.open.iter().position(Option::is_none).expect("not so many calls are open at once");
@@ -209,8 +209,8 @@ impl<'a> Follower<'a> {
         self.close_over(order);
         self.check_always(index)?;
         self.fasten(index);
-        if self.excused.remove(&index) {
-            return self.check_in_split(index);
+        if let Some(is_from_before) = self.excused.remove(&index) {
+            return if is_from_before { Ok(()) } else { self.check_in_split(index) };
         }
         if call.verb == (Verb::Sweep { force: false }) || self.crowded.remove(&index) {
             return Ok(());
@@ -242,7 +242,7 @@ impl<'a> Follower<'a> {
 
     /// A loose call can have no further effects.
     fn fasten(&mut self, index: usize) {
-        let (true, Some(generation)) = (self.loose.remove(&index), written_by(self.calls[index].verb)) else {
+        let (true, Verb::Upsert(generation)) = (self.loose.remove(&index), self.calls[index].verb) else {
             return;
         };
         let changes = self.changes();
@@ -254,26 +254,33 @@ impl<'a> Follower<'a> {
             };
             self.possible.add((now, had), changes);
         }
-        if !self.loose.iter().any(|&index| written_by(self.calls[index].verb).is_some()) {
+        if self.loose_upserts().next().is_none() {
             self.possible.retain_states(|state| !matches!(state, State::Held(ANY) | State::Hollow(ANY)));
         }
     }
 
     /// The generations that [`ANY`] stands for.
-    fn loose_generations(&self) -> impl Iterator<Item = Generation> + '_ {
-        self.loose.iter().filter_map(|&index| written_by(self.calls[index].verb))
+    fn loose_upserts(&self) -> impl Iterator<Item = Generation> + '_ {
+        self.loose.iter().filter_map(|&index| match self.calls[index].verb {
+            Verb::Upsert(generation) => Some(generation),
+            _ => None,
+        })
     }
 
     /// Whether a state's generation may be this one.
     fn may_be(&self, generation: Generation, is_it: impl Fn(Generation) -> bool) -> bool {
         match generation {
-            ANY => self.loose_generations().any(is_it),
+            ANY => self.loose_upserts().any(is_it),
             generation => is_it(generation),
         }
     }
 
     fn begin_split(&mut self, order: u64) {
         self.close_over(order);
+        if self.splits == 0 {
+            // Those of an earlier split.
+            self.excused.values_mut().for_each(|is_from_before| *is_from_before = true);
+        }
         self.splits += 1;
         for state in self.possible.states() {
             if let State::Held(generation) | State::Hollow(generation) = state {
@@ -281,11 +288,14 @@ impl<'a> Follower<'a> {
             }
         }
         // What is open may have its effect in the split.
-        for index in self.open.iter_mut().filter_map(Option::take) {
-            self.excused.insert(index);
-            self.loose.insert(index);
+        for (place, open) in self.open.iter_mut().enumerate() {
+            if let Some(index) = open.take() {
+                let is_from_before = self.possible.iter().any(|(_, had)| had & 1 << place != 0);
+                self.excused.insert(index, is_from_before);
+                self.loose.insert(index);
+            }
         }
-        let loose: Vec<Generation> = self.loose_generations().collect();
+        let loose = self.loose.iter().filter_map(|&index| written_by(self.calls[index].verb));
         self.split_generations.extend(loose);
         self.split_generations.remove(&ANY);
         for state in std::mem::take(&mut self.possible).states() {
@@ -293,17 +303,28 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn end_split(&mut self) {
-        self.splits -= 1;
-        if self.splits > 0 {
-            return;
+    fn end_split(&mut self) -> Result<(), Box<Violation>> {
+        if self.splits > 1 {
+            self.splits -= 1;
+            return Ok(());
         }
+        // What was superseded does not come back after the split either; what is not written yet is another matter.
+        for (&index, _) in self.excused.iter().filter(|(_, is_from_before)| !**is_from_before) {
+            match self.calls[index].outcome {
+                Outcome::Hit(generation) if self.written.contains_key(&generation) => {
+                    self.check_in_split(index)?
+                }
+                _ => {}
+            }
+        }
+        self.splits = 0;
         self.possible = Possible::default();
         self.possible.add((State::Absent, 0), 0);
         for generation in std::mem::take(&mut self.split_generations) {
             self.possible.add((State::Held(generation), 0), 0);
             self.possible.add((State::Hollow(generation), 0), 0);
         }
+        Ok(())
     }
 
     // -- what may have happened --
@@ -446,12 +467,21 @@ impl<'a> Follower<'a> {
     }
 
     fn check_in_split(&self, index: usize) -> Result<(), Box<Violation>> {
-        match &self.calls[index].outcome {
-            Outcome::Hit(generation) if self.splits > 0 && !self.split_generations.contains(generation) => {
-                self.refuse(index, "it was superseded before the split began".into())
+        let call = self.calls[index];
+        let may_be = |is_it: &dyn Fn(Generation) -> bool| {
+            self.splits == 0 || self.split_generations.iter().any(|generation| is_it(*generation))
+        };
+        let is_explained = match (call.verb, &call.outcome) {
+            (_, Outcome::Hit(hit)) => may_be(&|generation| generation == *hit),
+            (Verb::Lookup, Outcome::HitBytes(bytes)) => {
+                may_be(&|generation| (self.bytes_of)(generation) == *bytes)
             }
-            _ => Ok(()),
+            _ => true,
+        };
+        if is_explained {
+            return Ok(());
         }
+        self.refuse(index, "it was superseded before the split began".into())
     }
 
     fn refuse(&self, index: usize, rule: String) -> Result<(), Box<Violation>> {
@@ -489,7 +519,8 @@ fn written_by(verb: Verb) -> Option<Generation> {
 /// What a call may do besides, or if nobody knows whether it has done anything.
 fn loose_effect(verb: Verb, state: State) -> Option<State> {
     match (verb, state) {
-        (Verb::Put(_), State::Absent) | (Verb::Upsert(_), _) => Some(State::Held(ANY)),
+        (Verb::Put(generation), State::Absent) => Some(State::Held(generation)),
+        (Verb::Upsert(_), _) => Some(State::Held(ANY)),
         (Verb::Remove { .. } | Verb::Sweep { .. }, _) => Some(State::Absent),
         _ => None,
     }

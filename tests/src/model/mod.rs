@@ -33,7 +33,8 @@
 //!   operations that overlap this window, only the first and third row of the last list below hold.
 //!
 //! **Losses.** `Held(g) → Hollow(g) → Absent` happens by itself only when a [`Fact`] allows it: bytes of `g`'s length were
-//! evicted under that key after `g` was begun, or a core was lost after that. Nothing else makes a value go: a join
+//! evicted under that key after `g` was begun, or a core was lost after that. (A core is being lost from its end until all
+//! who live have a table without it: entries that were on their way to it go with it.) Nothing else makes a value go: a join
 //! does not, nor a cut, nor a pause, nor a master that comes or goes.
 //!
 //! **Always**, whatever happens:

@@ -118,6 +118,11 @@ impl Book {
         *self.active.entry(fault).or_default() += 1;
     }
 
+    /// Whether there has been such a fault.
+    pub(super) fn has_begun(&self, fault: Fault) -> bool {
+        self.begun.contains(&fault)
+    }
+
     /// A fault ends.
     pub(super) fn fault_ends(&mut self, fault: Fault) {
         self.tell(format!("{}: ends", fault.name()));

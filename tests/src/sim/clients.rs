@@ -2,12 +2,12 @@
 
 use super::book::{Running, SharedBook};
 use super::keys::{Keys, TENANTS};
-use super::plan::{Operation, Plan};
+use super::plan::{Fault, Operation, Plan};
 use crate::model::{ClientId, KeyId, Outcome, Verb};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use snowskin_client::{ClientConfig, Error, Found, PutOutcome, RemoveOutcome, Session};
-use snowskin_io::Platform;
+use snowskin_io::{Moment, Platform};
 use snowskin_io::sim::SimPlatform;
 use snowskin_protocol::ObjectName;
 use std::cell::Cell;
@@ -120,65 +120,15 @@ impl Asker {
         let names: Vec<ObjectName> = keys.iter().map(|&key| self.keys.name(key).clone()).collect();
         let deadline = self.session.platform().now() + self.deadline;
         let (running, outcomes) = match operation {
-            Operation::Put | Operation::Upsert => {
-                let generations: Vec<_> =
-                    keys.iter().map(|&key| self.book.borrow_mut().generation(key)).collect();
-                let of = |&generation: &_| match operation {
-                    Operation::Put => Verb::Put(generation),
-                    _ => Verb::Upsert(generation),
-                };
-                let verbs: Vec<Verb> = generations.iter().map(of).collect();
-                let value = |(&key, &generation): (&KeyId, &u64)| self.keys.value(key, generation);
-                let values = keys.iter().zip(&generations).map(value);
-                let items = names.into_iter().zip(values).collect();
-                let running = self.begin(operation, &keys, verbs);
-                let results = match operation {
-                    Operation::Put => self.session.put(items, deadline).await,
-                    _ => self.session.upsert(items, deadline).await,
-                };
-                (
-                    running,
-                    self.outcomes(results, |_, stored| match stored {
-                        PutOutcome::Stored => Outcome::Stored,
-                        PutOutcome::Existed => Outcome::Existed,
-                    }),
-                )
-            }
-            Operation::Get => {
-                let running = self.begin_all(operation, &keys, Verb::Get);
-                let results = self.session.get(names, deadline).await;
-                (
-                    running,
-                    self.outcomes(results, |at, found| match found {
-                        Found::Hit(value) => self.read(keys[at], &value),
-                        Found::Miss(reason) => Outcome::Miss(reason),
-                    }),
-                )
-            }
-            Operation::GetInto => {
-                let running = self.begin_all(operation, &keys, Verb::Get);
-                let reads = names
-                    .into_iter()
-                    .map(|name| (name, vec![0xee; self.keys.bytes_max() as usize]))
-                    .collect();
-                let (buffers, results): (Vec<_>, Vec<_>) =
-                    self.session.get_into(reads, deadline).await.into_iter().unzip();
-                let outcome = |at: usize, found: Found<usize>| match found {
-                    Found::Hit(bytes) => self.read(keys[at], &buffers[at][..bytes]),
-                    Found::Miss(reason) => Outcome::Miss(reason),
-                };
-                (running, self.outcomes(results, outcome))
-            }
+            Operation::Put | Operation::Upsert => self.write(operation, &keys, names, deadline).await,
+            Operation::Get | Operation::GetInto => self.read(operation, &keys, names, deadline).await,
             Operation::Lookup => {
                 let running = self.begin_all(operation, &keys, Verb::Lookup);
-                let results = self.session.lookup(names, deadline).await;
-                (
-                    running,
-                    self.outcomes(results, |_, found| match found {
-                        Found::Hit(bytes) => Outcome::HitBytes(bytes),
-                        Found::Miss(reason) => Outcome::Miss(reason),
-                    }),
-                )
+                let outcome = |_, found| match found {
+                    Found::Hit(bytes) => Outcome::HitBytes(bytes),
+                    Found::Miss(reason) => Outcome::Miss(reason),
+                };
+                (running, self.outcomes(self.session.lookup(names, deadline).await, outcome))
             }
             Operation::Match => {
                 let running = self.begin_all(operation, &keys, Verb::Match);
@@ -188,15 +138,12 @@ impl Asker {
             Operation::Remove | Operation::RemoveForced => {
                 let force = operation == Operation::RemoveForced;
                 let running = self.begin_all(operation, &keys, Verb::Remove { force });
-                let results = self.session.remove(names, force, deadline).await;
-                (
-                    running,
-                    self.outcomes(results, |_, outcome| match outcome {
-                        RemoveOutcome::Removed => Outcome::Removed,
-                        RemoveOutcome::Missing(reason) => Outcome::Missing(reason),
-                        RemoveOutcome::Leased => Outcome::Leased,
-                    }),
-                )
+                let outcome = |_, outcome| match outcome {
+                    RemoveOutcome::Removed => Outcome::Removed,
+                    RemoveOutcome::Missing(reason) => Outcome::Missing(reason),
+                    RemoveOutcome::Leased => Outcome::Leased,
+                };
+                (running, self.outcomes(self.session.remove(names, force, deadline).await, outcome))
             }
             Operation::Sweep | Operation::SweepForced => {
                 let force = operation == Operation::SweepForced;
@@ -211,6 +158,59 @@ impl Asker {
         self.book.borrow_mut().end(running, outcomes, asked_again);
     }
 
+    async fn write(
+        &self,
+        operation: Operation,
+        keys: &[KeyId],
+        names: Vec<ObjectName>,
+        deadline: Moment,
+    ) -> (Running, Vec<Outcome>) {
+        let generations: Vec<_> = keys.iter().map(|&key| self.book.borrow_mut().generation(key)).collect();
+        let verb = |&generation: &_| match operation {
+            Operation::Put => Verb::Put(generation),
+            _ => Verb::Upsert(generation),
+        };
+        let verbs: Vec<Verb> = generations.iter().map(verb).collect();
+        let value = |(&key, &generation): (&KeyId, &u64)| self.keys.value(key, generation);
+        let items = names.into_iter().zip(keys.iter().zip(&generations).map(value)).collect();
+        let running = self.begin(operation, keys, verbs);
+        let results = match operation {
+            Operation::Put => self.session.put(items, deadline).await,
+            _ => self.session.upsert(items, deadline).await,
+        };
+        let outcome = |_, stored| match stored {
+            PutOutcome::Stored => Outcome::Stored,
+            PutOutcome::Existed => Outcome::Existed,
+        };
+        (running, self.outcomes(results, outcome))
+    }
+
+    async fn read(
+        &self,
+        operation: Operation,
+        keys: &[KeyId],
+        names: Vec<ObjectName>,
+        deadline: Moment,
+    ) -> (Running, Vec<Outcome>) {
+        let running = self.begin_all(operation, keys, Verb::Get);
+        if operation == Operation::Get {
+            let outcome = |at: usize, found: Found<Vec<u8>>| match found {
+                Found::Hit(value) => self.told(keys[at], &value),
+                Found::Miss(reason) => Outcome::Miss(reason),
+            };
+            return (running, self.outcomes(self.session.get(names, deadline).await, outcome));
+        }
+        let buffer = vec![0xee; self.keys.bytes_max() as usize];
+        let reads = names.into_iter().map(|name| (name, buffer.clone())).collect();
+        let answers = self.session.get_into(reads, deadline).await;
+        let (buffers, results): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+        let outcome = |at: usize, found: Found<usize>| match found {
+            Found::Hit(bytes) => self.told(keys[at], &buffers[at][..bytes]),
+            Found::Miss(reason) => Outcome::Miss(reason),
+        };
+        (running, self.outcomes(results, outcome))
+    }
+
     fn begin_all(&self, operation: Operation, keys: &[KeyId], verb: Verb) -> Running {
         self.begin(operation, keys, vec![verb; keys.len()])
     }
@@ -220,7 +220,7 @@ impl Asker {
         self.book.borrow_mut().begin(operation, self.client, &verbs, self.deadline)
     }
 
-    fn read(&self, key: KeyId, value: &[u8]) -> Outcome {
+    fn told(&self, key: KeyId, value: &[u8]) -> Outcome {
         match self.keys.generation(key, value) {
             Ok(generation) => Outcome::Hit(generation),
             Err(what) => Outcome::Garbage(what),
@@ -269,7 +269,8 @@ impl Asker {
             Error::Deadline | Error::Unreachable { .. } | Error::Broken { .. } | Error::NoEngines => {
                 book.is_lenient
             }
-            Error::Refused { .. } | Error::Overloaded | Error::Checksum => book.is_lenient,
+            Error::Refused { .. } | Error::Overloaded => book.is_lenient,
+            Error::Checksum => book.is_lenient && book.has_begun(Fault::FlippedBits),
             Error::NoSpace => true,
             _ => false,
         };

@@ -18,6 +18,7 @@ mod book;
 mod bugs;
 mod clients;
 mod coverage;
+mod detect;
 mod keys;
 mod phases;
 mod plan;
@@ -27,6 +28,7 @@ mod watch;
 
 pub use bugs::SEEDED_BUGS;
 pub use coverage::{Coverage, Phase};
+pub use detect::{Detection, detect_all};
 pub use phases::{Failure, Passed, run};
 pub use plan::{Fault, Operation, Plan};
 pub use seeds::known_seeds;

@@ -9,7 +9,7 @@ use crate::simulated::SimCluster;
 use snowskin_engine::percore::{PerCore, Routing};
 use snowskin_io::sim::SimPlatform;
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{CoreId, Epoch, Incarnation, MissReason, RoutingTable};
+use snowskin_protocol::{CoreId, Epoch, Incarnation, Member, MissReason, RoutingTable};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -41,6 +41,9 @@ pub(super) struct Watch {
     book: SharedBook,
     last: Stamp,
     lives: BTreeMap<Life, Watched>,
+    /// Lives that have ended, and since when, of which somebody has not heard: what is on its way to them is still being
+    /// lost.
+    ending: Vec<(Life, Stamp)>,
     /// The table of each epoch, by whoever was seen to have it first.
     tables: BTreeMap<Epoch, (Rc<Routing>, CoreId)>,
 }
@@ -49,7 +52,7 @@ impl Watch {
     /// Eyes that have seen nothing.
     pub(super) fn new(book: SharedBook) -> Watch {
         let last = book.borrow_mut().stamp();
-        Watch { book, last, lives: BTreeMap::new(), tables: BTreeMap::new() }
+        Watch { book, last, lives: BTreeMap::new(), ending: Vec::new(), tables: BTreeMap::new() }
     }
 
     /// Looks at everything. To be called before and after every fault, and every few milliseconds.
@@ -69,6 +72,7 @@ impl Watch {
         }
         self.note_departures(now);
         self.note_ends(&cores, now);
+        self.note_losses(cluster, &cores, now);
         self.look_at_tables();
         self.note_splits(now);
         self.check_homes();
@@ -95,19 +99,37 @@ impl Watch {
 
     /// Cores that were there at the last look and are not any more, and those that are leaving.
     fn note_ends(&mut self, cores: &[Core], now: Stamp) {
-        let (book, last) = (&self.book, self.last);
-        self.lives.retain(|_, watched| {
+        let (book, last, ending) = (&self.book, self.last, &mut self.ending);
+        self.lives.retain(|life, watched| {
             let lives = cores.iter().any(|core| Rc::ptr_eq(core, &watched.core));
             if watched.core.leaving.get() {
                 watched.leaves_since.get_or_insert(last);
             }
             if !lives {
-                let after = watched.leaves_since.unwrap_or(last);
-                book.borrow_mut().note(Fact::CoreLost { after, until: now });
+                ending.push((*life, watched.leaves_since.unwrap_or(last)));
                 end_split(book, watched, last, now);
             }
             lives
         });
+    }
+
+    /// A life is lost for good when neither the master nor any core that lives has it in its table.
+    fn note_losses(&mut self, cluster: &SimCluster, cores: &[Core], now: Stamp) {
+        let known = self.tables.last_key_value().map(|(_, (routing, _))| routing.clone());
+        let is_known = |life: Life| {
+            let master = cluster.master();
+            let (id, incarnation) = life;
+            let is_it = |member: &Member| (member.id, member.incarnation) == (id, incarnation);
+            let cores_know = cores.iter().any(|core| has_life(&core.routing.borrow().table, life));
+            cores_know
+                || !cluster.master_platform.is_alive()
+                || has_life(master.state.table(), life)
+                || master.state.membership().wanted().iter().any(is_it)
+                || known.as_ref().is_some_and(|routing| has_life(&routing.table, life))
+        };
+        for (_, after) in self.ending.extract_if(.., |(life, _)| !is_known(*life)) {
+            self.book.borrow_mut().note(Fact::CoreLost { after, until: now });
+        }
     }
 
     /// There is one table an epoch.
@@ -213,6 +235,9 @@ impl Watch {
     /// Ends what is still open at the end of a run.
     pub(super) fn close(&mut self) {
         let now = self.book.borrow_mut().stamp();
+        for (_, after) in std::mem::take(&mut self.ending) {
+            self.book.borrow_mut().note(Fact::CoreLost { after, until: now });
+        }
         for watched in self.lives.values_mut() {
             if let Some(after) = watched.leaves_since {
                 self.book.borrow_mut().note(Fact::CoreLost { after, until: now });
