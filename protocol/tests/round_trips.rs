@@ -266,10 +266,12 @@ quickcheck! {
     fn keys(items: Vec<(AnyName, u64, u16)>) -> bool {
         let items: Vec<(KeyItem, ObjectName)> = items.iter().take(8).map(|(parts, version, flags)| {
             let name = name(parts);
-            let flags = flags & (KeyItem::FORCE | KeyItem::CORRUPT);
+            let reason = (flags >> 8) % 6;
+            let flags = flags & (KeyItem::FORCE | KeyItem::CORRUPT) | reason << 8;
             (KeyItem { flags, ..KeyItem::at_holder(name.as_ref(), Version(*version)) }, name)
         }).collect();
-        batch_holds(&items, |item| item.flags <= 3 && item.reserved == 0)
+        let means = |item: &KeyItem| item.flags & 0xff <= 3 && item.flags >> 8 <= 5 && item.reserved == 0;
+        batch_holds(&items, means)
     }
 
     fn replies(replies: Vec<AnyReply>) -> bool {

@@ -63,7 +63,8 @@ fn every_seeded_bug_is_listed() {
     let listed: BTreeSet<String> = SEEDED_BUGS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(found, listed);
     assert!(listed.len() >= 20);
-    let document = std::fs::read_to_string(root.join("docs/SEEDED-BUGS.md")).expect("the table of detections");
+    let document =
+        std::fs::read_to_string(root.join("docs/SEEDED-BUGS.md")).expect("the table of detections");
     for name in &listed {
         assert!(document.contains(&format!("| {name} |")), "docs/SEEDED-BUGS.md does not have {name}");
     }

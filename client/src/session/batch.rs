@@ -235,8 +235,9 @@ impl<P: Platform> Session<P> {
             let doubt = self.shared.platform.now() + DOUBT_AFTER;
             match self.alarm.until(doubt, reply.as_mut()).await {
                 Some(reply) => return reply,
-                // If it is dead, the table that says so ends the wait.
-                None => self.start_refresh(None),
+                // If it is dead, the table that says so ends the wait. If only the connection is, the question for the
+                // table shows it.
+                None => self.start_refresh(Some(group.member.address)),
             }
         }
     }

@@ -225,6 +225,8 @@ impl<P: Platform> Connection<P> {
                 Ok(written) => match ready!(written) {
                     Ok(0) => return Poll::Ready(Err("the stream takes no more".into())),
                     Ok(count) => {
+                        // What had to wait for room goes on: the peer reads.
+                        self.last_progress.set(self.shared.platform.now());
                         frame.advance(count);
                         if !frame.is_done() {
                             continue;

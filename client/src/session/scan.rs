@@ -106,7 +106,11 @@ impl<P: Platform> Session<P> {
                     self.shared.platform.sleep(NOT_YET_PAUSE).await;
                 }
                 Err(LinkError::Broken(_)) if !is_second => is_second = true,
-                Err(error) => return Err(error.into_error(Some(member.id), member.address)),
+                Err(error) => {
+                    // It may be gone for good: the next call should know.
+                    self.start_refresh(None);
+                    return Err(error.into_error(Some(member.id), member.address));
+                }
             }
         }
     }

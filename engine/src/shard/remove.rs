@@ -47,7 +47,7 @@ impl Shard {
         if !force && self.index.row(position).lease_until > now && !seeded_bug!("remove under lease") {
             return (ItemReply::status(ItemStatus::Leased), None);
         }
-        if seeded_bug!("remove forgotten") && position % 4 == 0 {
+        if seeded_bug!("remove forgotten") && position.is_multiple_of(4) {
             return (ItemReply::status(ItemStatus::Ok), None);
         }
         (ItemReply::status(ItemStatus::Ok), self.remove_entry(position))

@@ -256,6 +256,28 @@ fn a_replaced_or_removed_replica_is_dropped_at_its_holder() {
 }
 
 #[test]
+fn a_holder_that_does_not_know_why_has_lost_it() {
+    for (told, remembered) in [
+        (Some(MissReason::Corrupt), MissReason::Corrupt),
+        (Some(MissReason::OwnerLost), MissReason::OwnerLost),
+        (Some(MissReason::NotHeld), MissReason::OwnerLost),
+        (Some(MissReason::Removed), MissReason::OwnerLost),
+        (None, MissReason::OwnerLost),
+    ] {
+        let (mut old, mut new) = (shard(1 << 16), empty_shard(1, 1 << 16));
+        put(&mut old, "k", b"bytes");
+        for shard in [&mut old, &mut new] {
+            shard.apply_table(&table(2, 1, 0));
+        }
+        hand_over(&mut old, &mut new);
+        let k = name("k");
+        let gone = KeyItem::at_holder(k.as_ref(), get(&mut new, "k", NOW).unwrap_err().version);
+        new.forget(k.as_ref(), &told.map_or(gone, |reason| gone.because(reason)));
+        assert_eq!(get(&mut new, "k", NOW).unwrap_err().miss, Some(remembered));
+    }
+}
+
+#[test]
 fn a_stale_descriptor_is_forgotten_once_the_holder_says_so() {
     let (mut old, mut new) = (shard(1 << 16), empty_shard(1, 1 << 16));
     put(&mut old, "k", b"bytes");
@@ -267,7 +289,8 @@ fn a_stale_descriptor_is_forgotten_once_the_holder_says_so() {
     let k = name("k");
     new.forget(k.as_ref(), &KeyItem::at_holder(k.as_ref(), Version(version.0 + 1)));
     assert_eq!(get(&mut new, "k", NOW).unwrap_err().status, ItemStatus::Elsewhere);
-    new.forget(k.as_ref(), &KeyItem::at_holder(k.as_ref(), version));
+    let gone = KeyItem::at_holder(k.as_ref(), version);
+    new.forget(k.as_ref(), &gone.because(MissReason::Evicted));
     assert_eq!(get(&mut new, "k", NOW).unwrap_err().miss, Some(MissReason::Evicted));
 }
 

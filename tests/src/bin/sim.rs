@@ -1,7 +1,7 @@
 //! Runs seeds of the simulated cluster: `cargo run --release -p snowskin-tests --bin sim -- --seeds 0..1000`.
 
 use argh::FromArgs;
-use snowskin_tests::sim::{Coverage, detect_all, Failure, Passed, SEEDED_BUGS, known_seeds, run};
+use snowskin_tests::sim::{Coverage, Failure, Passed, SEEDED_BUGS, detect_all, known_seeds, run};
 use std::ops::Range;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -109,7 +109,9 @@ fn main() -> ExitCode {
 
 /// The table of detections. Fails if a bug is not found.
 fn detect() -> ExitCode {
-    println!("| bug | what it does | seed that finds it | seconds | what the checker says |\n|---|---|---|---|---|");
+    println!(
+        "| bug | what it does | seed that finds it | seconds | what the checker says |\n|---|---|---|---|---|"
+    );
     match detect_all(|detection| println!("{detection}")) {
         Ok(detections) if detections.iter().all(|detection| detection.found.is_some()) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -14,6 +14,8 @@ const CHANGES_FOLLOWED_MAX: u32 = 7;
 /// Stands for any of the generations of upserts that may take effect at any time: after one of them, another may follow,
 /// so there is nothing to be gained by telling them apart. (A put does not follow on another; so puts are told apart.)
 const ANY: Generation = 0;
+/// Puts that may take effect at any time and are told apart; more are too many possibilities.
+const LOOSE_PUTS_FOLLOWED_MAX: usize = 6;
 /// Calls that a violation shows before the one that broke the rules.
 const CALLS_SHOWN: usize = 24;
 
@@ -91,6 +93,8 @@ struct Follower<'a> {
     open: [Option<usize>; OPEN_MAX],
     /// Calls that may have further effects: without an answer, asked again, or within a split.
     loose: BTreeSet<usize>,
+    /// There have been so many loose puts that [`ANY`] stands for theirs as well.
+    merges_puts: bool,
     /// Calls that overlap a split, and whether their answer may be from before it.
     excused: BTreeMap<usize, bool>,
     /// Changes that began while many others were open.
@@ -122,6 +126,7 @@ impl<'a> Follower<'a> {
             possible,
             open: [None; OPEN_MAX],
             loose: BTreeSet::new(),
+            merges_puts: false,
             excused: BTreeMap::new(),
             crowded: BTreeSet::new(),
             written: BTreeMap::new(),
@@ -196,7 +201,7 @@ impl<'a> Follower<'a> {
         // A sweep goes from core to core, and begins again when slots have moved meanwhile.
         let is_sweep = matches!(call.verb, Verb::Sweep { .. });
         if !is_answered || is_sweep || is_crowded || call.asked_again || self.splits > 0 {
-            self.loose.insert(index);
+            self.loosen(index);
         }
     }
 
@@ -242,9 +247,9 @@ impl<'a> Follower<'a> {
 
     /// A loose call can have no further effects.
     fn fasten(&mut self, index: usize) {
-        let (true, Verb::Upsert(generation)) = (self.loose.remove(&index), self.calls[index].verb) else {
-            return;
-        };
+        let is_any = self.loose.contains(&index).then(|| self.any_of(index)).flatten();
+        self.loose.remove(&index);
+        let Some(generation) = is_any else { return };
         let changes = self.changes();
         for (state, had) in self.possible.clone().iter() {
             let now = match state {
@@ -254,23 +259,35 @@ impl<'a> Follower<'a> {
             };
             self.possible.add((now, had), changes);
         }
-        if self.loose_upserts().next().is_none() {
+        if self.loose_any().next().is_none() {
             self.possible.retain_states(|state| !matches!(state, State::Held(ANY) | State::Hollow(ANY)));
         }
     }
 
     /// The generations that [`ANY`] stands for.
-    fn loose_upserts(&self) -> impl Iterator<Item = Generation> + '_ {
-        self.loose.iter().filter_map(|&index| match self.calls[index].verb {
+    fn loose_any(&self) -> impl Iterator<Item = Generation> + '_ {
+        self.loose.iter().filter_map(|&index| self.any_of(index))
+    }
+
+    /// The generation of a loose call, if [`ANY`] stands for it.
+    fn any_of(&self, index: usize) -> Option<Generation> {
+        match self.calls[index].verb {
             Verb::Upsert(generation) => Some(generation),
+            Verb::Put(generation) if self.merges_puts => Some(generation),
             _ => None,
-        })
+        }
+    }
+
+    fn loosen(&mut self, index: usize) {
+        self.loose.insert(index);
+        let is_put = |index: &&usize| matches!(self.calls[**index].verb, Verb::Put(_));
+        self.merges_puts |= self.loose.iter().filter(is_put).count() > LOOSE_PUTS_FOLLOWED_MAX;
     }
 
     /// Whether a state's generation may be this one.
     fn may_be(&self, generation: Generation, is_it: impl Fn(Generation) -> bool) -> bool {
         match generation {
-            ANY => self.loose_upserts().any(is_it),
+            ANY => self.loose_any().any(is_it),
             generation => is_it(generation),
         }
     }
@@ -352,8 +369,11 @@ impl<'a> Follower<'a> {
                     reached.push((after, had | bit));
                 }
             }
-            let loose: BTreeSet<State> =
-                self.loose.iter().filter_map(|&index| loose_effect(self.calls[index].verb, state)).collect();
+            let loose: BTreeSet<State> = self
+                .loose
+                .iter()
+                .filter_map(|&index| loose_effect(self.calls[index].verb, state, self.merges_puts))
+                .collect();
             reached.extend(loose.into_iter().map(|state| (state, had)));
             match state {
                 State::Held(generation) if self.may_be(generation, |one| self.may_be_lost(one, now)) => {
@@ -517,8 +537,9 @@ fn written_by(verb: Verb) -> Option<Generation> {
 }
 
 /// What a call may do besides, or if nobody knows whether it has done anything.
-fn loose_effect(verb: Verb, state: State) -> Option<State> {
+fn loose_effect(verb: Verb, state: State, merges_puts: bool) -> Option<State> {
     match (verb, state) {
+        (Verb::Put(_), State::Absent) if merges_puts => Some(State::Held(ANY)),
         (Verb::Put(generation), State::Absent) => Some(State::Held(generation)),
         (Verb::Upsert(_), _) => Some(State::Held(ANY)),
         (Verb::Remove { .. } | Verb::Sweep { .. }, _) => Some(State::Absent),

@@ -51,7 +51,7 @@
 //! taken effect (Lowe, "Testing for linearizability", 2017: just-in-time linearization). When an operation returns,
 //! only those possibilities stay in which it has had its effect; when none stays, the history is illegal. It gives no
 //! false alarm, and misses nothing that this page forbids, except within splits and when more than seven calls change one key
-//! at the same time.
+//! at the same time, or more than six unanswered puts are to be told apart.
 
 mod checker;
 mod history;

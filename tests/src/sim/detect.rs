@@ -42,7 +42,14 @@ pub fn detect_all(mut tell: impl FnMut(&Detection)) -> io::Result<Vec<Detection>
     for (bug, effect) in SEEDED_BUGS {
         let started = Instant::now();
         let output = Command::new(std::env::current_exe()?)
-            .args(["--bug", bug, "--seeds", &format!("0..{SEEDS_MAX}"), "--minutes", &MINUTES_MAX.to_string()])
+            .args([
+                "--bug",
+                bug,
+                "--seeds",
+                &format!("0..{SEEDS_MAX}"),
+                "--minutes",
+                &MINUTES_MAX.to_string(),
+            ])
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let found = text.lines().find_map(parse);

@@ -119,62 +119,23 @@ impl Storm {
         true
     }
 
+    /// Does it, if there is anything that it can hit; answers what it hit, and what ends it.
     fn hit(&mut self, fault: Fault, scene: &mut Scene<'_>) -> Option<(String, Cure)> {
-        let faults = scene.cluster.sim.faults();
         match fault {
-            Fault::SlowNetwork => {
-                let delay_max = self.up_to(Duration::from_millis(100));
-                faults.set_network(NetworkOptions { delay_max, ..self.network });
-                Some((format!("up to {delay_max:?} a packet"), Cure::Network))
-            }
-            Fault::FlippedBits => {
-                let flipped_ppm = self.random.random_range(100..30_000);
-                faults.set_network(NetworkOptions { flipped_ppm, ..self.network });
-                Some((format!("{flipped_ppm} of a million segments"), Cure::Network))
-            }
-            Fault::Cut => {
-                let chosen = self.one_of(faults.connections())?;
-                faults.cut(chosen.id);
-                Some((format!("{} and {}", chosen.opener, chosen.acceptor), Cure::Nothing))
-            }
-            Fault::OneWay | Fault::Partition => {
-                let (from, to) = (self.any_node(scene)?, self.any_node(scene)?);
-                faults.partition_one_way(&from, &to);
-                if fault == Fault::Partition {
-                    faults.partition_one_way(&to, &from);
-                }
-                Some((format!("from {} to {}", from.name(), to.name()), Cure::Heal(vec![(from, to)])))
+            Fault::SlowNetwork | Fault::FlippedBits => Some(self.spoil_network(fault, scene)),
+            Fault::Cut | Fault::OneWay | Fault::Partition => self.separate(fault, scene),
+            Fault::KillEngine | Fault::PowerOff | Fault::KillMaster | Fault::KillClient => {
+                self.end(fault, scene)
             }
             Fault::PauseCore | Fault::PauseEngine | Fault::PauseMaster | Fault::PauseClient => {
                 let nodes = self.nodes_to_pause(fault, scene)?;
-                nodes.iter().for_each(|node| faults.pause(node));
+                nodes.iter().for_each(|node| scene.cluster.sim.faults().pause(node));
                 Some((nodes[0].name(), Cure::Resume(nodes)))
-            }
-            Fault::KillEngine | Fault::PowerOff => {
-                let engine = self.living_engine(scene.cluster)?;
-                for core in &scene.cluster.engines[engine].cores {
-                    match fault {
-                        Fault::KillEngine => faults.kill(&core.platform),
-                        _ => faults.power_off(&core.platform),
-                    }
-                }
-                Some((format!("engine {engine}"), Cure::RestartEngine(engine)))
-            }
-            Fault::KillMaster => {
-                let master = &scene.cluster.master_platform;
-                master.is_alive().then(|| faults.kill(master))?;
-                Some((String::new(), Cure::RestartMaster))
-            }
-            Fault::KillClient => {
-                let client = self.random.random_range(0..scene.clients.len());
-                let platform = &scene.clients[client].platform;
-                platform.is_alive().then(|| faults.kill(platform))?;
-                Some((platform.name(), Cure::RestartClient(client)))
             }
             Fault::ClockJump => {
                 let node = self.any_node(scene)?;
                 let by = self.up_to(JUMP_MAX);
-                faults.advance_clock(&node, by);
+                scene.cluster.sim.faults().advance_clock(&node, by);
                 self.book.borrow_mut().note(Fact::ClockJumped);
                 Some((format!("{} by {by:?}", node.name()), Cure::Nothing))
             }
@@ -187,6 +148,60 @@ impl Storm {
             Fault::Leave => {
                 let engine = self.living_engine(scene.cluster)?;
                 scene.cluster.begin_leave(engine);
+                Some((format!("engine {engine}"), Cure::RestartEngine(engine)))
+            }
+        }
+    }
+
+    fn spoil_network(&mut self, fault: Fault, scene: &Scene<'_>) -> (String, Cure) {
+        let faults = scene.cluster.sim.faults();
+        if fault == Fault::SlowNetwork {
+            let delay_max = self.up_to(Duration::from_millis(100));
+            faults.set_network(NetworkOptions { delay_max, ..self.network });
+            return (format!("up to {delay_max:?} a packet"), Cure::Network);
+        }
+        let flipped_ppm = self.random.random_range(100..30_000);
+        faults.set_network(NetworkOptions { flipped_ppm, ..self.network });
+        (format!("{flipped_ppm} of a million segments"), Cure::Network)
+    }
+
+    fn separate(&mut self, fault: Fault, scene: &Scene<'_>) -> Option<(String, Cure)> {
+        let faults = scene.cluster.sim.faults();
+        if fault == Fault::Cut {
+            let chosen = self.one_of(faults.connections())?;
+            faults.cut(chosen.id);
+            return Some((format!("{} and {}", chosen.opener, chosen.acceptor), Cure::Nothing));
+        }
+        let (from, to) = (self.any_node(scene)?, self.any_node(scene)?);
+        faults.partition_one_way(&from, &to);
+        if fault == Fault::Partition {
+            faults.partition_one_way(&to, &from);
+        }
+        Some((format!("from {} to {}", from.name(), to.name()), Cure::Heal(vec![(from, to)])))
+    }
+
+    fn end(&mut self, fault: Fault, scene: &Scene<'_>) -> Option<(String, Cure)> {
+        let faults = scene.cluster.sim.faults();
+        match fault {
+            Fault::KillMaster => {
+                let master = &scene.cluster.master_platform;
+                master.is_alive().then(|| faults.kill(master))?;
+                Some((String::new(), Cure::RestartMaster))
+            }
+            Fault::KillClient => {
+                let client = self.random.random_range(0..scene.clients.len());
+                let platform = &scene.clients[client].platform;
+                platform.is_alive().then(|| faults.kill(platform))?;
+                Some((platform.name(), Cure::RestartClient(client)))
+            }
+            _ => {
+                let engine = self.living_engine(scene.cluster)?;
+                for core in &scene.cluster.engines[engine].cores {
+                    match fault {
+                        Fault::KillEngine => faults.kill(&core.platform),
+                        _ => faults.power_off(&core.platform),
+                    }
+                }
                 Some((format!("engine {engine}"), Cure::RestartEngine(engine)))
             }
         }
