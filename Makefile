@@ -73,7 +73,7 @@ canary: setup ## a build with a bug on purpose must fail in the simulator
 		echo "the canary lives: the simulator does not find a bug that it must find" >&2; exit 1; \
 	else echo "the canary died, as it must"; fi
 
-watch: setup ## look for every bug of docs/SEEDED-BUGS.md in the simulator and print the table
+watch: setup ## find every bug of docs/SEEDED-BUGS.md and print its table
 	@RUSTFLAGS="--cfg snowskin_seeded_bugs" $(CARGO) build --release --target-dir target/seeded -p snowskin-tests --bin sim
 	@target/seeded/release/sim --detect
 

@@ -138,6 +138,49 @@ fn a_wrong_home_is_asked_once_and_the_new_table_used() {
     assert_eq!(client.counters().refreshes, 2);
 }
 
+/// A key whose home is core 0, whether there are two cores or three.
+fn key_at_zero() -> Vec<u8> {
+    let is_it = |key: &Vec<u8>| ObjectName::new("default", key).unwrap().as_ref().slot().0.is_multiple_of(6);
+    keys(1_000).into_iter().find(is_it).unwrap()
+}
+
+#[test]
+fn an_older_table_is_not_taken_over() {
+    let fake = Fake::start(2, 1);
+    let first = fake.with(|world| world.table.clone());
+    let client = client(&fake);
+    fake.move_slots_to(&[0, 1]);
+    until_epoch(&client, 2);
+    assert_eq!(client.put(&[(&key_at_zero(), b"1")]), [Ok(PutOutcome::Stored)]);
+    // Whoever is asked has heard nothing of the second table yet.
+    fake.with(|world| world.cores.iter_mut().for_each(|core| core.known = vec![first.clone(); 3].into()));
+    for _ in 0..3 {
+        fake.trick(0, Trick::Status(ItemStatus::WrongHome));
+        assert_eq!(client.get(&[&key_at_zero()]), [hit(b"1")]);
+        assert_eq!(client.table().unwrap().epoch.0, 2);
+    }
+    assert!(
+        fake.with(|world| world.cores.iter().map(|core| core.known.len()).sum::<usize>()) < 6,
+        "it was told"
+    );
+}
+
+#[test]
+fn a_holder_that_joined_after_our_table_was_made_is_not_lost() {
+    let fake = Fake::start(3, 2);
+    let first = fake.with(|world| world.table.clone());
+    let (client, key) = (client(&fake), key_at_zero());
+    fake.move_slots_to(&[0, 1, 2]);
+    fake.with(|world| {
+        world.cores[0].elsewhere.insert(name(&key), (core_id(2), Version(5)));
+        world.cores[2].held.insert(name(&key), (b"there".to_vec(), Version(5)));
+        // The news takes its time: the first questions for the table are answered with the one that we have.
+        world.cores[..2].iter_mut().for_each(|core| core.known = vec![first.clone(); 3].into());
+    });
+    assert_eq!(client.get(&[&key]), [hit(b"there")]);
+    assert_eq!(client.table().unwrap().epoch.0, 2);
+}
+
 #[test]
 fn statuses_that_ask_for_patience_or_say_no() {
     let fake = Fake::start(1, 1);

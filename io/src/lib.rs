@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`uring::UringPlatform`] | cores of an engine | glommio: one executor per pinned thread, io_uring |
 //! | [`sockets::SocketsPlatform`] | clients and the master | tokio: ordinary sockets, no io_uring |
-//! | [`sim::SimPlatform`] | tests | a seeded single-threaded executor with virtual time and a virtual network |
+//! | [`sim::SimPlatform`] | tests | a seeded single-threaded executor with virtual time, a virtual network and virtual disks |
 //!
 //! Tasks of a platform share memory freely (`Rc`, `RefCell`) because only one thread at a time runs them.
 //!

@@ -2,8 +2,9 @@
 //!
 //! A test that cannot fail proves nothing. So the sources hold a number of bugs, each a condition of one line at the place
 //! where somebody might make that mistake, and none of them is there in a normal build: without `--cfg
-//! snowskin_seeded_bugs` (which only `make watch` sets) the condition is the constant `false`. With it, one of
-//! them is switched on by name. `docs/SEEDED-BUGS.md` lists them with the seed that finds each.
+//! snowskin_seeded_bugs` (which only `make watch` and `make canary` set) the condition is the constant `false`. With it, one
+//! of them is switched on by name: [`choose`], or the environment variable `SNOWSKIN_SEEDED_BUG`.
+//! `docs/SEEDED-BUGS.md` lists them with what finds each.
 
 #[cfg(snowskin_seeded_bugs)]
 static CHOSEN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
@@ -23,7 +24,7 @@ pub fn choose(name: &str) -> bool {
 #[inline(always)]
 pub fn is_chosen(name: &str) -> bool {
     #[cfg(snowskin_seeded_bugs)]
-    return CHOSEN.get().is_some_and(|chosen| chosen == name);
+    return CHOSEN.get_or_init(|| std::env::var("SNOWSKIN_SEEDED_BUG").unwrap_or_default()) == name;
     #[cfg(not(snowskin_seeded_bugs))]
     {
         let _ = name;

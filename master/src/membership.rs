@@ -333,7 +333,6 @@ impl Membership {
         })
     }
 
-    /// Somebody is heard. If nobody was for a while, the master was cut off or stood still, and nobody is to blame.
     /// The cores of an engine's other lives that have not ended.
     fn other_lives(&self, engine: EngineId, incarnation: Incarnation) -> impl Iterator<Item = CoreId> + '_ {
         self.rows
@@ -348,6 +347,7 @@ impl Membership {
         lives.is_some_and(|lives| lives.contains(&report.member.incarnation))
     }
 
+    /// Somebody is heard. If nobody was for a while, the master was cut off or stood still, and nobody is to blame.
     fn hear(&mut self, now: Moment) {
         if self.last_heard.is_some_and(|last| now - last >= self.timing.suspect_after) {
             for row in self.rows.values_mut().filter(|row| row.state != MemberState::Dead) {

@@ -114,6 +114,24 @@ fn a_new_life_ends_the_old_one_of_all_its_cores_for_good() {
 }
 
 #[test]
+fn a_first_frame_ends_no_other_life() {
+    let mut members = two_active();
+    let reborn = in_life(report(1, 0, 1), 2);
+    // It may have been sent by a process that has died since, before the one that is there now.
+    assert_eq!(members.introduce(at(1_000), &reborn), Ok(false));
+    assert!(members.heartbeat(at(1_100), &report(1, 0, 1)));
+    assert_eq!(members.row(reborn.member.id).map(|row| row.member.incarnation), Some(Incarnation(1)));
+    // Who has heard the answer and says so again is alive.
+    members.register(at(1_200), &reborn).unwrap();
+    assert!(!members.heartbeat(at(1_300), &report(1, 0, 1)));
+    // The same life, a new engine, and one that was ended: all of them learn at once what they are.
+    assert_eq!(members.introduce(at(1_400), &reborn), Ok(true));
+    assert_eq!(members.introduce(at(1_400), &report(3, 0, 1)), Ok(true));
+    let replaced = Err(RegisterError::Replaced(EngineId(1)));
+    assert_eq!(members.introduce(at(1_400), &report(1, 0, 1)), replaced);
+}
+
+#[test]
 fn leaving_is_listed_without_weight_until_it_is_gone() {
     let mut members = two_active();
     let leaver = report(1, 0, 1);

@@ -263,14 +263,13 @@ quickcheck! {
         batch_holds(&items, |item| item.reserved == [0; 3])
     }
 
-    fn keys(items: Vec<(AnyName, u64, u16)>) -> bool {
-        let items: Vec<(KeyItem, ObjectName)> = items.iter().take(8).map(|(parts, version, flags)| {
+    fn keys(items: Vec<(AnyName, u64, u8, u8)>) -> bool {
+        let items: Vec<(KeyItem, ObjectName)> = items.iter().take(8).map(|(parts, version, flags, miss)| {
             let name = name(parts);
-            let reason = (flags >> 8) % 6;
-            let flags = flags & (KeyItem::FORCE | KeyItem::CORRUPT) | reason << 8;
-            (KeyItem { flags, ..KeyItem::at_holder(name.as_ref(), Version(*version)) }, name)
+            let (flags, miss) = (flags & (KeyItem::FORCE | KeyItem::CORRUPT), miss % 6);
+            (KeyItem { flags, miss, ..KeyItem::at_holder(name.as_ref(), Version(*version)) }, name)
         }).collect();
-        let means = |item: &KeyItem| item.flags & 0xff <= 3 && item.flags >> 8 <= 5 && item.reserved == 0;
+        let means = |item: &KeyItem| item.flags <= 3 && item.miss <= 5 && item.reserved == 0;
         batch_holds(&items, means)
     }
 

@@ -1,6 +1,8 @@
 //! What the tests of whole clusters share.
 
 pub mod chaos;
+mod failure;
+mod keys;
 pub mod lone_core;
 pub mod model;
 pub mod peer;
@@ -8,3 +10,5 @@ pub mod processes;
 pub mod sim;
 pub mod simulated;
 pub mod values;
+
+pub use failure::Failure;

@@ -99,7 +99,7 @@ impl Shard {
         if let Some(status) = self.refuse_put(name, hash, replace) {
             return (status, None);
         }
-        if replace && self.find_entry(name, hash).is_some() && seeded_bug!("upsert lost") {
+        if seeded_bug!("upsert lost") && replace && self.find_entry(name, hash).is_some() {
             return (ItemStatus::Ok, None);
         }
         let replaced = self.find_entry(name, hash).map(|position| self.index.remove(position));

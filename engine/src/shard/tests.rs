@@ -7,7 +7,7 @@ use snowskin_protocol::table::NOBODY;
 use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, PutItem, RemovedStep};
 use snowskin_protocol::{Checksum, EngineId, Epoch, Incarnation, Member, ObjectName, Slot};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 const NOW: Moment = Moment(1_000_000_000);
 
@@ -231,6 +231,75 @@ fn entries_move_and_bytes_stay() {
     let at_holder = KeyItem::at_holder(name.as_ref(), elsewhere.version);
     let Answer::Held(held) = old.get(name.as_ref(), &at_holder, NOW) else { panic!("the holder has it") };
     assert_eq!(held.extent.value(), b"bytes");
+}
+
+#[test]
+fn a_holder_gives_the_version_that_it_is_asked_for_and_no_other() {
+    let (mut old, mut new) = (shard(1 << 16), empty_shard(1, 1 << 16));
+    put(&mut old, "k", b"bytes");
+    for shard in [&mut old, &mut new] {
+        shard.apply_table(&table(2, 1, 0));
+    }
+    hand_over(&mut old, &mut new);
+    let (k, version) = (name("k"), get(&mut new, "k", NOW).unwrap_err().version);
+    for other in [Version(version.0 - 1), Version(version.0 + 1)] {
+        let item = KeyItem::at_holder(k.as_ref(), other);
+        assert!(
+            matches!(old.get(k.as_ref(), &item, NOW), Answer::Not(reply) if reply.status == ItemStatus::Miss)
+        );
+        assert_eq!(old.lookup(k.as_ref(), &item, NOW).status, ItemStatus::Miss);
+    }
+    assert_eq!(old.lookup(k.as_ref(), &KeyItem::at_holder(k.as_ref(), version), NOW).status, ItemStatus::Ok);
+}
+
+#[test]
+fn a_new_home_vouches_for_the_very_bytes_that_the_entry_names_and_no_others() {
+    let same = |entry: &Entry<'_>| (entry.version, entry.checksum);
+    let other_version = |entry: &Entry<'_>| (Version(entry.version.0 + 1), entry.checksum);
+    let other_bytes = |entry: &Entry<'_>| (entry.version, Checksum::of(b"other"));
+    type Change = fn(&Entry<'_>) -> (Version, Checksum);
+    for (change, is_held) in [(same as Change, true), (other_version, false), (other_bytes, false)] {
+        let (mut first, mut second) = (shard(1 << 16), empty_shard(1, 1 << 16));
+        put(&mut first, "k", b"bytes");
+        for shard in [&mut first, &mut second] {
+            shard.apply_table(&table(2, 1, 0));
+        }
+        hand_over(&mut first, &mut second);
+        for shard in [&mut first, &mut second] {
+            shard.apply_table(&table(3, 0, 1));
+        }
+        let slots = first.awaited().into_values().next().expect("slots are awaited");
+        let body = second.give_page(&slots, 0, false, NOW);
+        let mut page = Page::decode(&body).unwrap();
+        (page.entries[0].version, page.entries[0].checksum) = change(&page.entries[0]);
+        first.take_page(&page, true, NOW);
+        first.finish_taking(&page.given);
+        let got = get(&mut first, "k", NOW);
+        assert_eq!(got.as_ref().map(Extent::value).ok(), is_held.then_some(&b"bytes"[..]));
+        // It had the bytes, and has not any more.
+        assert!(is_held || got.unwrap_err().miss == Some(MissReason::Evicted));
+        accounts_are_square(&first);
+    }
+}
+
+#[test]
+fn lives_of_a_core_do_not_share_versions() {
+    let version_in = |incarnation| {
+        let settings =
+            Settings { high_watermark_permille: 1000, low_watermark_permille: 1000, lease_ms: 100 };
+        let segment = Segment::map(1 << 16, false).unwrap();
+        let mut shard = Shard::new((core(0), Incarnation(incarnation)), segment, settings);
+        let mut table = table(1, 0, NOBODY);
+        table.members[0].incarnation = Incarnation(incarnation);
+        shard.apply_table(&table);
+        put(&mut shard, "k", b"bytes");
+        shard.lookup(name("k").as_ref(), &KeyItem::at_home(name("k").as_ref()), NOW).version
+    };
+    let versions: BTreeSet<Version> = (1..=100).map(version_in).collect();
+    assert_eq!(versions.len(), 100);
+    // So far apart that no life counts up to another's.
+    let apart = versions.iter().zip(versions.iter().skip(1)).map(|(one, next)| next.0 - one.0).min();
+    assert!(apart > Some(1 << 32), "{apart:?}");
 }
 
 #[test]

@@ -212,3 +212,30 @@ fn hand_over<P: Platform>(core: &PerCore<P>, header: &Header, request: &TakeSlot
     drop(shard);
     finish(header, epoch, 0, 0, reply);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snowskin_protocol::{CoreId, EngineId, Incarnation, Member};
+
+    #[test]
+    fn a_confirmation_counts_for_slots_that_are_the_takers_or_pass_through_it() {
+        let core = |core| CoreId { engine: EngineId(1), core };
+        let (address, incarnation) = ("127.0.0.1:1".parse().unwrap(), Incarnation(1));
+        let member = |number| Member { id: core(number), incarnation, address, weight: 1 };
+        let mut table = RoutingTable::empty();
+        table.members = (0..4).map(member).collect();
+        table.homes.fill(1);
+        // Slot 7 goes on to core 2; what core 3 says of it does not count.
+        (table.homes[7], table.origins[7]) = (2, 1);
+        let mut slots = SlotSet::new();
+        (6..=7).for_each(|slot| slots.insert(Slot(slot)));
+        let counted = |taker| {
+            let request = TakeSlots { taker, incarnation, cursor: 0, slots: slots.clone() };
+            meant_for(&table, &request).iter().map(|slot| slot.0).collect::<Vec<_>>()
+        };
+        assert_eq!(counted(core(1)), [6, 7]);
+        assert_eq!(counted(core(2)), [7]);
+        assert!(counted(core(3)).is_empty() && counted(core(9)).is_empty());
+    }
+}

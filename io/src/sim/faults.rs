@@ -198,6 +198,7 @@ impl Faults {
         network.check();
         self.shared.with(|world| {
             record(world, Fault::Network, nanoseconds(network.delay_max), nanoseconds(network.delay_min));
+            record(world, Fault::Network, u64::from(network.flipped_ppm), network.window_bytes as u64);
             world.options.network = network;
         });
     }

@@ -3,7 +3,7 @@
 //! This module is the only one that knows glommio. It also holds the remedies for what we found in release 0.9:
 //!
 //! * **A stalled executor.** A preemption seen before the first task queue has run makes the executor believe that it
-//!   is idle and park although tasks are runnable. A repeating timer ([`HEARTBEAT`]) bounds the stall; nothing here
+//!   is idle and park although tasks are runnable. A repeating timer (`HEARTBEAT`) bounds the stall; nothing here
 //!   ever spins by yielding. The regression test is `a_yielding_task_does_not_stall_the_others`.
 //! * **Shared ports.** Its `bind` sets SO_REUSEPORT, so that two engines on one port would silently share clients.
 //!   We bind with the standard library and hand the socket over.

@@ -63,8 +63,10 @@ pub struct KeyItem {
     pub version: Version,
     /// Bytes of the name.
     pub name_bytes: u16,
-    /// [`KeyItem::FORCE`], [`KeyItem::CORRUPT`] or 0, and in the upper half why the holder has not got it, if that is known.
-    pub flags: u16,
+    /// [`KeyItem::FORCE`], [`KeyItem::CORRUPT`] or 0.
+    pub flags: u8,
+    /// Forget: the number of the reason why the holder has not got it; 0 if that is not known.
+    pub miss: u8,
     /// 0.
     pub reserved: u32,
 }
@@ -75,31 +77,36 @@ impl NamedItem for KeyItem {
     }
 
     fn is_plain(&self) -> bool {
-        let [flags, reason] = self.flags.to_le_bytes();
-        let is_reason = reason == 0 || MissReason::from_wire(reason).is_some();
-        u16::from(flags) & !(KeyItem::FORCE | KeyItem::CORRUPT) == 0 && is_reason && self.reserved == 0
+        let is_reason = self.miss == 0 || self.reason().is_some();
+        self.flags & !(KeyItem::FORCE | KeyItem::CORRUPT) == 0 && is_reason && self.reserved == 0
     }
 }
 
 impl KeyItem {
     /// Remove although a lease holds.
-    pub const FORCE: u16 = 1;
+    pub const FORCE: u8 = 1;
     /// Forget: the bytes of this version did not match their checksum when they arrived. Asked of the holder.
-    pub const CORRUPT: u16 = 2;
+    pub const CORRUPT: u8 = 2;
 
     /// The same, with the reason why the holder has not got it.
     pub fn because(self, reason: MissReason) -> Self {
-        KeyItem { flags: self.flags & 0xff | u16::from(reason as u8) << 8, ..self }
+        KeyItem { miss: reason as u8, ..self }
     }
 
     /// Why the holder has not got it, if that is known.
     pub fn reason(&self) -> Option<MissReason> {
-        MissReason::from_wire(self.flags.to_le_bytes()[1])
+        MissReason::from_wire(self.miss)
     }
 
     /// The item for `name`, asked of its home.
     pub fn at_home(name: NameRef<'_>) -> Self {
-        KeyItem { version: Version::ANY, name_bytes: name.bytes().len() as u16, flags: 0, reserved: 0 }
+        KeyItem {
+            version: Version::ANY,
+            name_bytes: name.bytes().len() as u16,
+            flags: 0,
+            miss: 0,
+            reserved: 0,
+        }
     }
 
     /// The item for one version of `name`, asked of its holder.

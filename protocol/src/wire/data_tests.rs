@@ -36,10 +36,12 @@ fn counts_names_and_lengths_are_checked() {
     let mut bad = body.clone();
     *bad.last_mut().unwrap() = 0;
     assert!(matches!(Batch::<KeyItem>::decode(1, &bad), Err(WireError::Name(_))));
-    let mut unknown = body;
-    unknown[10] = 4;
-    let refused = WireError::Value("flag or reserved part of an item");
-    assert_eq!(Batch::<KeyItem>::decode(1, &unknown).map(|batch| batch.len()), Err(refused));
+    for (at, unknown) in [(10, 4), (11, 6), (12, 1)] {
+        let mut body = body.clone();
+        body[at] = unknown;
+        let refused = WireError::Value("flag or reserved part of an item");
+        assert_eq!(Batch::<KeyItem>::decode(1, &body).map(|batch| batch.len()), Err(refused));
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Runs seeds of the simulated cluster: `cargo run --release -p snowskin-tests --bin sim -- --seeds 0..1000`.
 
 use argh::FromArgs;
-use snowskin_tests::sim::{Coverage, Failure, Passed, SEEDED_BUGS, detect_all, known_seeds, run};
+use snowskin_tests::Failure;
+use snowskin_tests::sim::{Coverage, Passed, SEEDED_BUGS, detect_all, known_seeds, run};
 use std::ops::Range;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
         return detect();
     }
     if let Some(bug) = &arguments.bug {
-        let is_known = SEEDED_BUGS.iter().any(|(name, _)| name == bug);
+        let is_known = SEEDED_BUGS.iter().any(|seeded| seeded.name == bug);
         if !is_known || !snowskin_io::seeded::choose(bug) {
             eprintln!("there is no bug {bug:?} in this build: see docs/SEEDED-BUGS.md and make watch");
             return ExitCode::FAILURE;
@@ -109,9 +110,7 @@ fn main() -> ExitCode {
 
 /// The table of detections. Fails if a bug is not found.
 fn detect() -> ExitCode {
-    println!(
-        "| bug | what it does | seed that finds it | seconds | what the checker says |\n|---|---|---|---|---|"
-    );
+    println!("| bug | what it does | what finds it | seconds | what it says |\n|---|---|---|---|---|");
     match detect_all(|detection| println!("{detection}")) {
         Ok(detections) if detections.iter().all(|detection| detection.found.is_some()) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -134,9 +133,14 @@ fn run_one(seed: u64) -> ExitCode {
             }
             println!("seed {seed} is not the same run twice: something outside of it has leaked in");
         }
-        (Err(failure), _) | (_, Err(failure)) => println!("{failure}"),
+        (Err(failure), _) | (_, Err(failure)) => tell_failure(&failure),
     }
     ExitCode::FAILURE
+}
+
+fn tell_failure(failure: &Failure) {
+    println!("{failure}");
+    println!("run it again: cargo run --release -p snowskin-tests --bin sim -- --seed {}", failure.seed);
 }
 
 fn run_caught(seed: u64) -> Result<Passed, Box<Failure>> {
@@ -172,7 +176,7 @@ fn run_many(
                     sum.coverage.add(&passed.coverage);
                 }
                 Err(failure) => {
-                    println!("{failure}");
+                    tell_failure(&failure);
                     sum.failures.push(*failure);
                 }
             }

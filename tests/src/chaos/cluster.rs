@@ -50,6 +50,7 @@ pub(super) struct Cluster {
     /// Where the master listens, in all its lives.
     pub(super) master_address: SocketAddr,
     master: Option<Process>,
+    master_is_ready: bool,
     pub(super) master_is_stopped: bool,
     engines: Vec<Engine>,
     clients: Vec<ClientProcess>,
@@ -68,6 +69,7 @@ impl Cluster {
             ledger,
             master_address,
             master: Some(master),
+            master_is_ready: true,
             master_is_stopped: false,
             engines,
             clients: Vec::new(),
@@ -103,6 +105,7 @@ impl Cluster {
                 }
             }
         }
+        self.master_is_ready = self.master.as_mut().is_some_and(Process::is_ready);
         if let Some(status) = self.master.as_mut().and_then(Process::ended) {
             self.record.break_promise(format!("the master ended by itself: {status}"));
         }
@@ -261,8 +264,8 @@ impl Cluster {
 
     /// Why the cluster is not at rest, if it is not: every engine a member, nobody else, every slot served.
     pub(super) fn unrest(&self) -> Option<String> {
-        if !self.master_is_healthy() {
-            return Some("the master is down".into());
+        if !self.master_is_healthy() || !self.master_is_ready {
+            return Some("the master is not there yet".into());
         }
         let running = self.engines.iter().filter(|engine| engine.process.is_some());
         let (mut addresses, mut names) = (BTreeSet::new(), Vec::new());
@@ -322,11 +325,6 @@ impl Cluster {
             }
         }
         Ok(active)
-    }
-
-    /// Waits for the line of a master that was just started. Answers whether it has come.
-    pub(super) fn master_is_ready(&mut self) -> bool {
-        self.master.as_mut().is_some_and(Process::is_ready)
     }
 }
 

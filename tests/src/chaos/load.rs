@@ -1,10 +1,12 @@
 //! Client threads: random operations on random keys, written down.
 
-use super::record::{BYTES_MAX, KEYS, PREFIX, Record, key_name, read, value};
+use super::record::{KEYS, PREFIX, Record};
+use crate::keys::Keys;
 use crate::model::{ClientId, KeyId, Outcome, Verb};
+use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOutcome, RemoveOutcome};
+use snowskin_client::{BlockingClient, ClientConfig, Error};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -204,15 +206,15 @@ impl Asker {
         let is_calm = self.orders.is_calm.load(Ordering::SeqCst);
         let deadline = if is_calm { CALM_DEADLINE } else { FIRE_DEADLINE };
         let client = self.client.with_deadline(deadline);
-        let names: Vec<Vec<u8>> = keys.iter().map(|&key| key_name(key)).collect();
-        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        let all = &self.record.keys;
+        let names: Vec<&[u8]> = keys.iter().map(|&key| all.name(key).as_ref().key()).collect();
         let generations = match operation {
             Operation::Put | Operation::Upsert => self.record.generations(&keys),
             _ => vec![0; keys.len()],
         };
-        let values: Vec<Vec<u8>> = match operation {
+        let values: Vec<Bytes> = match operation {
             Operation::Put | Operation::Upsert => {
-                keys.iter().zip(&generations).map(|(&key, &one)| value(key, one)).collect()
+                keys.iter().zip(&generations).map(|(&key, &one)| all.value(key, one)).collect()
             }
             _ => Vec::new(),
         };
@@ -222,20 +224,18 @@ impl Asker {
         let running = self.record.begin(self.id, &verbs);
         let answers = match operation {
             Operation::Put | Operation::Upsert => put(&client, operation, &names, &values),
-            Operation::Get => get(&client, &keys, &names),
-            Operation::GetInto => get_into(&client, &keys, &names),
-            Operation::Lookup => each(client.lookup(&names), |_, found| match found {
-                Found::Hit(bytes) => Outcome::HitBytes(bytes),
-                Found::Miss(reason) => Outcome::Miss(reason),
-            }),
-            Operation::Match => matched(keys.len(), client.match_prefix(&names)),
+            Operation::Get => get(&client, all, &keys, &names),
+            Operation::GetInto => get_into(&client, all, &keys, &names),
+            Operation::Lookup => {
+                each(client.lookup(&names), |_, found| Outcome::of_found(found, Outcome::HitBytes))
+            }
+            Operation::Match => match client.match_prefix(&names) {
+                Ok(held) => Outcome::of_match(keys.len(), held).into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error); keys.len()],
+            },
             Operation::Remove | Operation::RemoveForced => {
                 let results = client.remove(&names, operation == Operation::RemoveForced);
-                each(results, |_, outcome| match outcome {
-                    RemoveOutcome::Removed => Outcome::Removed,
-                    RemoveOutcome::Missing(reason) => Outcome::Missing(reason),
-                    RemoveOutcome::Leased => Outcome::Leased,
-                })
+                each(results, |_, outcome| outcome.into())
             }
             Operation::Sweep | Operation::SweepForced | Operation::Rare => {
                 let force = operation == Operation::SweepForced;
@@ -308,51 +308,28 @@ fn each<T>(results: Vec<Result<T, Error>>, outcome: impl Fn(usize, T) -> Outcome
     results.into_iter().enumerate().map(|(at, result)| result.map(|answer| outcome(at, answer))).collect()
 }
 
-fn put(client: &BlockingClient, operation: Operation, names: &[&[u8]], values: &[Vec<u8>]) -> Answers {
+fn put(client: &BlockingClient, operation: Operation, names: &[&[u8]], values: &[Bytes]) -> Answers {
     let items: Vec<(&[u8], &[u8])> =
         names.iter().copied().zip(values).map(|(name, value)| (name, &value[..])).collect();
     let results = if operation == Operation::Put { client.put(&items) } else { client.upsert(&items) };
-    each(results, |_, outcome| match outcome {
-        PutOutcome::Stored => Outcome::Stored,
-        PutOutcome::Existed => Outcome::Existed,
-    })
+    each(results, |_, outcome| outcome.into())
 }
 
-fn get(client: &BlockingClient, keys: &[KeyId], names: &[&[u8]]) -> Answers {
-    each(client.get(names), |at, found| match found {
-        Found::Hit(value) => read(keys[at], &value),
-        Found::Miss(reason) => Outcome::Miss(reason),
-    })
+fn get(client: &BlockingClient, all: &Keys, keys: &[KeyId], names: &[&[u8]]) -> Answers {
+    each(client.get(names), |at, found| Outcome::of_found(found, |value| all.read(keys[at], &value)))
 }
 
-fn get_into(client: &BlockingClient, keys: &[KeyId], names: &[&[u8]]) -> Answers {
-    let mut buffers = vec![vec![0xee; BYTES_MAX]; keys.len()];
+fn get_into(client: &BlockingClient, all: &Keys, keys: &[KeyId], names: &[&[u8]]) -> Answers {
+    let mut buffers = vec![vec![0xee; all.bytes_max() as usize]; keys.len()];
     let mut reads: Vec<(&[u8], &mut [u8])> =
         names.iter().copied().zip(&mut buffers).map(|(name, buffer)| (name, &mut buffer[..])).collect();
     let results = client.get_into(&mut reads);
-    each(results, |at, found| match found {
-        Found::Hit(bytes) => read(keys[at], &buffers[at][..bytes]),
-        Found::Miss(reason) => Outcome::Miss(reason),
-    })
-}
-
-fn matched(count: usize, result: Result<usize, Error>) -> Answers {
-    let held = match result {
-        Ok(held) => held,
-        Err(error) => return vec![Err(error); count],
-    };
-    let outcome = |at: usize| match at.cmp(&held) {
-        std::cmp::Ordering::Less => Outcome::HitBytes(0),
-        std::cmp::Ordering::Equal => Outcome::MissUntold,
-        // Nothing is said of those behind the first one that is not held.
-        std::cmp::Ordering::Greater => Outcome::Unknown,
-    };
-    (0..count).map(|at| Ok(outcome(at))).collect()
+    let told = |at: usize, bytes: usize| all.read(keys[at], &buffers[at][..bytes]);
+    each(results, |at, found| Outcome::of_found(found, |bytes| told(at, bytes)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::bytes_of;
     use super::*;
 
     #[test]
@@ -360,15 +337,5 @@ mod tests {
         assert!(is_explained(&Error::Deadline, false) && !is_explained(&Error::Deadline, true));
         assert!(is_explained(&Error::NoSpace, true));
         assert!(!is_explained(&Error::Checksum, false) && !is_explained(&Error::Closed, false));
-    }
-
-    #[test]
-    fn other_bytes_are_no_value_of_a_key() {
-        let whole = value(3, 7);
-        assert_eq!(whole.len() as u64, bytes_of(3, 7));
-        assert_eq!(read(3, &whole), Outcome::Hit(7));
-        assert_eq!(read(4, &whole), Outcome::Garbage("a value of key 3".into()));
-        assert!(matches!(read(3, &whole[..whole.len() - 1]), Outcome::Garbage(_)));
-        assert!(matches!(read(3, &[1; 20]), Outcome::Garbage(_)));
     }
 }

@@ -25,5 +25,5 @@ mod storm;
 mod tampering;
 
 pub use load::{FIRE_DEADLINE, SLACK, is_explained};
-pub use rounds::{Failure, Options, Passed, run};
+pub use rounds::{Options, Passed, run};
 pub use tampering::{Tampering, tamper};

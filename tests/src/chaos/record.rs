@@ -1,8 +1,9 @@
 //! What was asked and answered, from all threads, in one order and on one clock.
 
+use crate::keys::Keys;
 use crate::model::{CallId, ClientId, Fact, Generation, History, KeyId, Outcome, Stamp, Verb};
-use crate::values::{generation_of, value_of};
 use snowskin_io::Moment;
+use snowskin_protocol::ObjectName;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,53 +12,19 @@ use std::time::{Duration, Instant};
 pub(super) const KEYS: usize = 64;
 /// What their names begin with; those of `chaos_client` begin otherwise.
 pub(super) const PREFIX: &str = "shared-";
-/// Lengths that a class of values has.
-const LENGTHS: u64 = 1_000;
-/// The least length: that of a value that can describe itself.
-const BYTES_MIN: u64 = 16;
+/// No value is longer: a good part of a core.
+const BYTES_MAX: u64 = 700_000;
 
-/// The name of a key.
-pub(super) fn key_name(key: KeyId) -> Vec<u8> {
-    format!("{PREFIX}{key}").into_bytes()
-}
-
-/// The length of a generation: half are small, one in eight needs a good part of a core.
-pub(super) fn bytes_of(key: KeyId, generation: Generation) -> u64 {
-    let drawn = (key as u64).wrapping_mul(0x9e37_79b9).wrapping_add(generation.wrapping_mul(0x85eb_ca6b));
-    let class = match drawn >> 7 & 7 {
-        0..4 => 0,
-        4..6 => 60_000,
-        6 => 250_000,
-        _ => 700_000,
-    };
-    BYTES_MIN + class + generation % LENGTHS
-}
-
-/// No value is longer.
-pub(super) const BYTES_MAX: usize = 700_000 + (BYTES_MIN + LENGTHS) as usize;
-
-/// The value of a generation.
-pub(super) fn value(key: KeyId, generation: Generation) -> Vec<u8> {
-    value_of(&key_name(key), generation, bytes_of(key, generation) as usize)
-}
-
-/// What a get says that returned these bytes.
-pub(super) fn read(key: KeyId, value: &[u8]) -> Outcome {
-    match generation_of(&key_name(key), value) {
-        Some(generation) if bytes_of(key, generation) == value.len() as u64 => Outcome::Hit(generation),
-        Some(generation) => Outcome::Garbage(format!("{} bytes of generation {generation}", value.len())),
-        None => match (0..KEYS).find(|other| generation_of(&key_name(*other), value).is_some()) {
-            Some(other) => Outcome::Garbage(format!("a value of key {other}")),
-            None => {
-                let start = &value[..value.len().min(24)];
-                Outcome::Garbage(format!("{} bytes: {start:02x?} …", value.len()))
-            }
-        },
-    }
+/// The keys of the recorded clients.
+pub(super) fn keys() -> Keys {
+    let name = |key: usize| ObjectName::new("default", format!("{PREFIX}{key}").as_bytes());
+    Keys::new((0..KEYS).map(|key| name(key).expect("a good name")), BYTES_MAX)
 }
 
 /// Shared by all threads of a run.
 pub(super) struct Record {
+    /// The keys.
+    pub(super) keys: Keys,
     origin: Instant,
     inside: Mutex<Inside>,
 }
@@ -80,7 +47,7 @@ impl Record {
             trail: Vec::new(),
             broken: None,
         };
-        Record { origin: Instant::now(), inside: Mutex::new(inside) }
+        Record { keys: keys(), origin: Instant::now(), inside: Mutex::new(inside) }
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -128,7 +95,7 @@ impl Record {
         let mut inside = self.inside();
         let now = self.now();
         for (call, outcome) in calls.into_iter().zip(outcomes) {
-            *inside.counts.entry(format!("{verb} {}", word_for(&outcome))).or_default() += 1;
+            *inside.counts.entry(format!("{verb} {}", outcome.words())).or_default() += 1;
             // What had no answer has no end.
             if outcome != Outcome::Unknown {
                 inside.history.end(call, outcome, asked_again, now);
@@ -179,15 +146,5 @@ impl Record {
     /// All calls and facts.
     pub(super) fn history(&self) -> History {
         self.inside().history.clone()
-    }
-}
-
-fn word_for(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Hit(_) | Outcome::HitBytes(_) => "hit".to_owned(),
-        Outcome::Miss(reason) | Outcome::Missing(reason) => format!("miss {reason:?}"),
-        Outcome::Garbage(_) => "garbage".to_owned(),
-        Outcome::Unknown => "without an answer".to_owned(),
-        other => format!("{other:?}").to_lowercase(),
     }
 }

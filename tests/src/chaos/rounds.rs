@@ -2,9 +2,10 @@
 
 use super::cluster::{Cluster, LEASE};
 use super::load::{Asker, FIRE_DEADLINE, Load, Operation, Orders, SLACK};
-use super::record::{KEYS, Record, bytes_of};
+use super::record::{KEYS, Record, keys};
 use super::storm::{CLIENTS, Storm};
 use super::tampering::history_of;
+use crate::Failure;
 use crate::model::{ClientId, Fact, History, Stamp, check, check_leases};
 use crate::values::value_of;
 use rand::rngs::StdRng;
@@ -54,28 +55,10 @@ pub struct Passed {
     pub rounds: usize,
 }
 
-/// A run that broke one.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// Its seed.
-    pub seed: u64,
-    /// Which promise, and what shows it.
-    pub what: String,
-    /// What happened before.
-    pub trail: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.trail.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        write!(f, "seed {} broke a promise: {}", self.seed, self.what)
-    }
-}
-
 impl Passed {
     /// The length of a generation of a key, for checkers of the history.
     pub fn bytes_of(key: usize, generation: u64) -> u64 {
-        bytes_of(key, generation)
+        keys().bytes_of(key, generation)
     }
 }
 
@@ -183,7 +166,6 @@ impl Run {
         let mut settled_since = Instant::now();
         while settled_since.elapsed() < STAYS_SETTLED {
             self.tick()?;
-            let _ = self.cluster.master_is_ready();
             if let Some(unrest) = self.cluster.unrest() {
                 settled_since = Instant::now();
                 if started.elapsed() > CONVERGENCE_MAX {
@@ -301,7 +283,7 @@ impl Run {
         self.record.tell(format!("checking {} calls", history.calls().len()));
         check_keys(&history)?;
         self.record.tell("checking leases");
-        check_leases(&history, LEASE, &bytes_of).map_err(|violation| violation.to_string())?;
+        check_leases(&history, LEASE, &Passed::bytes_of).map_err(|violation| violation.to_string())?;
         self.record.tell("checked");
         Ok(history)
     }
@@ -314,7 +296,7 @@ fn check_keys(history: &History) -> Result<(), String> {
         while let key = next.fetch_add(1, Ordering::SeqCst)
             && key < KEYS
         {
-            check(&history_of(history, key), &bytes_of).map_err(|violation| violation.to_string())?;
+            check(&history_of(history, key), &Passed::bytes_of).map_err(|violation| violation.to_string())?;
         }
         Ok(())
     };

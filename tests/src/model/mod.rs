@@ -53,6 +53,7 @@
 //! false alarm, and misses nothing that this page forbids, except within splits and when more than seven calls change one key
 //! at the same time, or more than six unanswered puts are to be told apart.
 
+mod answers;
 mod checker;
 mod history;
 mod leases;

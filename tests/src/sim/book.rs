@@ -1,8 +1,8 @@
 //! What all who take part in a run write into: the history, which faults are active, and what was reached.
 
 use super::coverage::{Coverage, Phase};
-use super::keys::Keys;
 use super::plan::{Fault, Operation};
+use crate::keys::Keys;
 use crate::model::{CallId, ClientId, Fact, Generation, History, KeyId, Outcome, Stamp, Verb};
 use snowskin_io::sim::SimPlatform;
 use snowskin_io::{Moment, Platform};
@@ -203,20 +203,7 @@ impl Book {
             Operation::RemoveForced => "remove",
             operation => operation.name(),
         };
-        let what = match outcome {
-            Outcome::Stored => "stored".to_owned(),
-            Outcome::Existed => "existed".to_owned(),
-            Outcome::Hit(_) | Outcome::HitBytes(_) => "hit".to_owned(),
-            Outcome::Miss(reason) => format!("miss {reason:?}"),
-            Outcome::MissUntold => "miss".to_owned(),
-            Outcome::Removed => "removed".to_owned(),
-            Outcome::Missing(_) => "missing".to_owned(),
-            Outcome::Leased => "leased".to_owned(),
-            Outcome::Swept => "swept".to_owned(),
-            Outcome::Garbage(_) => "garbage".to_owned(),
-            Outcome::Unknown => "without an answer".to_owned(),
-        };
-        self.coverage.count(format!("{verb} {what}"), 1);
+        self.coverage.count(format!("{verb} {}", outcome.words()), 1);
     }
 
     /// A fact for the checker.

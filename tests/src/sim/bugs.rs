@@ -1,47 +1,145 @@
-//! The seeded bugs, by name, and what each does. Where they are: `git grep seeded_bug!`.
+//! The seeded bugs, by name, what each does, and what has to find it. Where they are: `git grep seeded_bug!`.
 
-/// Name and effect of each.
-pub const SEEDED_BUGS: [(&str, &str); 42] = [
-    ("version unchecked", "a holder gives whatever version it has"),
-    ("read without lease", "a read grants no lease"),
-    ("put unverified", "a value that arrives with another checksum is stored"),
-    ("read unverified", "the client does not compare checksums"),
-    ("last writer wins", "a put replaces what is held"),
-    ("upsert lost", "an upsert of a held key is acknowledged and thrown away"),
-    ("acknowledged and not published", "a quarter of the keys: a put is acknowledged and not published"),
-    ("reservation leaked", "the memory of a put whose connection broke is never free again"),
-    ("reserved for ever", "published bytes go on counting as reserved"),
-    ("pin leaked", "each get pins its value once more, for ever"),
-    ("reuse before unpin", "eviction frees bytes that are being read"),
-    ("remove under lease", "a remove without force ignores leases"),
-    ("remove forgotten", "a quarter of the removes are acknowledged and not done"),
-    ("sweep skips rows", "remove_matching leaves out one row of eight"),
-    ("sweep of all tenants", "remove_matching removes the keys of other tenants"),
-    ("evict under lease", "eviction ignores leases"),
-    ("evicted called removed", "the reason of an eviction is remembered as a removal"),
-    ("lost called evicted", "the reason of a loss at the holder is remembered as an eviction"),
-    ("forget another version", "news of a lost version drops the entry of another"),
-    ("drop another version", "a holder that is to drop a version drops another, or one it vouches for"),
-    ("lost holder kept", "entries whose holder died stay"),
-    ("any version vouched for", "a new home takes any bytes it has under a name for those of the entry"),
-    ("lives share versions", "each life of a core counts versions from 1"),
-    ("entry dropped on hand-over", "one entry of eight is not given to the new home"),
-    ("serve before taking", "a new home serves before it has the entries"),
-    ("origin does not freeze", "an old home goes on serving while it gives"),
-    ("given while served", "an old home gives what it has not heard that it lost"),
-    ("old entries count", "a taker's own old entries count beside those that it is given"),
-    ("given entries count", "entries of a slot that was given away count again when it comes back"),
-    ("confirmation ignored", "an origin stays frozen for ever"),
-    ("anybody confirms", "an origin believes a confirmation of somebody who is not the new home"),
-    ("another life's slots", "a core serves the slots of an earlier life of it"),
-    ("old epoch accepted", "slots change hands between cores with different tables"),
-    ("origin forgotten", "the master's next table does not say who has the entries"),
-    ("table before the last one is known", "the master makes the next table before all cores have this one"),
-    ("one frame ends a life", "a stuck frame of a dead process ends the life that came after it"),
-    ("ledger not written", "a restarted master remembers an old table"),
-    ("late answers", "calls return 40 ms after their deadline"),
-    ("silence endured", "a connection whose peer is silent is used on"),
-    ("older table adopted", "a client goes back to an older table"),
-    ("older table believed", "a client takes a holder that its table does not know for lost"),
-    ("unreachable called lost", "a holder that cannot be reached is said to be lost"),
+/// A bug on purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct SeededBug {
+    /// Its name in the sources.
+    pub name: &'static str,
+    /// What it does.
+    pub effect: &'static str,
+    /// What has to find it.
+    pub finder: Finder,
+}
+
+/// What has to find a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finder {
+    /// A seed of the simulator.
+    Seeds,
+    /// A test, by package and name: no history shows the bug, or the storm hardly ever makes the coincidence that it
+    /// needs.
+    Test(&'static str, &'static str),
+}
+
+const fn seeds(name: &'static str, effect: &'static str) -> SeededBug {
+    SeededBug { name, effect, finder: Finder::Seeds }
+}
+
+const fn test(
+    name: &'static str,
+    effect: &'static str,
+    (package, test): (&'static str, &'static str),
+) -> SeededBug {
+    SeededBug { name, effect, finder: Finder::Test(package, test) }
+}
+
+const ENGINE: &str = "snowskin-engine";
+const CLIENT: &str = "snowskin-client";
+const MASTER: &str = "snowskin-master";
+const TESTS: &str = "snowskin-tests";
+
+/// All of them.
+pub const SEEDED_BUGS: [SeededBug; 42] = [
+    test(
+        "version unchecked",
+        "a holder gives whatever version it has",
+        (ENGINE, "a_holder_gives_the_version_that_it_is_asked_for_and_no_other"),
+    ),
+    seeds("read without lease", "a read grants no lease"),
+    seeds("put unverified", "a value that arrives with another checksum is stored"),
+    seeds("read unverified", "the client does not compare checksums"),
+    seeds("last writer wins", "a put replaces what is held"),
+    seeds("upsert lost", "an upsert of a held key is acknowledged and thrown away"),
+    seeds("acknowledged and not published", "a quarter of the keys: a put is acknowledged and not published"),
+    seeds("reservation leaked", "the memory of a put whose connection broke is never free again"),
+    seeds("reserved for ever", "published bytes go on counting as reserved"),
+    seeds("pin leaked", "each get pins its value once more, for ever"),
+    seeds("reuse before unpin", "eviction frees bytes that are being read"),
+    seeds("remove under lease", "a remove without force ignores leases"),
+    seeds("remove forgotten", "a quarter of the removes are acknowledged and not done"),
+    seeds("sweep skips rows", "remove_matching leaves out one row of eight"),
+    seeds("sweep of all tenants", "remove_matching removes the keys of other tenants"),
+    seeds("evict under lease", "eviction ignores leases"),
+    seeds("evicted called removed", "the reason of an eviction is remembered as a removal"),
+    seeds("lost called evicted", "the reason of a loss at the holder is remembered as an eviction"),
+    test(
+        "forget another version",
+        "news of a lost version drops the entry of another",
+        (ENGINE, "a_stale_descriptor_is_forgotten_once_the_holder_says_so"),
+    ),
+    test(
+        "drop another version",
+        "a holder that is to drop a version drops another, or one it vouches for",
+        (ENGINE, "a_replaced_or_removed_replica_is_dropped_at_its_holder"),
+    ),
+    test(
+        "lost holder kept",
+        "entries whose holder died stay",
+        (ENGINE, "entries_whose_holder_is_gone_are_dropped_as_lost"),
+    ),
+    test(
+        "any version vouched for",
+        "a new home takes any bytes it has under a name for those of the entry",
+        (ENGINE, "a_new_home_vouches_for_the_very_bytes_that_the_entry_names_and_no_others"),
+    ),
+    test(
+        "lives share versions",
+        "each life of a core counts versions from 1",
+        (ENGINE, "lives_of_a_core_do_not_share_versions"),
+    ),
+    seeds("entry dropped on hand-over", "one entry of eight is not given to the new home"),
+    seeds("serve before taking", "a new home serves before it has the entries"),
+    seeds("origin does not freeze", "an old home goes on serving while it gives"),
+    test(
+        "given while served",
+        "an old home gives what it has not heard that it lost",
+        (ENGINE, "a_join_moves_a_slot"),
+    ),
+    test(
+        "old entries count",
+        "a taker's own old entries count beside those that it is given",
+        (ENGINE, "a_slot_comes_back_after_it_was_taken"),
+    ),
+    test(
+        "given entries count",
+        "entries of a slot that was given away count again when it comes back",
+        (ENGINE, "a_join_moves_a_slot"),
+    ),
+    seeds("confirmation ignored", "an origin stays frozen for ever"),
+    test(
+        "anybody confirms",
+        "an origin believes a confirmation of somebody who is not the new home",
+        (ENGINE, "a_confirmation_counts_for_slots_that_are_the_takers_or_pass_through_it"),
+    ),
+    seeds("another life's slots", "a core serves the slots of an earlier life of it"),
+    test(
+        "old epoch accepted",
+        "slots change hands between cores with different tables",
+        (TESTS, "slots_are_not_given_to_whom_the_table_does_not_name"),
+    ),
+    seeds("origin forgotten", "the master's next table does not say who has the entries"),
+    test(
+        "table before the last one is known",
+        "the master makes the next table before all cores have this one",
+        (MASTER, "a_table_is_known_to_all_who_live_before_there_is_the_next_one"),
+    ),
+    test(
+        "one frame ends a life",
+        "a stuck frame of a dead process ends the life that came after it",
+        (MASTER, "a_first_frame_ends_no_other_life"),
+    ),
+    seeds("ledger not written", "a restarted master remembers an old table"),
+    seeds("late answers", "calls return 40 ms after their deadline"),
+    seeds("silence endured", "a connection whose peer is silent is used on"),
+    test(
+        "older table adopted",
+        "a client goes back to an older table",
+        (CLIENT, "an_older_table_is_not_taken_over"),
+    ),
+    test(
+        "older table believed",
+        "a client takes a holder that its table does not know for lost",
+        (CLIENT, "a_holder_that_joined_after_our_table_was_made_is_not_lost"),
+    ),
+    seeds("unreachable called lost", "a holder that cannot be reached is said to be lost"),
 ];

@@ -1,18 +1,38 @@
 //! Clients: each asks for random operations on random keys, and writes down what came back.
 
 use super::book::{Running, SharedBook};
-use super::keys::{Keys, TENANTS};
 use super::plan::{Fault, Operation, Plan};
+use crate::keys::Keys;
 use crate::model::{ClientId, KeyId, Outcome, Verb};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use snowskin_client::{ClientConfig, Error, Found, PutOutcome, RemoveOutcome, Session};
+use snowskin_client::{ClientConfig, Error, Session};
 use snowskin_io::sim::SimPlatform;
 use snowskin_io::{Moment, Platform};
 use snowskin_protocol::ObjectName;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// Tenants that use the same keys.
+pub(super) const TENANTS: [&str; 2] = ["default", "other"];
+
+/// Keys of both tenants, in turn. The first two are as long as a key may be; the longest values need most of a core.
+pub(super) fn keys_of(plan: &Plan) -> Keys {
+    let name = |number: usize| {
+        let key = match number / TENANTS.len() {
+            0 => "k".repeat(4_000),
+            number => format!("key-{number}"),
+        };
+        ObjectName::new(TENANTS[number % TENANTS.len()], key.as_bytes()).expect("a good name")
+    };
+    Keys::new((0..plan.keys).map(name), plan.shape.core_bytes as u64 * 3 / 4)
+}
+
+/// The keys of a tenant.
+pub(super) fn keys_of_tenant(keys: &Keys, tenant: usize) -> impl Iterator<Item = KeyId> + use<> {
+    (0..keys.count()).skip(tenant).step_by(TENANTS.len())
+}
 
 /// A client of the simulated cluster, in one of its lives.
 pub(super) struct Client {
@@ -99,7 +119,8 @@ pub(super) struct Asker {
     pub(super) session: Rc<Session<SimPlatform>>,
     book: SharedBook,
     keys: Rc<Keys>,
-    deadline: Duration,
+    /// How long a call may take.
+    time_max: Duration,
 }
 
 impl Asker {
@@ -108,63 +129,44 @@ impl Asker {
         client: ClientId,
         session: Rc<Session<SimPlatform>>,
         book: SharedBook,
-        deadline: Duration,
+        time_max: Duration,
     ) -> Asker {
         let keys = book.borrow().keys.clone();
-        Asker { client, session, book, keys, deadline }
+        Asker { client, session, book, keys, time_max }
     }
 
     /// Carries one operation out on these keys, and records it.
     pub(super) async fn ask(&self, operation: Operation, keys: Vec<KeyId>) {
         let breaks = self.session.counters().connections_broken;
-        let names: Vec<ObjectName> = keys.iter().map(|&key| self.keys.name(key).clone()).collect();
-        let deadline = self.session.platform().now() + self.deadline;
         let (running, outcomes) = match operation {
-            Operation::Put | Operation::Upsert => self.write(operation, &keys, names, deadline).await,
-            Operation::Get | Operation::GetInto => self.read(operation, &keys, names, deadline).await,
+            Operation::Put | Operation::Upsert => self.write(operation, &keys).await,
+            Operation::Get | Operation::GetInto => self.read(operation, &keys).await,
+            Operation::Sweep | Operation::SweepForced => self.sweep(operation).await,
             Operation::Lookup => {
                 let running = self.begin_all(operation, &keys, Verb::Lookup);
-                let outcome = |_, found| match found {
-                    Found::Hit(bytes) => Outcome::HitBytes(bytes),
-                    Found::Miss(reason) => Outcome::Miss(reason),
-                };
-                (running, self.outcomes(self.session.lookup(names, deadline).await, outcome))
+                let results = self.session.lookup(self.names(&keys), self.deadline()).await;
+                let outcome = |_, found| Outcome::of_found(found, Outcome::HitBytes);
+                (running, self.outcomes(results, outcome))
             }
             Operation::Match => {
                 let running = self.begin_all(operation, &keys, Verb::Match);
-                let result = self.session.match_prefix(names, deadline).await;
-                (running, self.matched(keys.len(), result))
+                let result = self.session.match_prefix(self.names(&keys), self.deadline()).await;
+                let unknown = || vec![Outcome::Unknown; keys.len()];
+                let outcomes = result.map(|held| Outcome::of_match(keys.len(), held));
+                (running, outcomes.inspect_err(|error| self.failed(error)).unwrap_or_else(|_| unknown()))
             }
             Operation::Remove | Operation::RemoveForced => {
                 let force = operation == Operation::RemoveForced;
                 let running = self.begin_all(operation, &keys, Verb::Remove { force });
-                let outcome = |_, outcome| match outcome {
-                    RemoveOutcome::Removed => Outcome::Removed,
-                    RemoveOutcome::Missing(reason) => Outcome::Missing(reason),
-                    RemoveOutcome::Leased => Outcome::Leased,
-                };
-                (running, self.outcomes(self.session.remove(names, force, deadline).await, outcome))
-            }
-            Operation::Sweep | Operation::SweepForced => {
-                let force = operation == Operation::SweepForced;
-                let keys: Vec<KeyId> = self.keys.of_tenant(self.client % TENANTS.len()).collect();
-                let running = self.begin_all(operation, &keys, Verb::Sweep { force });
-                let result = self.session.remove_matching("", force, deadline).await;
-                let results = keys.iter().map(|_| result.clone()).collect();
-                (running, self.outcomes(results, |_, _| Outcome::Swept))
+                let results = self.session.remove(self.names(&keys), force, self.deadline()).await;
+                (running, self.outcomes(results, |_, outcome| outcome.into()))
             }
         };
         let asked_again = self.session.counters().connections_broken > breaks;
         self.book.borrow_mut().end(running, outcomes, asked_again);
     }
 
-    async fn write(
-        &self,
-        operation: Operation,
-        keys: &[KeyId],
-        names: Vec<ObjectName>,
-        deadline: Moment,
-    ) -> (Running, Vec<Outcome>) {
+    async fn write(&self, operation: Operation, keys: &[KeyId]) -> (Running, Vec<Outcome>) {
         let generations: Vec<_> = keys.iter().map(|&key| self.book.borrow_mut().generation(key)).collect();
         let verb = |&generation: &_| match operation {
             Operation::Put => Verb::Put(generation),
@@ -172,43 +174,50 @@ impl Asker {
         };
         let verbs: Vec<Verb> = generations.iter().map(verb).collect();
         let value = |(&key, &generation): (&KeyId, &u64)| self.keys.value(key, generation);
-        let items = names.into_iter().zip(keys.iter().zip(&generations).map(value)).collect();
+        let values = keys.iter().zip(&generations).map(value);
+        let items = self.names(keys).into_iter().zip(values).collect();
         let running = self.begin(operation, keys, verbs);
         let results = match operation {
-            Operation::Put => self.session.put(items, deadline).await,
-            _ => self.session.upsert(items, deadline).await,
+            Operation::Put => self.session.put(items, self.deadline()).await,
+            _ => self.session.upsert(items, self.deadline()).await,
         };
-        let outcome = |_, stored| match stored {
-            PutOutcome::Stored => Outcome::Stored,
-            PutOutcome::Existed => Outcome::Existed,
-        };
-        (running, self.outcomes(results, outcome))
+        (running, self.outcomes(results, |_, stored| stored.into()))
     }
 
-    async fn read(
-        &self,
-        operation: Operation,
-        keys: &[KeyId],
-        names: Vec<ObjectName>,
-        deadline: Moment,
-    ) -> (Running, Vec<Outcome>) {
+    async fn read(&self, operation: Operation, keys: &[KeyId]) -> (Running, Vec<Outcome>) {
         let running = self.begin_all(operation, keys, Verb::Get);
+        let names = self.names(keys);
         if operation == Operation::Get {
-            let outcome = |at: usize, found: Found<Vec<u8>>| match found {
-                Found::Hit(value) => self.told(keys[at], &value),
-                Found::Miss(reason) => Outcome::Miss(reason),
+            let results = self.session.get(names, self.deadline()).await;
+            let outcome = |at: usize, found| {
+                Outcome::of_found(found, |value: Vec<u8>| self.keys.read(keys[at], &value))
             };
-            return (running, self.outcomes(self.session.get(names, deadline).await, outcome));
+            return (running, self.outcomes(results, outcome));
         }
         let buffer = vec![0xee; self.keys.bytes_max() as usize];
         let reads = names.into_iter().map(|name| (name, buffer.clone())).collect();
-        let answers = self.session.get_into(reads, deadline).await;
+        let answers = self.session.get_into(reads, self.deadline()).await;
         let (buffers, results): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
-        let outcome = |at: usize, found: Found<usize>| match found {
-            Found::Hit(bytes) => self.told(keys[at], &buffers[at][..bytes]),
-            Found::Miss(reason) => Outcome::Miss(reason),
-        };
-        (running, self.outcomes(results, outcome))
+        let told = |at: usize, bytes: usize| self.keys.read(keys[at], &buffers[at][..bytes]);
+        (running, self.outcomes(results, |at, found| Outcome::of_found(found, |bytes| told(at, bytes))))
+    }
+
+    async fn sweep(&self, operation: Operation) -> (Running, Vec<Outcome>) {
+        let force = operation == Operation::SweepForced;
+        let keys: Vec<KeyId> = keys_of_tenant(&self.keys, self.client % TENANTS.len()).collect();
+        let running = self.begin_all(operation, &keys, Verb::Sweep { force });
+        let result = self.session.remove_matching("", force, self.deadline()).await;
+        let results = keys.iter().map(|_| result.clone()).collect();
+        (running, self.outcomes(results, |_, _| Outcome::Swept))
+    }
+
+    fn names(&self, keys: &[KeyId]) -> Vec<ObjectName> {
+        keys.iter().map(|&key| self.keys.name(key).clone()).collect()
+    }
+
+    /// That of a call which begins now.
+    fn deadline(&self) -> Moment {
+        self.session.platform().now() + self.time_max
     }
 
     fn begin_all(&self, operation: Operation, keys: &[KeyId], verb: Verb) -> Running {
@@ -217,31 +226,7 @@ impl Asker {
 
     fn begin(&self, operation: Operation, keys: &[KeyId], verbs: Vec<Verb>) -> Running {
         let verbs: Vec<_> = keys.iter().copied().zip(verbs).collect();
-        self.book.borrow_mut().begin(operation, self.client, &verbs, self.deadline)
-    }
-
-    fn told(&self, key: KeyId, value: &[u8]) -> Outcome {
-        match self.keys.generation(key, value) {
-            Ok(generation) => Outcome::Hit(generation),
-            Err(what) => Outcome::Garbage(what),
-        }
-    }
-
-    fn matched(&self, count: usize, result: Result<usize, Error>) -> Vec<Outcome> {
-        let held = match result {
-            Ok(held) => held,
-            Err(error) => {
-                self.failed(&error);
-                return vec![Outcome::Unknown; count];
-            }
-        };
-        let outcome = |at: usize| match at.cmp(&held) {
-            std::cmp::Ordering::Less => Outcome::HitBytes(0),
-            std::cmp::Ordering::Equal => Outcome::MissUntold,
-            // Nothing is said of those behind the first one that is not held.
-            std::cmp::Ordering::Greater => Outcome::Unknown,
-        };
-        (0..count).map(outcome).collect()
+        self.book.borrow_mut().begin(operation, self.client, &verbs, self.time_max)
     }
 
     fn outcomes<T>(

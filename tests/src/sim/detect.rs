@@ -1,6 +1,6 @@
-//! Watching the watcher: each seeded bug in a process of its own, until a seed finds it.
+//! Watching the watcher: each seeded bug in a process of its own, until what has to find it does.
 
-use super::bugs::SEEDED_BUGS;
+use super::bugs::{Finder, SEEDED_BUGS, SeededBug};
 use std::fmt;
 use std::io;
 use std::process::Command;
@@ -14,12 +14,10 @@ const MINUTES_MAX: u64 = 10;
 /// What became of one bug.
 #[derive(Clone, Debug)]
 pub struct Detection {
-    /// Its name.
-    pub bug: &'static str,
-    /// What it does.
-    pub effect: &'static str,
-    /// The seed that found it, and the promise that it broke there.
-    pub found: Option<(u64, String)>,
+    /// Which.
+    pub bug: SeededBug,
+    /// What found it, and what it said.
+    pub found: Option<(String, String)>,
     /// How long that took, on all processors.
     pub took: Duration,
 }
@@ -28,36 +26,55 @@ pub struct Detection {
 impl fmt::Display for Detection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.took.as_secs();
-        let Detection { bug, effect, .. } = self;
+        let SeededBug { name, effect, .. } = self.bug;
         match &self.found {
-            Some((seed, rule)) => write!(f, "| {bug} | {effect} | {seed} | {seconds} | {rule} |"),
-            None => write!(f, "| {bug} | {effect} | not found | {seconds} | |"),
+            Some((finder, rule)) => write!(f, "| {name} | {effect} | {finder} | {seconds} | {rule} |"),
+            None => write!(f, "| {name} | {effect} | not found | {seconds} | |"),
         }
     }
 }
 
 /// Looks for all seeded bugs, one after the other; `tell` gets each result. Needs a build that has them.
 pub fn detect_all(mut tell: impl FnMut(&Detection)) -> io::Result<Vec<Detection>> {
+    // Built before the clock runs.
+    cargo_test(&["--workspace", "--no-run", "--quiet"]).status()?;
     let mut detections = Vec::new();
-    for (bug, effect) in SEEDED_BUGS {
+    for bug in SEEDED_BUGS {
         let started = Instant::now();
-        let output = Command::new(std::env::current_exe()?)
-            .args([
-                "--bug",
-                bug,
-                "--seeds",
-                &format!("0..{SEEDS_MAX}"),
-                "--minutes",
-                &MINUTES_MAX.to_string(),
-            ])
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let found = text.lines().find_map(parse);
-        let detection = Detection { bug, effect, found, took: started.elapsed() };
+        let found = match bug.finder {
+            Finder::Seeds => find_seed(bug.name)?,
+            Finder::Test(package, test) => fail_test(bug.name, package, test)?,
+        };
+        let detection = Detection { bug, found, took: started.elapsed() };
         tell(&detection);
         detections.push(detection);
     }
     Ok(detections)
+}
+
+fn find_seed(bug: &str) -> io::Result<Option<(String, String)>> {
+    let (seeds, minutes) = (format!("0..{SEEDS_MAX}"), MINUTES_MAX.to_string());
+    let mut run = Command::new(std::env::current_exe()?);
+    let output = run.args(["--bug", bug, "--seeds", &seeds, "--minutes", &minutes]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.lines().find_map(parse).map(|(seed, rule)| (format!("seed {seed}"), rule)))
+}
+
+/// The test must fail with the bug. (That it passes without is the business of `make test`.)
+fn fail_test(bug: &str, package: &str, test: &str) -> io::Result<Option<(String, String)>> {
+    let mut run = cargo_test(&["-p", package, test]);
+    let output = run.env("SNOWSKIN_SEEDED_BUG", bug).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed = text.lines().any(|line| line.contains(test) && line.ends_with("... FAILED"));
+    Ok(failed.then(|| (format!("`{test}`"), "the test fails".to_owned())))
+}
+
+fn cargo_test(arguments: &[&str]) -> Command {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut run = Command::new(cargo);
+    run.args(["test", "--target-dir", "target/seeded"]).args(arguments);
+    run.env("RUSTFLAGS", "--cfg snowskin_seeded_bugs");
+    run
 }
 
 /// "seed 7 broke a promise: 12.5 s what and how …"
@@ -67,7 +84,7 @@ fn parse(line: &str) -> Option<(u64, String)> {
         Some((time, rest)) if time.parse::<f64>().is_ok() => rest,
         _ => rule,
     };
-    let short = rule.split([':', ';', '{']).next().unwrap_or(rule).trim();
+    let short = rule.split([':', ';', '{', '[']).next().unwrap_or(rule).trim();
     Some((seed.parse().ok()?, short.chars().take(80).collect()))
 }
 

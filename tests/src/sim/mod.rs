@@ -19,16 +19,15 @@ mod bugs;
 mod clients;
 mod coverage;
 mod detect;
-mod keys;
 mod phases;
 mod plan;
 mod seeds;
 mod storm;
 mod watch;
 
-pub use bugs::SEEDED_BUGS;
+pub use bugs::{Finder, SEEDED_BUGS, SeededBug};
 pub use coverage::{Coverage, Phase};
 pub use detect::{Detection, detect_all};
-pub use phases::{Failure, Passed, run};
+pub use phases::{Passed, run};
 pub use plan::{Fault, Operation, Plan};
 pub use seeds::known_seeds;

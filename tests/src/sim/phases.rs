@@ -1,12 +1,12 @@
 //! One run: fire, calm, convergence, audit.
 
 use super::book::{Book, SharedBook};
-use super::clients::{Asker, Client};
+use super::clients::{Asker, Client, TENANTS, keys_of, keys_of_tenant};
 use super::coverage::{Coverage, Phase};
-use super::keys::{Keys, TENANTS};
 use super::plan::{Operation, Plan};
 use super::storm::{Scene, Storm};
 use super::watch::Watch;
+use crate::Failure;
 use crate::model::{ClientId, Fact, check, check_leases};
 use crate::simulated::SimCluster;
 use crate::values::value_of;
@@ -18,7 +18,6 @@ use snowskin_io::Platform;
 use snowskin_io::sim::SimPlatform;
 use snowskin_protocol::{CoreId, ObjectName};
 use std::cell::Cell;
-use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
@@ -47,25 +46,6 @@ pub struct Passed {
     pub coverage: Coverage,
     /// Calls that were checked.
     pub calls: usize,
-}
-
-/// A run that broke one.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// Its seed.
-    pub seed: u64,
-    /// Which promise, and what shows it.
-    pub what: String,
-    /// What happened before.
-    pub trail: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.trail.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        writeln!(f, "seed {} broke a promise: {}", self.seed, self.what)?;
-        write!(f, "run it again: cargo run --release -p snowskin-tests --bin sim -- --seed {}", self.seed)
-    }
 }
 
 /// Runs a seed.
@@ -108,7 +88,7 @@ impl Run {
         let cluster =
             SimCluster::start_with(seed, plan.options, plan.engines, plan.shape, Some(ledger_directory()));
         let observer = cluster.sim.node("observer");
-        let keys = Rc::new(Keys::new(plan.keys, plan.shape.core_bytes as u64 * 3 / 4));
+        let keys = Rc::new(keys_of(&plan));
         let book = Book::new(observer, keys);
         let mut watch = Watch::new(book.clone());
         watch.look(&cluster);
@@ -234,7 +214,7 @@ impl Run {
             // An id of the tenant, as the asker derives the tenant from it.
             let id = (self.clients_started.get() / TENANTS.len() + 1) * TENANTS.len() + tenant;
             let asker = Asker::new(id, session, self.book.clone(), AUDIT_DEADLINE);
-            let keys: Vec<_> = self.book.borrow().keys.of_tenant(tenant).collect();
+            let keys: Vec<_> = keys_of_tenant(&self.book.borrow().keys, tenant).collect();
             self.run(&platform, async move {
                 asker.ask(Operation::Get, keys.clone()).await;
                 asker.ask(Operation::Lookup, keys.clone()).await;

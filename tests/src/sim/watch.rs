@@ -224,7 +224,6 @@ impl Watch {
             }
             watched.stats = stats;
         }
-        book.coverage.count("epochs", 0);
     }
 
     /// Epochs that cores were seen to have.
