@@ -73,7 +73,7 @@ impl Watch {
         self.note_departures(now);
         self.note_ends(&cores, now);
         self.note_losses(cluster, &cores, now);
-        self.look_at_tables();
+        self.look_at_tables(now);
         self.note_splits(now);
         self.check_homes();
         self.look_at_counters();
@@ -132,13 +132,19 @@ impl Watch {
         }
     }
 
-    /// There is one table an epoch.
-    fn look_at_tables(&mut self) {
-        for watched in self.lives.values_mut() {
+    /// There is one table an epoch. A core may learn from its new table that it was declared dead.
+    fn look_at_tables(&mut self, now: Stamp) {
+        for (life, watched) in &mut self.lives {
             let routing = watched.core.routing.borrow().clone();
             let epoch = routing.table.epoch;
             if Rc::ptr_eq(&routing, &watched.routing) || epoch == Epoch(0) {
                 continue;
+            }
+            if watched.split.is_none()
+                && has_life(&watched.routing.table, *life)
+                && !has_life(&routing.table, *life)
+            {
+                self.book.borrow_mut().note(Fact::CoreLost { after: self.last, until: now });
             }
             watched.routing = routing.clone();
             let id = watched.core.identity.id;
