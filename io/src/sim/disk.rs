@@ -6,11 +6,14 @@
 //! `InvalidInput`. (The buffer's address is not looked at: no seed determines it.) Sectors never written are zeros and
 //! cost nothing, so a disk of a terabyte is free.
 //!
-//! **What always holds.** A sector is written and read whole: it has the content of one write, never of two. What an
-//! operation has been acknowledged to have written is what every later read returns, until it is overwritten, the
-//! power fails, or a fault below. What a flush has been acknowledged for stays, power or not, but for these faults.
-//! An operation owns its buffer until it is complete; a dropped future does not stop it, and its buffer is not freed
-//! before.
+//! A disk has one owner at a time, a life of a node, which may open it as often as it likes. For others it is busy
+//! while that one lives, also paused: the lock of a real device. Who is killed holds nothing any more.
+//!
+//! **What always holds.** A sector is written and read whole: it has the content of one write, never of two, but for
+//! what a power loss tears. What an operation has been acknowledged to have written is what every later read returns,
+//! until it is overwritten, the power fails, or a fault below. What a flush has been acknowledged for stays, power or
+//! not, but for these faults. An operation owns its buffer until it is complete; a dropped future does not stop it, and
+//! its buffer is not freed before.
 //!
 //! **What is delayed.** Each operation takes a random time of [`DiskOptions`], whatever its length; any number of them
 //! are in flight at once. Hence they *complete in any order*. A write reaches the disk sector by sector, at any time
@@ -30,10 +33,14 @@
 //! | future dropped | goes on | stays | stays |
 //! | process paused | goes on | stays | stays |
 //! | process killed, restarted | each sector happens or not, at once; none later | stays, and stays volatile | stays |
-//! | machine without power | each sector happens or not | each write kept, lost, or torn: each sector by itself | stays |
+//! | machine without power | each sector happens or not | each write kept, lost, or torn: sector by sector | stays |
 //!
 //! "Lost" means any older content that was not flushed away: with several unflushed writes to a sector, any of them or
 //! what was flushed. So who restarts after a kill must flush before relying on what it read.
+//!
+//! Devices promise no more than whole logical blocks, and those may have 512 bytes. So of the sectors of a torn write
+//! some ([`DiskOptions::torn_sector_percent`]) are torn themselves: some of their blocks of 512 bytes are new, some
+//! old. They count as damaged.
 //!
 //! **What breaks**, at random ([`DiskFaultRates`]) or on demand ([`DiskFaults`]); every fault is counted, recorded in
 //! the event hash and kept in [`DiskFaults::incidents`]. A fault that damages content stays in
@@ -47,23 +54,30 @@
 //! | misdirected write | the bytes land at another place, the right one keeps its old bytes | nobody | at both |
 //! | lost write | acknowledged, and never happened | nobody | there |
 //! | failed write | each sector happens or not | the writer: EIO | none |
-//! | failed flush | each sector it was for stays dirty, or is dropped: at once, or at the next power loss | EIO, once | where dropped |
+//! | failed flush | each sector stays dirty, or is dropped: at once, or with the power | EIO, once | where dropped |
 //! | slow operation | takes [`DiskOptions::slow_factor`] times as long | – | none |
 //! | stall | nothing completes for a time up to [`DiskOptions::stall_max`] | – | none |
-//! | full | sectors never written before are not written beyond the quota | the writer: short, or `StorageFull` | none |
-//! | breakdown | everything fails until it is mended, the content stays; what is in flight fails as above | all: EIO | as above |
-//! | power loss | see above | nobody | where unflushed bytes were lost |
+//! | full | sectors never written before are not written beyond the quota | writer: short, or `StorageFull` | none |
+//! | breakdown | everything fails until it is mended, also what is in flight; the content stays | all: EIO | as above |
+//! | power loss | see above | nobody | where unflushed bytes were lost, or torn |
 //!
 //! The row of the failed flush is Linux's: an error is reported once, and *the next flush succeeds* although dropped
 //! sectors, still readable until then, do not survive a power loss. Only writing them again helps.
 //!
-//! **What never happens:** a sector of mixed bytes; a write of a dead process that lands after its restart (a real
-//! process holds a lock on its file until its last operation ends); flushed bytes that change without a row above;
-//! rot, errors or misdirection that [`DiskFaults`] does not know of; a quota that shrinks what is there.
+//! What is in flight when a disk breaks down fails, also if it is mended before that is due. Of an unreadable sector
+//! nothing older is readable either: a write over it heals it, unless that is lost itself.
 //!
-//! In this file: a disk and its options. Its content and what lies in flight over it are in `disk/medium.rs`, the life
-//! of an operation in `disk/operations.rs`, its owner's handle in `disk/handle.rs`, names of faults in
-//! `disk/truth.rs`, the handle that breaks it in `disk/faults.rs`.
+//! An operation of no bytes suffers nothing, nor does one that is refused. A write beyond the disk's end is its owner's
+//! mistake: it gets `StorageFull`, and is no fault.
+//!
+//! **What never happens:** a sector torn by anything else than a power loss; a write of a dead process that lands after
+//! its restart (a real process holds a lock on its file until its last operation ends); flushed bytes that change
+//! without a row above; rot, errors or misdirection that [`DiskFaults`] does not know of; a quota that shrinks what is
+//! there.
+//!
+//! In this file: a disk, its options, its owner. Its content and what lies in flight over it are in `disk/medium.rs`,
+//! the life of an operation in `disk/operations.rs`, its owner's handle in `disk/handle.rs`, names of faults in
+//! `disk/truth.rs`, how they are done and the handle for that in `disk/faults.rs`.
 //!
 //! [`SimPlatform::disk`]: super::SimPlatform::disk
 
@@ -74,15 +88,15 @@ mod operations;
 mod truth;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::entropy::{Consumer, Entropy};
 use super::trace::Event;
-use super::world::{Appointment, NodeId, World, nanoseconds};
-use crate::platform::Moment;
+use super::world::{Appointment, NodeId, World};
 
 pub use faults::DiskFaults;
 pub use handle::SimDisk;
@@ -91,11 +105,9 @@ pub use truth::{Damage, DiskCounts, DiskFault, DiskFaultRates, Incident};
 use medium::Medium;
 use operations::Operation;
 
-/// Bytes of a sector: what offsets and lengths are multiples of, and what is written whole or not at all.
+/// Bytes of a sector: what offsets and lengths are multiples of, and what is written whole or not at all, unless a
+/// power loss tears it.
 pub const SECTOR_BYTES: u64 = 4_096;
-
-/// How far away "another place" is, half of the time, so that it hits what is in use on a large disk.
-const NEAR_SECTORS: u64 = 256;
 
 /// How long something takes: a random time between two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +129,8 @@ pub struct DiskOptions {
     pub flush: Latency,
     /// How many of 100 reads and writes take a random part of what they could.
     pub short_percent: u32,
+    /// How many of 100 sectors of a write that a power loss tears are torn themselves, in blocks of 512 bytes.
+    pub torn_sector_percent: u32,
     /// How many bytes of a disk can ever be written; [`DiskFaults::set_quota`] changes it.
     pub quota_bytes: u64,
     /// How many times as long a slow operation takes.
@@ -136,6 +150,7 @@ impl Default for DiskOptions {
             write: latency(20, 1_000),
             flush: latency(100, 5_000),
             short_percent: 10,
+            torn_sector_percent: 5,
             quota_bytes: u64::MAX,
             slow_factor: 100,
             stall_max: Duration::from_millis(500),
@@ -145,7 +160,8 @@ impl Default for DiskOptions {
 }
 
 impl DiskOptions {
-    /// A disk that takes 100 µs for everything and is never short: for tests that count or time something.
+    /// A disk that takes 100 µs for everything, is never short and has no torn sectors: for tests that count or time
+    /// something.
     pub fn calm() -> DiskOptions {
         let latency = Latency { min: Duration::from_micros(100), max: Duration::from_micros(100) };
         DiskOptions {
@@ -153,6 +169,7 @@ impl DiskOptions {
             write: latency,
             flush: latency,
             short_percent: 0,
+            torn_sector_percent: 0,
             ..DiskOptions::default()
         }
     }
@@ -161,7 +178,7 @@ impl DiskOptions {
         for latency in [self.read, self.write, self.flush] {
             assert!(latency.min <= latency.max, "the least latency is above the greatest");
         }
-        assert!(self.short_percent <= 100, "a percentage");
+        assert!(self.short_percent <= 100 && self.torn_sector_percent <= 100, "percentages");
         assert!(self.slow_factor > 0, "slow is not instant");
     }
 }
@@ -181,6 +198,8 @@ struct Disk {
     /// The name of the node, whichever life of it.
     machine: String,
     name: String,
+    /// Who has opened it last. While it lives, nobody else can.
+    owner: NodeId,
     sectors: u64,
     medium: Medium,
     operations: BTreeMap<u64, Operation>,
@@ -192,57 +211,39 @@ struct Disk {
     slowed: u32,
     stalled_until_ns: u64,
     /// Operations that were due while it stalled, and when they are due instead.
-    stalled: Vec<(Appointment, u64)>,
+    stalled: BTreeMap<u64, Appointment>,
     broken: bool,
     /// How many of the next operations suffer each fault.
     armed: [u32; DiskFault::ALL.len()],
-    /// For what is normal: latencies, lengths, order.
+    /// For how long operations take and how many sectors. Nothing else draws from it: no fault of one operation
+    /// shifts the others.
     entropy: Entropy,
-    /// For what is broken: faults do not shift the rest.
+    /// For what reaches the disk when, and what survives.
+    landing: Entropy,
+    /// For what breaks.
     chance: Entropy,
     counts: DiskCounts,
     incidents: Vec<Incident>,
 }
 
-impl Disk {
-    /// Whether the next operation suffers `fault`.
-    fn suffers(&mut self, fault: DiskFault) -> bool {
-        let armed = &mut self.armed[fault as usize];
-        if *armed > 0 {
-            *armed -= 1;
-            return true;
-        }
-        let rate_ppm = u64::from(self.options.faults.of(fault));
-        rate_ppm > 0 && self.chance.below(1_000_000) < rate_ppm
-    }
-
-    /// The beginning of another range of the same length; `None` if there is no other.
-    fn elsewhere(&mut self, sectors: &Range<u64>) -> Option<u64> {
-        let last = self.sectors - (sectors.end - sectors.start);
-        let (low, high) = if self.chance.percent(50) {
-            (sectors.start.saturating_sub(NEAR_SECTORS), last.min(sectors.start + NEAR_SECTORS))
-        } else {
-            (0, last)
-        };
-        match self.chance.between(low, high) {
-            other if other != sectors.start => Some(other),
-            other if other < high => Some(other + 1),
-            other if other > low => Some(other - 1),
-            _ => None,
-        }
-    }
-}
-
 impl World {
-    /// Opens a disk of a node's machine; makes it if it is new.
-    fn open_disk(&mut self, node: NodeId, name: &str, bytes: u64) -> DiskId {
+    /// Opens a disk of a node's machine; makes it if it is new. From now on the node owns it.
+    fn open_disk(&mut self, node: NodeId, name: &str, bytes: u64) -> io::Result<DiskId> {
         assert!(bytes > 0 && bytes.is_multiple_of(SECTOR_BYTES), "a disk is a number of sectors");
+        if !self.node(node).is_alive() {
+            return Err(Errno::NODEV.into());
+        }
         let machine = self.node(node).name.clone();
-        let id = self.find_disk(&machine, name).unwrap_or_else(|| self.add_disk(machine, name, bytes));
+        let id = self.find_disk(&machine, name).unwrap_or_else(|| self.add_disk(node, machine, name, bytes));
         let there_bytes = self.disk(id).sectors * SECTOR_BYTES;
         assert!(there_bytes == bytes, "the disk {name} has {there_bytes} bytes and cannot have {bytes}");
+        let owner = self.disk(id).owner;
+        if owner != node && self.node(owner).is_alive() {
+            return Err(Errno::BUSY.into());
+        }
+        self.disk_mut(id).owner = node;
         self.record(Event::DiskOpened, [u64::from(id.0), u64::from(node.0), bytes]);
-        id
+        Ok(id)
     }
 
     fn find_disk(&self, machine: &str, name: &str) -> Option<DiskId> {
@@ -250,13 +251,15 @@ impl World {
         Some(DiskId(index as u32))
     }
 
-    fn add_disk(&mut self, machine: String, name: &str, bytes: u64) -> DiskId {
+    fn add_disk(&mut self, owner: NodeId, machine: String, name: &str, bytes: u64) -> DiskId {
         let id = DiskId(u32::try_from(self.disks.list.len()).expect("fewer than 2^32 disks"));
         // Named by what it is, not by when it was opened: a run with one disk more stays comparable.
         let number = xxh3_64(format!("{machine}\0{name}").as_bytes()) >> 8;
+        let mut entropy = Entropy::new(self.seed, Consumer::Disk, number);
         self.disks.list.push(Disk {
             machine,
             name: name.to_owned(),
+            owner,
             sectors: bytes / SECTOR_BYTES,
             medium: Medium::default(),
             operations: BTreeMap::new(),
@@ -265,10 +268,11 @@ impl World {
             options: self.options.disk,
             slowed: 1,
             stalled_until_ns: 0,
-            stalled: Vec::new(),
+            stalled: BTreeMap::new(),
             broken: false,
             armed: [0; DiskFault::ALL.len()],
-            entropy: Entropy::new(self.seed, Consumer::Disk, number),
+            landing: Entropy::new(entropy.next(), Consumer::Disk, number),
+            entropy,
             chance: Entropy::new(self.seed, Consumer::DiskFault, number),
             counts: DiskCounts::default(),
             incidents: Vec::new(),
@@ -282,57 +286,5 @@ impl World {
 
     fn disk_mut(&mut self, id: DiskId) -> &mut Disk {
         &mut self.disks.list[id.0 as usize]
-    }
-
-    // -- what breaks --
-
-    /// Counts, records and remembers a fault.
-    fn note(&mut self, id: DiskId, fault: DiskFault, sectors: Range<u64>) {
-        let (offset, bytes) = (sectors.start * SECTOR_BYTES, (sectors.end - sectors.start) * SECTOR_BYTES);
-        let at = Moment(self.now_ns);
-        let disk = self.disk_mut(id);
-        disk.counts.faults[fault as usize] += 1;
-        disk.incidents.push(Incident { at, fault, offset, bytes });
-        self.record(Event::DiskFault, [u64::from(id.0) << 8 | fault as u64, offset, bytes]);
-    }
-
-    /// Makes sectors unreadable.
-    fn make_unreadable(&mut self, id: DiskId, sectors: Range<u64>) {
-        self.disk_mut(id).medium.make_unreadable(sectors.clone());
-        self.note(id, DiskFault::ReadError, sectors);
-    }
-
-    /// Flips a bit of each sector.
-    fn rot(&mut self, id: DiskId, sectors: Range<u64>) {
-        let disk = self.disk_mut(id);
-        sectors.clone().for_each(|sector| disk.medium.rot(sector, &mut disk.chance));
-        self.note(id, DiskFault::Rot, sectors);
-    }
-
-    /// Nothing completes for `duration`, or longer if it already does not.
-    fn stall(&mut self, id: DiskId, duration: Duration) {
-        let until_ns = self.now_ns.saturating_add(nanoseconds(duration));
-        let disk = self.disk_mut(id);
-        disk.stalled_until_ns = disk.stalled_until_ns.max(until_ns);
-        self.note(id, DiskFault::Stall, 0..0);
-    }
-
-    /// The machine of a node has no power any more, if nobody else lives on it.
-    pub(super) fn cut_disk_power(&mut self, node: NodeId) {
-        let machine = self.node(node).name.clone();
-        if self.nodes.iter().any(|other| other.name == machine && other.is_alive()) {
-            return;
-        }
-        for number in 0..self.disks.list.len() {
-            let id = DiskId(number as u32);
-            let disk = self.disk_mut(id);
-            if disk.machine != machine {
-                continue;
-            }
-            disk.counts.power_losses += 1;
-            let losses = disk.medium.cut_power(&mut disk.entropy);
-            self.record(Event::DiskPowerCut, [u64::from(id.0), losses.len() as u64, 0]);
-            losses.into_iter().for_each(|sectors| self.note(id, DiskFault::PowerLoss, sectors));
-        }
     }
 }

@@ -84,7 +84,7 @@ pub struct Options {
 pub struct Limit {
     /// In virtual time, from the beginning of the run.
     pub time: Duration,
-    /// In steps: polls of tasks, timers, packets.
+    /// In steps: polls of tasks, timers, packets, disk operations.
     pub steps: u64,
 }
 
@@ -104,7 +104,8 @@ pub enum Unfinished {
     /// The limit of steps was reached.
     #[error("the limit of steps was reached")]
     Steps,
-    /// No task is ready, no timer runs and no packet is under way: what is waited for cannot happen.
+    /// No task is ready, no timer runs, no packet is under way and no disk operation in flight: what is waited for
+    /// cannot happen.
     #[error("nothing is left that could happen")]
     Idle,
     /// The node on which the work ran was killed.

@@ -1,14 +1,19 @@
-//! [`DiskFaults`]: what breaks a disk on demand, and knows what is broken.
+//! What breaks a disk: how it is done, and [`DiskFaults`], which does it on demand and knows what is broken.
 
 use std::ops::Range;
 use std::time::Duration;
 
+use super::operations::Operation;
 use super::truth::{Damage, DiskCounts, DiskFault, DiskFaultRates, Incident};
 use super::{Disk, DiskId, SECTOR_BYTES};
+use crate::platform::Moment;
 use crate::sim::faults::Faults;
 use crate::sim::node::SimPlatform;
 use crate::sim::trace::Event;
-use crate::sim::world::{Shared, World};
+use crate::sim::world::{Due, NodeId, Shared, World, nanoseconds};
+
+/// How far away "another place" is, half of the time, so that it hits what is in use on a large disk.
+const NEAR_SECTORS: u64 = 256;
 
 /// What was done to a disk, as numbers of the event hash.
 #[derive(Clone, Copy)]
@@ -106,10 +111,12 @@ impl DiskFaults {
         self.change(Deed::SetQuota, bytes, |disk| disk.options.quota_bytes = bytes);
     }
 
-    /// Makes everything fail, also what is in flight.
+    /// Makes everything fail, also what is in flight, even if it is mended before that is due.
     pub fn break_down(&self) {
         self.shared.with(|world| {
-            world.disk_mut(self.id).broken = true;
+            let disk = world.disk_mut(self.id);
+            disk.broken = true;
+            disk.operations.values_mut().for_each(Operation::break_down);
             world.note(self.id, DiskFault::Breakdown, 0..0);
         });
     }
@@ -171,6 +178,38 @@ impl DiskFaults {
     }
 }
 
+impl Disk {
+    /// Whether the next operation suffers `fault`.
+    pub(super) fn suffers(&mut self, fault: DiskFault) -> bool {
+        let armed = &mut self.armed[fault as usize];
+        if *armed > 0 {
+            *armed -= 1;
+            return true;
+        }
+        let rate_ppm = u64::from(self.options.faults.of(fault));
+        rate_ppm > 0 && self.chance.below(1_000_000) < rate_ppm
+    }
+
+    /// Where the next operation goes astray to, if it suffers `fault`: the beginning of another range of the same
+    /// length. What takes the whole disk cannot.
+    pub(super) fn goes_astray(&mut self, fault: DiskFault, sectors: &Range<u64>) -> Option<u64> {
+        let last = self.sectors - (sectors.end - sectors.start);
+        if last == 0 || !self.suffers(fault) {
+            return None;
+        }
+        let (low, high) = if self.chance.percent(50) {
+            (sectors.start.saturating_sub(NEAR_SECTORS), last.min(sectors.start + NEAR_SECTORS))
+        } else {
+            (0, last)
+        };
+        Some(match self.chance.between(low, high) {
+            other if other != sectors.start => other,
+            other if other < high => other + 1,
+            other => other - 1,
+        })
+    }
+}
+
 impl World {
     /// The sectors of a range of bytes that someone wants to damage.
     fn whole_sectors(&self, id: DiskId, range: Range<u64>) -> Range<u64> {
@@ -179,5 +218,91 @@ impl World {
         assert!(is_whole && !sectors.is_empty(), "faults hit whole sectors, at least one");
         assert!(sectors.end <= self.disk(id).sectors, "faults hit the disk");
         sectors
+    }
+
+    /// Counts and remembers a fault of one place.
+    pub(super) fn note(&mut self, id: DiskId, fault: DiskFault, sectors: Range<u64>) {
+        self.disk_mut(id).counts.faults[fault as usize] += 1;
+        self.remember(id, fault, sectors);
+    }
+
+    /// Records and remembers one place of a fault that is counted elsewhere.
+    pub(super) fn remember(&mut self, id: DiskId, fault: DiskFault, sectors: Range<u64>) {
+        let (offset, bytes) = (sectors.start * SECTOR_BYTES, (sectors.end - sectors.start) * SECTOR_BYTES);
+        let at = Moment(self.now_ns);
+        self.disk_mut(id).incidents.push(Incident { at, fault, offset, bytes });
+        self.record(Event::DiskFault, [u64::from(id.0) << 8 | fault as u64, offset, bytes]);
+    }
+
+    /// Makes sectors unreadable.
+    pub(super) fn make_unreadable(&mut self, id: DiskId, sectors: Range<u64>) {
+        self.disk_mut(id).medium.make_unreadable(sectors.clone());
+        self.note(id, DiskFault::ReadError, sectors);
+    }
+
+    /// Flips a bit of each sector.
+    pub(super) fn rot(&mut self, id: DiskId, sectors: Range<u64>) {
+        let disk = self.disk_mut(id);
+        sectors.clone().for_each(|sector| disk.medium.rot(sector, &mut disk.chance));
+        self.note(id, DiskFault::Rot, sectors);
+    }
+
+    /// The machine of a node has no power any more, if nobody else lives on it.
+    pub(in crate::sim) fn cut_disk_power(&mut self, node: NodeId) {
+        let machine = self.node(node).name.clone();
+        if self.nodes.iter().any(|other| other.name == machine && other.is_alive()) {
+            return;
+        }
+        for number in 0..self.disks.list.len() {
+            let id = DiskId(number as u32);
+            let disk = self.disk_mut(id);
+            if disk.machine != machine {
+                continue;
+            }
+            let losses = disk.medium.cut_power(disk.options.torn_sector_percent, &mut disk.landing);
+            disk.counts.power_losses += 1;
+            disk.counts.faults[DiskFault::PowerLoss as usize] += u64::from(!losses.is_empty());
+            self.record(Event::DiskPowerCut, [u64::from(id.0), losses.len() as u64, 0]);
+            losses.into_iter().for_each(|sectors| self.remember(id, DiskFault::PowerLoss, sectors));
+        }
+    }
+
+    // -- stalls --
+
+    /// Nothing completes for `duration`, or longer if it already does not.
+    pub(super) fn stall(&mut self, id: DiskId, duration: Duration) {
+        let until_ns = self.now_ns.saturating_add(nanoseconds(duration));
+        let disk = self.disk_mut(id);
+        disk.stalled_until_ns = disk.stalled_until_ns.max(until_ns);
+        self.note(id, DiskFault::Stall, 0..0);
+    }
+
+    /// Whether an operation that is due has to wait for the end of a stall. If so, it is due again then.
+    pub(super) fn waits_for_stall(&mut self, id: DiskId, operation: u64) -> bool {
+        let until_ns = self.disk(id).stalled_until_ns;
+        if until_ns <= self.now_ns {
+            self.disk_mut(id).stalled.remove(&operation);
+            return false;
+        }
+        let appointment = self.enter(until_ns, Due::Disk { disk: id, operation });
+        self.disk_mut(id).stalled.insert(operation, appointment);
+        true
+    }
+
+    /// An operation that may be waiting for the end of a stall is no more.
+    pub(super) fn leave_stall(&mut self, id: DiskId, operation: u64) {
+        if let Some(appointment) = self.disk_mut(id).stalled.remove(&operation) {
+            self.cancel(appointment);
+        }
+    }
+
+    /// A stall is over before its time: what was due in it is due now.
+    fn end_stall(&mut self, id: DiskId) {
+        let disk = self.disk_mut(id);
+        disk.stalled_until_ns = 0;
+        for (operation, appointment) in std::mem::take(&mut disk.stalled) {
+            self.cancel(appointment);
+            self.enter(self.now_ns, Due::Disk { disk: id, operation });
+        }
     }
 }

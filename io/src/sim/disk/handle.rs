@@ -29,10 +29,13 @@ pub struct SimDisk {
 
 impl SimPlatform {
     /// Opens the disk `name` of the node's machine. The first to open it makes it, full of zeros; all lives of all
-    /// nodes of the same name share it. Panics if `bytes` is not a number of sectors or not the disk's size.
-    pub fn disk(&self, name: &str, bytes: u64) -> SimDisk {
-        let id = self.shared.with(|world| world.open_disk(self.node, name, bytes));
-        SimDisk { shared: self.shared.clone(), node: self.node, id, bytes }
+    /// nodes of the same name share it, one after the other. Panics if `bytes` is not a number of sectors or not the
+    /// disk's size.
+    ///
+    /// Fails with `ResourceBusy` while another node lives that has opened it, and with ENODEV once this one is dead.
+    pub fn disk(&self, name: &str, bytes: u64) -> io::Result<SimDisk> {
+        let id = self.shared.with(|world| world.open_disk(self.node, name, bytes))?;
+        Ok(SimDisk { shared: self.shared.clone(), node: self.node, id, bytes })
     }
 }
 

@@ -21,6 +21,15 @@ use std::rc::Rc;
 use super::truth::{Damage, DiskFault};
 use super::{Entropy, SECTOR_BYTES};
 
+/// The most contents of a sector that no flush has reached. When there are more, the oldest becomes durable: a cache
+/// may write back whenever it likes. (To drop it instead would not do: a flush may be under way for it, or those above
+/// it be of writes that no flush is for yet.)
+const VERSIONS_MAX: usize = 8;
+
+/// What no power loss tears, and how many of them a sector has.
+const BLOCK_BYTES: usize = 512;
+const BLOCKS: usize = SECTOR_BYTES as usize / BLOCK_BYTES;
+
 /// The bytes of a sector, and what is wrong with them.
 #[derive(Clone, Debug, Default)]
 struct Content {
@@ -106,6 +115,22 @@ impl Content {
     fn has(&self, fault: DiskFault) -> bool {
         self.faults & fault.bit() != 0
     }
+
+    fn to_vec(&self) -> Vec<u8> {
+        self.bytes.as_ref().map_or_else(|| vec![0; SECTOR_BYTES as usize], |bytes| bytes.to_vec())
+    }
+
+    /// Replaces some of its blocks, and not all, by those of a newer content.
+    fn splice(&mut self, newer: &Content, entropy: &mut Entropy) {
+        let (mut bytes, newer_bytes) = (self.to_vec(), newer.to_vec());
+        let replaced = entropy.between(1, (1 << BLOCKS) - 2);
+        for block in (0..BLOCKS).filter(|block| replaced >> block & 1 == 1) {
+            let place = block * BLOCK_BYTES..(block + 1) * BLOCK_BYTES;
+            bytes[place.clone()].copy_from_slice(&newer_bytes[place]);
+        }
+        self.bytes = Some(Rc::from(bytes));
+        self.faults |= newer.faults;
+    }
 }
 
 impl Sector {
@@ -115,6 +140,78 @@ impl Sector {
 
     fn visible_mut(&mut self) -> &mut Content {
         self.versions.last_mut().map_or(&mut self.durable, |version| &mut version.content)
+    }
+
+    /// Puts a content over the others.
+    fn push(&mut self, version: Version) {
+        self.versions.push(version);
+        if self.versions.len() > VERSIONS_MAX {
+            let oldest = self.versions.remove(0);
+            if oldest.dropped {
+                self.durable.faults |= DiskFault::FailedFlush.bit();
+            } else {
+                self.durable = oldest.content;
+            }
+        }
+    }
+
+    /// A flush has failed: the versions it was for stay, or are forgotten, but seen until the power goes or not even
+    /// that.
+    fn drop_versions(&mut self, is_for: impl Fn(&Version) -> bool, entropy: &mut Entropy) {
+        match entropy.below(4) {
+            0 | 1 => {}
+            2 => {
+                for version in self.versions.iter_mut().filter(|version| is_for(version)) {
+                    version.dropped = true;
+                    version.content.faults |= DiskFault::FailedFlush.bit();
+                }
+            }
+            _ => {
+                let is_seen = self.versions.last().is_some_and(&is_for);
+                let before = self.versions.len();
+                self.versions.retain(|version| !is_for(version));
+                if self.versions.len() < before {
+                    self.durable.faults |= DiskFault::FailedFlush.bit();
+                }
+                if is_seen {
+                    self.visible_mut().faults |= DiskFault::FailedFlush.bit();
+                }
+            }
+        }
+    }
+
+    /// The power is lost. Each version is kept or not, or torn: it leaves some of its blocks. Returns whether the last
+    /// one is not kept.
+    fn lose_power(
+        &mut self,
+        survivals: &mut BTreeMap<u64, Survival>,
+        torn_sector_percent: u32,
+        entropy: &mut Entropy,
+    ) -> bool {
+        let mut has_lost = false;
+        for version in std::mem::take(&mut self.versions) {
+            let survival = *survivals.entry(version.write).or_insert_with(|| match entropy.below(3) {
+                0 => Survival::Kept,
+                1 => Survival::Lost,
+                _ => Survival::Torn,
+            });
+            let fault = match survival {
+                _ if version.dropped => Some(DiskFault::FailedFlush),
+                Survival::Kept => None,
+                Survival::Lost => Some(DiskFault::PowerLoss),
+                Survival::Torn if entropy.percent(torn_sector_percent) => {
+                    self.durable.splice(&version.content, entropy);
+                    Some(DiskFault::PowerLoss)
+                }
+                Survival::Torn => entropy.percent(50).then_some(DiskFault::PowerLoss),
+            };
+            has_lost = fault.is_some();
+            match fault {
+                Some(fault) => self.durable.faults |= fault.bit(),
+                None => self.durable = version.content,
+            }
+        }
+        has_lost
     }
 }
 
@@ -220,16 +317,12 @@ impl Medium {
             let bytes = Rc::from(&writing.data[start..start + SECTOR_BYTES as usize]);
             let content = Content { bytes: Some(bytes), faults: 0 };
             match writing.fate {
-                Fate::Proper => self.cover(sector, write, content, entropy),
-                Fate::Lost => {
-                    let stale = self.visible(sector).with(DiskFault::LostWrite);
-                    self.cover(sector, write, stale, entropy);
-                }
+                Fate::Proper => self.cover(sector, write, content, false, entropy),
+                Fate::Lost => self.pass_over(sector, write, DiskFault::LostWrite, entropy),
                 Fate::Misdirected(first) => {
-                    let astray = first + index as u64;
-                    self.cover(astray, write, content.with(DiskFault::MisdirectedWrite), entropy);
-                    let stale = self.visible(sector).with(DiskFault::MisdirectedWrite);
-                    self.cover(sector, write, stale, entropy);
+                    let (astray, fault) = (first + index as u64, DiskFault::MisdirectedWrite);
+                    self.cover(astray, write, content.with(fault), false, entropy);
+                    self.pass_over(sector, write, fault, entropy);
                 }
             }
         }
@@ -237,7 +330,7 @@ impl Medium {
     }
 
     /// Puts a new content over a sector. Reads in flight may have been there before.
-    fn cover(&mut self, sector: u64, write: u64, content: Content, entropy: &mut Entropy) {
+    fn cover(&mut self, sector: u64, write: u64, content: Content, dropped: bool, entropy: &mut Entropy) {
         let Medium { sectors, reads, unflushed, .. } = self;
         let state = sectors.entry(sector).or_default();
         for reading in reads.values_mut() {
@@ -246,12 +339,16 @@ impl Medium {
                 reading.seen.insert(sector, state.visible().clone());
             }
         }
-        state.versions.push(Version { content, write, dropped: false });
+        state.push(Version { content, write, dropped });
         unflushed.insert(sector);
     }
 
-    fn visible(&self, sector: u64) -> Content {
-        self.sectors.get(&sector).map(|state| state.visible().clone()).unwrap_or_default()
+    /// A write does not come to a sector where it should: what is there stays, as durable as it was.
+    fn pass_over(&mut self, sector: u64, write: u64, fault: DiskFault, entropy: &mut Entropy) {
+        let state = self.sectors.entry(sector).or_default();
+        let stale = state.visible().clone().with(fault);
+        let dropped = state.versions.last().is_some_and(|version| version.dropped);
+        self.cover(sector, write, stale, dropped, entropy);
     }
 
     // -- flushing --
@@ -292,55 +389,32 @@ impl Medium {
 
     /// The power is lost, and with it some of what was not flushed. Nothing is in flight any more. Returns the runs
     /// of sectors that have lost something.
-    pub(super) fn cut_power(&mut self, entropy: &mut Entropy) -> Vec<Range<u64>> {
+    pub(super) fn cut_power(&mut self, torn_sector_percent: u32, entropy: &mut Entropy) -> Vec<Range<u64>> {
         assert!(self.writes.is_empty() && self.reads.is_empty() && self.flushes.is_empty(), "all have died");
-        let mut survivals: BTreeMap<u64, Survival> = BTreeMap::new();
-        let mut lost = Vec::new();
-        for sector in std::mem::take(&mut self.unflushed) {
-            let Some(state) = self.sectors.get_mut(&sector) else { continue };
-            let mut has_lost = false;
-            for version in std::mem::take(&mut state.versions) {
-                let survival = *survivals.entry(version.write).or_insert_with(|| match entropy.below(3) {
-                    0 => Survival::Kept,
-                    1 => Survival::Lost,
-                    _ => Survival::Torn,
-                });
-                let is_kept = match survival {
-                    _ if version.dropped => false,
-                    Survival::Kept => true,
-                    Survival::Lost => false,
-                    Survival::Torn => entropy.percent(50),
-                };
-                has_lost = !is_kept;
-                if is_kept {
-                    state.durable = version.content;
-                } else {
-                    let fault = if version.dropped { DiskFault::FailedFlush } else { DiskFault::PowerLoss };
-                    state.durable.faults |= fault.bit();
-                }
-            }
-            lost.extend(has_lost.then_some(sector));
-        }
-        runs(lost)
+        let mut survivals = BTreeMap::new();
+        let Medium { sectors, unflushed, .. } = self;
+        let has_lost = |sector: &u64| {
+            let state = sectors.get_mut(sector);
+            state.is_some_and(|state| state.lose_power(&mut survivals, torn_sector_percent, entropy))
+        };
+        runs(std::mem::take(unflushed).into_iter().filter(has_lost))
     }
 
     // -- what breaks --
 
-    /// Makes sectors unreadable, until they are written again.
+    /// Makes sectors unreadable until they are written again, whatever of them a power loss leaves.
     pub(super) fn make_unreadable(&mut self, sectors: Range<u64>) {
         for sector in sectors {
-            let content = self.sectors.entry(sector).or_default().visible_mut();
-            content.faults |= DiskFault::ReadError.bit();
+            let Sector { durable, versions, .. } = self.sectors.entry(sector).or_default();
+            let contents = versions.iter_mut().map(|version| &mut version.content).chain([durable]);
+            contents.for_each(|content| content.faults |= DiskFault::ReadError.bit());
         }
     }
 
     /// Flips a bit of a sector.
     pub(super) fn rot(&mut self, sector: u64, entropy: &mut Entropy) {
         let content = self.sectors.entry(sector).or_default().visible_mut();
-        let mut bytes = match &content.bytes {
-            Some(bytes) => bytes.to_vec(),
-            None => vec![0; SECTOR_BYTES as usize],
-        };
+        let mut bytes = content.to_vec();
         let bit = entropy.below(SECTOR_BYTES * 8);
         bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
         content.bytes = Some(Rc::from(bytes));
@@ -378,33 +452,6 @@ impl Medium {
     /// How many sectors count towards the quota.
     pub(super) fn allocated(&self) -> u64 {
         self.allocated
-    }
-}
-
-impl Sector {
-    /// A flush has failed: the versions it was for stay, or are forgotten, but seen until the power goes or not even
-    /// that.
-    fn drop_versions(&mut self, is_for: impl Fn(&Version) -> bool, entropy: &mut Entropy) {
-        match entropy.below(4) {
-            0 | 1 => {}
-            2 => {
-                for version in self.versions.iter_mut().filter(|version| is_for(version)) {
-                    version.dropped = true;
-                    version.content.faults |= DiskFault::FailedFlush.bit();
-                }
-            }
-            _ => {
-                let is_seen = self.versions.last().is_some_and(&is_for);
-                let before = self.versions.len();
-                self.versions.retain(|version| !is_for(version));
-                if self.versions.len() < before {
-                    self.durable.faults |= DiskFault::FailedFlush.bit();
-                }
-                if is_seen {
-                    self.visible_mut().faults |= DiskFault::FailedFlush.bit();
-                }
-            }
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::any::Any;
 use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
@@ -41,7 +42,7 @@ enum Kind {
     Flush,
 }
 
-/// How an operation will end, if the disk does not break down meanwhile.
+/// How an operation will end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
     Fine,
@@ -91,6 +92,23 @@ impl Request {
             Request::Flush => (0, 0),
         }
     }
+
+    /// What it asks for besides its place, as a number of the event hash: of a write, the content.
+    fn substance(&self) -> u64 {
+        match self {
+            Request::Write { data, .. } => xxh3_64(data),
+            _ => self.range().1,
+        }
+    }
+}
+
+impl Operation {
+    /// The disk breaks down: what is in flight fails.
+    pub(super) fn break_down(&mut self) {
+        if self.course == Course::Fine {
+            self.course = Course::Failing;
+        }
+    }
 }
 
 fn key(id: DiskId, number: u64, kind: Kind) -> u64 {
@@ -98,26 +116,20 @@ fn key(id: DiskId, number: u64, kind: Kind) -> u64 {
 }
 
 impl Disk {
-    /// Cuts what is asked for to what the disk's end, chance and quota leave of it. An error: nothing.
-    fn cut(&mut self, kind: Kind, asked: Range<u64>) -> Result<Range<u64>, Errno> {
+    /// Cuts what is asked for to what the disk's end, chance and quota leave of it. Also says what the quota has cut.
+    fn cut(&mut self, kind: Kind, asked: &Range<u64>) -> (Range<u64>, Range<u64>) {
         let start = asked.start.min(self.sectors);
         let mut count = asked.end.min(self.sectors) - start;
-        let is_at_end = count == 0 && asked.start < asked.end;
-        if kind == Kind::Write && is_at_end {
-            return Err(Errno::NOSPC);
-        }
         let short_percent = self.options.short_percent;
         if short_percent > 0 && count > 1 && self.entropy.percent(short_percent) {
             count = self.entropy.between(1, count - 1);
         }
-        if kind == Kind::Write && count > 0 {
+        let wanted = start..start + count;
+        if kind == Kind::Write {
             let quota = self.options.quota_bytes / SECTOR_BYTES;
-            count = match self.medium.allocate(start..start + count, quota) {
-                0 => return Err(Errno::NOSPC),
-                sectors => sectors,
-            };
+            count = self.medium.allocate(wanted.clone(), quota);
         }
-        Ok(start..start + count)
+        (start..start + count, start + count..wanted.end)
     }
 
     fn latency_ns(&mut self, kind: Kind, is_slow: bool) -> u64 {
@@ -131,21 +143,20 @@ impl Disk {
         latency_ns.saturating_mul(u64::from(self.slowed)).saturating_mul(factor)
     }
 
-    /// Does what an operation was for, at its end. `None`: there is nothing to do.
+    /// Does what an operation was for, at its end. `None`: there is no such operation.
     fn perform(&mut self, number: u64) -> Option<Outcome> {
-        // The process may have died meanwhile.
         let operation = self.operations.get(&number)?;
         let (kind, course) = (operation.kind, operation.course);
         let bytes = (operation.sectors.end - operation.sectors.start) * SECTOR_BYTES;
         if let Course::Refused(errno) = course {
             return Some(Outcome { bytes: Err(errno), data: Vec::new() });
         }
-        let fails = self.broken || course == Course::Failing;
+        let fails = course == Course::Failing;
         let mut data = Some(Vec::new());
         match kind {
-            Kind::Read => data = self.medium.end_read(number, &mut self.entropy),
-            Kind::Write => self.medium.end_write(number, fails, &mut self.entropy),
-            Kind::Flush => self.medium.end_flush(number, fails, &mut self.entropy),
+            Kind::Read => data = self.medium.end_read(number, &mut self.landing),
+            Kind::Write => self.medium.end_write(number, fails, &mut self.landing),
+            Kind::Flush => self.medium.end_flush(number, fails, &mut self.landing),
         }
         Some(match data {
             Some(data) if !fails => Outcome { bytes: Ok(bytes), data },
@@ -194,18 +205,9 @@ impl World {
         disk.in_flight += 1;
         disk.counts.in_flight_max = disk.counts.in_flight_max.max(disk.in_flight);
         let number = disk.begun;
-        self.record(Event::DiskBegun, [key(id, number, kind), offset, bytes]);
+        self.record(Event::DiskBegun, [key(id, number, kind), offset, request.substance()]);
         let (course, sectors) = self.start(id, number, request, asked);
-
-        let is_slow = self.disk_mut(id).suffers(DiskFault::Slow);
-        if is_slow {
-            self.note(id, DiskFault::Slow, sectors.clone());
-        }
-        if self.disk_mut(id).suffers(DiskFault::Stall) {
-            let disk = self.disk_mut(id);
-            let stall_ns = disk.chance.between(1, nanoseconds(disk.options.stall_max).max(1));
-            self.stall(id, std::time::Duration::from_nanos(stall_ns));
-        }
+        let is_slow = self.start_late(id, kind, course, &sectors);
         let disk = self.disk_mut(id);
         let latency_ns = disk.latency_ns(kind, is_slow);
         let operation = Operation {
@@ -235,14 +237,16 @@ impl World {
         if disk.broken {
             return (Course::Refused(Errno::IO), asked.start..asked.start);
         }
-        let sectors = match disk.cut(request.kind(), asked.clone()) {
-            Ok(sectors) => sectors,
-            Err(errno) => {
-                self.note(id, DiskFault::Full, asked.clone());
-                return (Course::Refused(errno), asked.start..asked.start);
-            }
-        };
+        let kind = request.kind();
+        let (sectors, beyond_quota) = disk.cut(kind, &asked);
+        if !beyond_quota.is_empty() {
+            self.note(id, DiskFault::Full, beyond_quota);
+        }
+        if kind == Kind::Write && sectors.is_empty() && !asked.is_empty() {
+            return (Course::Refused(Errno::NOSPC), sectors);
+        }
         let is_short = sectors.end - sectors.start < asked.end - asked.start;
+        let disk = self.disk_mut(id);
         let course = match request {
             Request::Read { .. } => {
                 disk.counts.short_reads += u64::from(is_short);
@@ -260,6 +264,24 @@ impl World {
             }
         };
         (course, sectors)
+    }
+
+    /// Whether an operation that begins will be slow. It may also stall the disk.
+    fn start_late(&mut self, id: DiskId, kind: Kind, course: Course, sectors: &Range<u64>) -> bool {
+        let is_of_nothing = kind != Kind::Flush && sectors.is_empty();
+        if is_of_nothing || matches!(course, Course::Refused(_)) {
+            return false;
+        }
+        let is_slow = self.disk_mut(id).suffers(DiskFault::Slow);
+        if is_slow {
+            self.note(id, DiskFault::Slow, sectors.clone());
+        }
+        if self.disk_mut(id).suffers(DiskFault::Stall) {
+            let disk = self.disk_mut(id);
+            let stall_ns = disk.chance.between(1, nanoseconds(disk.options.stall_max).max(1));
+            self.stall(id, Duration::from_nanos(stall_ns));
+        }
+        is_slow
     }
 
     fn fails(&mut self, id: DiskId, fault: DiskFault, sectors: Range<u64>) -> Course {
@@ -284,9 +306,7 @@ impl World {
                 let sector = self.disk_mut(id).chance.between(sectors.start, sectors.end - 1);
                 self.rot(id, sector..sector + 1);
             }
-            if self.disk_mut(id).suffers(DiskFault::MisdirectedRead)
-                && let Some(other) = self.disk_mut(id).elsewhere(&sectors)
-            {
+            if let Some(other) = self.disk_mut(id).goes_astray(DiskFault::MisdirectedRead, &sectors) {
                 from = other;
                 self.note(id, DiskFault::MisdirectedRead, sectors);
             }
@@ -295,16 +315,17 @@ impl World {
     }
 
     fn start_write(&mut self, id: DiskId, number: u64, sectors: Range<u64>, data: Vec<u8>) -> Course {
+        if sectors.is_empty() {
+            return Course::Fine;
+        }
         let mut fate = Fate::Proper;
         if self.disk_mut(id).suffers(DiskFault::LostWrite) {
             fate = Fate::Lost;
             self.note(id, DiskFault::LostWrite, sectors.clone());
-        } else if self.disk_mut(id).suffers(DiskFault::MisdirectedWrite)
-            && let Some(other) = self.disk_mut(id).elsewhere(&sectors)
-        {
+        } else if let Some(other) = self.disk_mut(id).goes_astray(DiskFault::MisdirectedWrite, &sectors) {
             fate = Fate::Misdirected(other);
             self.note(id, DiskFault::MisdirectedWrite, sectors.clone());
-            self.note(id, DiskFault::MisdirectedWrite, other..other + sectors.end - sectors.start);
+            self.remember(id, DiskFault::MisdirectedWrite, other..other + sectors.end - sectors.start);
         }
         self.disk_mut(id).medium.begin_write(number, sectors.start, data, fate);
         self.fails(id, DiskFault::FailedWrite, sectors)
@@ -314,14 +335,14 @@ impl World {
 
     /// An operation is due. On a disk that stalls it waits on.
     pub(in crate::sim) fn complete_disk_operation(&mut self, id: DiskId, number: u64) {
-        let stalled_until_ns = self.disk(id).stalled_until_ns;
-        if stalled_until_ns > self.now_ns && self.disk(id).operations.contains_key(&number) {
-            let appointment = self.enter(stalled_until_ns, Due::Disk { disk: id, operation: number });
-            self.disk_mut(id).stalled.push((appointment, number));
+        // Its process may have died meanwhile.
+        let is_in_flight = |operation: &Operation| operation.outcome.is_none();
+        if !self.disk(id).operations.get(&number).is_some_and(is_in_flight)
+            || self.waits_for_stall(id, number)
+        {
             return;
         }
         let disk = self.disk_mut(id);
-        disk.stalled.clear();
         let Some(outcome) = disk.perform(number) else { return };
         let Some(operation) = disk.operations.get_mut(&number) else { return };
         let (kind, bytes) = (operation.kind, outcome.bytes);
@@ -337,16 +358,6 @@ impl World {
         self.release(forgotten.and_then(|operation| operation.buffer));
     }
 
-    /// A stall is over before its time: what was due in it is due now.
-    pub(super) fn end_stall(&mut self, id: DiskId) {
-        let disk = self.disk_mut(id);
-        disk.stalled_until_ns = 0;
-        for (appointment, operation) in std::mem::take(&mut disk.stalled) {
-            self.cancel(appointment);
-            self.enter(self.now_ns, Due::Disk { disk: id, operation });
-        }
-    }
-
     /// The process of a node has died with all that it had in flight, on all disks.
     pub(in crate::sim) fn abandon_disk_operations(&mut self, node: NodeId) {
         for number in 0..self.disks.list.len() {
@@ -359,7 +370,8 @@ impl World {
                     let disk = self.disk_mut(id);
                     disk.in_flight -= 1;
                     disk.counts.abandoned += 1;
-                    disk.medium.abandon(number, &mut disk.entropy);
+                    disk.medium.abandon(number, &mut disk.landing);
+                    self.leave_stall(id, number);
                     self.record(Event::DiskAbandoned, [key(id, number, operation.kind), 0, 0]);
                 }
                 self.wake(operation.waker);

@@ -25,11 +25,11 @@ pub enum DiskFault {
     Slow,
     /// Nothing completed for a while.
     Stall,
-    /// A write found no room: the quota was met, or the disk's end.
+    /// A write found no room within the quota, or not enough.
     Full,
     /// Nothing worked.
     Breakdown,
-    /// Unflushed bytes were lost with the power.
+    /// Unflushed bytes were lost, or torn, with the power.
     PowerLoss,
 }
 
@@ -124,13 +124,13 @@ pub struct DiskCounts {
 }
 
 impl DiskCounts {
-    /// How often a fault has come.
+    /// How often a fault has come, to however many places at once.
     pub fn faults(&self, fault: DiskFault) -> u64 {
         self.faults[fault as usize]
     }
 }
 
-/// A fault, as it came.
+/// A fault, as it came to one place. One that comes to several at once is several incidents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incident {
     /// When, on the simulation's clock.

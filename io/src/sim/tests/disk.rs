@@ -3,6 +3,7 @@
 mod damage;
 mod loss;
 mod model;
+mod stall;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -28,11 +29,16 @@ fn simulation(seed: u64, disk: DiskOptions) -> Simulation {
     Simulation::with_options(seed, Options { disk, ..Options::default() })
 }
 
+/// Opens a disk that nobody else has.
+fn open(node: &SimPlatform, name: &str, bytes: u64) -> SimDisk {
+    node.disk(name, bytes).expect("nobody else has it")
+}
+
 /// A node with a disk that takes 100 µs for everything, and the handle that breaks it.
 fn calm_disk(seed: u64) -> (Simulation, SimPlatform, SimDisk, DiskFaults) {
     let sim = simulation(seed, DiskOptions::calm());
     let node = sim.node("node");
-    let disk = node.disk("ssd", DISK_BYTES);
+    let disk = open(&node, "ssd", DISK_BYTES);
     let faults = sim.faults().disk(&node, "ssd").expect("it is open");
     (sim, node, disk, faults)
 }
@@ -95,8 +101,8 @@ fn is_eio<T>(result: &io::Result<T>) -> bool {
 fn what_is_written_is_read_and_the_rest_is_zero() {
     let sim = Simulation::new(1);
     let node = sim.node("node");
-    let disk = node.disk("ssd", DISK_BYTES);
-    let other = node.disk("hdd", DISK_BYTES);
+    let disk = open(&node, "ssd", DISK_BYTES);
+    let other = open(&node, "hdd", DISK_BYTES);
     let work = async move {
         put(disk.clone(), 3, 20, 7).await?;
         put(disk.clone(), 5, 1, 8).await?;
@@ -133,13 +139,14 @@ fn what_is_not_of_sectors_is_invalid_and_the_end_is_the_end() {
     };
     run(&sim, &node, work).expect("no faults");
     assert_eq!(faults.counts().failed, 1, "what is invalid never begins");
+    assert_eq!(faults.counts().faults(DiskFault::Full), 0, "the disk's end is no fault");
 }
 
 #[test]
 fn a_large_disk_costs_what_is_written() {
     let sim = simulation(3, DiskOptions::calm());
     let node = sim.node("node");
-    let disk = node.disk("ssd", 1 << 50);
+    let disk = open(&node, "ssd", 1 << 50);
     let last = disk.sectors() - 1;
     let work = async move {
         put(disk.clone(), last, 1, 5).await?;
@@ -154,10 +161,10 @@ fn a_disk_belongs_to_a_machine_and_outlives_its_processes() {
     let (sim, node, disk, faults) = calm_disk(4);
     run(&sim, &node, put(disk.clone(), 0, 4, 9)).expect("no faults");
     let again = sim.faults().restart(&node);
-    let same = again.disk("ssd", DISK_BYTES);
+    let same = open(&again, "ssd", DISK_BYTES);
     assert_eq!(run(&sim, &again, get(same, 0, 4)).expect("no faults"), [9; 4]);
     let stranger = sim.node("another");
-    let others = stranger.disk("ssd", DISK_BYTES);
+    let others = open(&stranger, "ssd", DISK_BYTES);
     assert_eq!(run(&sim, &stranger, get(others, 0, 4)).expect("no faults"), [0; 4]);
     // The handle of the dead life is of no use.
     let dead =
@@ -174,7 +181,40 @@ fn a_disk_belongs_to_a_machine_and_outlives_its_processes() {
 #[should_panic(expected = "cannot have")]
 fn a_disk_does_not_change_its_size() {
     let (_sim, node, ..) = calm_disk(5);
-    node.disk("ssd", 2 * DISK_BYTES);
+    open(&node, "ssd", 2 * DISK_BYTES);
+}
+
+#[test]
+fn a_disk_has_one_owner_while_that_lives() {
+    let (sim, node, disk, faults) = calm_disk(4);
+    let busy = |node: &SimPlatform| node.disk("ssd", DISK_BYTES).err().map(|error| error.kind());
+    let twin = sim.node("node");
+    assert_eq!(busy(&node), None, "it may open it again");
+    assert_eq!(busy(&twin), Some(ErrorKind::ResourceBusy));
+    sim.faults().pause(&node);
+    assert_eq!(busy(&twin), Some(ErrorKind::ResourceBusy), "paused is not dead");
+    sim.faults().resume(&node);
+    run(&sim, &node, put(disk, 0, 1, 3)).expect("no fault");
+    sim.faults().kill(&node);
+    let dead = node.disk("ssd", DISK_BYTES).err().and_then(|error| error.raw_os_error());
+    assert_eq!(dead, Some(Errno::NODEV.raw_os_error()));
+    assert_eq!(run(&sim, &twin, get(open(&twin, "ssd", DISK_BYTES), 0, 1)).expect("no fault"), [3]);
+    let again = sim.faults().restart(&node);
+    assert_eq!(busy(&again), Some(ErrorKind::ResourceBusy), "now it is the other's");
+    sim.faults().power_off(&twin);
+    assert_eq!(busy(&again), None);
+    assert_eq!(faults.counts().power_losses, 0, "somebody lives there");
+}
+
+#[test]
+fn what_is_written_is_part_of_the_event_hash() {
+    let hash = |value: u64| {
+        let (sim, node, disk, _) = calm_disk(4);
+        run(&sim, &node, put(disk, 0, 4, value)).expect("no fault");
+        sim.event_hash()
+    };
+    assert_eq!(hash(1), hash(1));
+    assert_ne!(hash(1), hash(2));
 }
 
 #[test]
@@ -183,7 +223,7 @@ fn many_operations_are_in_flight_and_complete_in_any_order() {
         .map(|seed| {
             let sim = Simulation::new(seed);
             let node = sim.node("node");
-            let disk = node.disk("ssd", DISK_BYTES);
+            let disk = open(&node, "ssd", DISK_BYTES);
             let order = Rc::new(RefCell::new(Vec::new()));
             let writes = (0..32).map(|number| {
                 let (disk, order) = (disk.clone(), Rc::clone(&order));
@@ -208,7 +248,7 @@ fn reads_and_writes_are_short_at_times_unless_calm() {
     for (short_percent, is_short) in [(50, true), (0, false)] {
         let sim = simulation(6, DiskOptions { short_percent, ..DiskOptions::calm() });
         let node = sim.node("node");
-        let disk = node.disk("ssd", DISK_BYTES);
+        let disk = open(&node, "ssd", DISK_BYTES);
         for value in 1..=20 {
             run(&sim, &node, put(disk.clone(), value, 30, value)).expect("no faults");
             assert_eq!(run(&sim, &node, get(disk.clone(), value, 30)).expect("no faults"), vec![value; 30]);
@@ -227,7 +267,7 @@ fn who_reads_during_a_write_sees_any_mix_and_nothing_twice_over() {
         let options = DiskOptions { short_percent: 0, ..DiskOptions::default() };
         let sim = simulation(seed, options);
         let node = sim.node("node");
-        let disk = node.disk("ssd", DISK_BYTES);
+        let disk = open(&node, "ssd", DISK_BYTES);
         run(&sim, &node, put(disk.clone(), 0, 8, 1)).expect("no faults");
         let (writer, reader) = (disk.clone(), disk.clone());
         let write = put(writer, 0, 8, 2);
@@ -290,7 +330,7 @@ fn of_two_writes_at_once_either_wins_sector_by_sector() {
     for seed in 0..50 {
         let sim = Simulation::new(seed);
         let node = sim.node("node");
-        let disk = node.disk("ssd", DISK_BYTES);
+        let disk = open(&node, "ssd", DISK_BYTES);
         let writes = [1, 2].map(|value| put(disk.clone(), 0, 4, value));
         let both = run(&sim, &node, join_all(writes));
         assert!(both.iter().all(Result::is_ok));
@@ -353,20 +393,27 @@ fn a_paused_process_has_a_disk_that_goes_on() {
 
 #[test]
 fn a_disk_draws_from_a_stream_of_its_own() {
-    let times = |others: u64, rates: DiskFaultRates| {
+    let times = |others: u64, rates: DiskFaultRates, armed: &[DiskFault]| {
         let sim = simulation(9, DiskOptions { faults: rates, ..DiskOptions::default() });
         let node = sim.node("node");
         for number in 0..others {
-            let other = node.disk(&format!("other {number}"), DISK_BYTES);
+            let other = open(&node, &format!("other {number}"), DISK_BYTES);
             run(&sim, &node, put(other, 0, 1, 1)).expect("no faults that it sees");
         }
-        let (disk, entropy) = (node.disk("ssd", DISK_BYTES), node.entropy());
+        let (disk, entropy) = (open(&node, "ssd", DISK_BYTES), node.entropy());
+        armed.iter().for_each(|fault| sim.faults().disks()[others as usize].arm(*fault));
+        let first = disk.clone();
+        let _ =
+            run(&sim, &node, async move { (first.write(0, sectors_of(2, 8)).await.0, first.flush().await) });
         let begin = sim.now();
         run(&sim, &node, put(disk, 0, 10, 1)).expect("no faults that it sees");
         (sim.now() - begin, entropy)
     };
     let none = DiskFaultRates::default();
     let lost = none.with(DiskFault::LostWrite, 1_000_000).with(DiskFault::Rot, 1_000_000);
-    assert_eq!(times(0, none), times(3, none));
-    assert_eq!(times(0, none), times(0, lost), "faults do not shift what is normal");
+    assert_eq!(times(0, none, &[]), times(3, none, &[]));
+    let failing = [DiskFault::FailedWrite, DiskFault::FailedFlush];
+    for (rates, armed) in [(lost, &[][..]), (none, &failing[..])] {
+        assert_eq!(times(0, none, &[]), times(0, rates, armed), "faults do not shift what is normal");
+    }
 }
