@@ -188,19 +188,20 @@ impl<P: Platform> PerCore<P> {
 
     /// What the master is told. Begins a new period of service times.
     pub fn report(&self) -> Report {
-        let usage = self.shard.borrow().segment().usage();
+        let (usage, stats) = (self.shard.borrow().segment().usage(), self.shard.borrow().stats());
         let mut service_ns = self.service_ns.borrow_mut();
         let load = Load {
             capacity_bytes: usage.capacity_bytes,
             free_bytes: usage.free_bytes,
             free_range_bytes_max: usage.free_range_bytes_max,
-            objects: self.shard.borrow().stats().objects,
+            objects: stats.objects,
             service_ns_p50: service_ns.value_at_quantile(0.5),
             service_ns_p99: service_ns.value_at_quantile(0.99),
         };
         service_ns.reset();
         let member = self.identity.member();
-        Report { member, engine_cores: self.identity.engine_cores, epoch: self.epoch(), load }
+        let slots_moving = (stats.slots_awaited + stats.slots_frozen) as u32;
+        Report { member, engine_cores: self.identity.engine_cores, epoch: self.epoch(), slots_moving, load }
     }
 
     /// All counters.

@@ -88,6 +88,8 @@ pub struct MemberRow {
     pub load: Load,
     /// The newest table it said it has.
     pub epoch: Epoch,
+    /// Slots on their way to it or from it, by its last report.
+    pub slots_moving: u32,
     /// Where it is in its life.
     pub state: MemberState,
     /// When it registered, or was adopted with a table.
@@ -180,6 +182,7 @@ impl Membership {
             engine_cores: report.engine_cores,
             load: report.load,
             epoch: report.epoch,
+            slots_moving: report.slots_moving,
             state: MemberState::Joining,
             since: now,
             last_seen: now,
@@ -260,6 +263,7 @@ impl Membership {
                 engine_cores: 0,
                 load: Load::default(),
                 epoch: Epoch(0),
+                slots_moving: 0,
                 state,
                 since: now,
                 last_seen: now,
@@ -312,6 +316,13 @@ impl Membership {
     /// The highest epoch that a live core has reported.
     pub fn epoch_max(&self) -> Epoch {
         self.alive().map(|row| row.epoch).filter(|epoch| *epoch <= EPOCH_MAX).max().unwrap_or_default()
+    }
+
+    /// Whether a core has slots on their way, or may have some that it does not know to be no longer its own: it was
+    /// given up and has come back, and knows an older table only.
+    pub fn is_anything_moving(&self, table: &RoutingTable) -> bool {
+        let has_old_slots = |row: &MemberRow| row.epoch > Epoch(0) && row.epoch < table.epoch;
+        self.alive().any(|row| row.slots_moving > 0 || has_old_slots(row))
     }
 
     /// Whether a live member of this table has not said yet that it knows it.
@@ -373,7 +384,7 @@ impl Membership {
         row.member = report.member;
         row.engine_cores = report.engine_cores;
         row.load = report.load;
-        row.epoch = report.epoch;
+        (row.epoch, row.slots_moving) = (report.epoch, report.slots_moving);
         row.last_seen = now;
         row.is_heard = true;
     }

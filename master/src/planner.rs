@@ -9,9 +9,7 @@
 //! | it is gone, or in a new life | `LOST` | `LOST` |
 //! | there was no home | – | the origin stays: `NOBODY`, or `LOST`, or the last who left |
 //!
-//! A chain is followed one step at a time: when a slot goes from X to Y and then from Y to Z, the second table says
-//! "origin Y". Y goes on taking the slot over from X, because it knew the first table, and Z waits for Y. Naming X
-//! would be wrong: Y may have had the slot for a while, with entries that X knows nothing of.
+//! "Origin `old`" is right because a slot is not moved again before its home has its entries (`crate::state`, rule 5).
 //!
 //! Members that are still there keep their order, new ones follow in the order of their ids. A member with weight 0
 //! is listed, so that it can be asked for what it has, and is no home.

@@ -11,7 +11,13 @@
 //!    which all entries count as lost;
 //! 3. members of an adopted table have neither reported nor been silent for long enough to be dead: one of them may
 //!    have a table that is newer still;
-//! 4. an engine's cores are still coming in, for at most [`Timing::change_wait_max`].
+//! 4. an engine's cores are still coming in, for at most [`Timing::change_wait_max`];
+//! 5. slots are on their way, or a core that was given up has come back and does not know it yet. Then nobody joins,
+//!    leaves or changes weight; who is dead is taken out all the same, since others may wait for it.
+//!
+//! Because of 5 a slot is never on two ways at once: whoever is named as its origin has its entries, and nobody who gave
+//! them away waits for the thanks of a core that has passed them on since. (Chains of moves were allowed once. Each link
+//! then needs to know what became of all the others; `docs/notes/2026-11-21-simulated-cluster.md` has the end of that.)
 //!
 //! So a master can die and be replaced by one that knows nothing, and the epoch never goes back for anybody.
 
@@ -24,7 +30,7 @@ use snowskin_io::seeded_bug;
 use snowskin_protocol::settings::SettingsError;
 use snowskin_protocol::table::LOST;
 use snowskin_protocol::wire::control::{Orders, Report};
-use snowskin_protocol::{CoreId, Epoch, RoutingTable, Settings};
+use snowskin_protocol::{CoreId, Epoch, Member, RoutingTable, Settings};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -181,14 +187,27 @@ impl MasterState {
         if self.membership.is_settling(now) && now - since < self.timing.change_wait_max {
             return false;
         }
-        // A core that skips a table does not learn that it was to pass entries on. So each table is known to all
+        // A core that skips a table does not learn that it was to give entries away. So each table is known to all
         // who live before there is the next one; a core that does not take it is dead soon.
         if self.membership.is_anyone_behind(&self.table) && !seeded_bug!("table before the last one is known")
         {
             return false;
         }
-        self.publish(planner::plan(&self.table, &wanted));
+        let is_moving =
+            self.membership.is_anything_moving(&self.table) && !seeded_bug!("slots on two ways at once");
+        let next = if is_moving { self.survivors(&wanted) } else { wanted };
+        if next == self.table.members {
+            return false;
+        }
+        self.publish(planner::plan(&self.table, &next));
         true
+    }
+
+    /// The members of the table that are wanted in whatever way, as they are in it.
+    fn survivors(&self, wanted: &[Member]) -> Vec<Member> {
+        let life = |member: &Member| (member.id, member.incarnation);
+        let is_there = |member: &&Member| wanted.iter().any(|other| life(other) == life(member));
+        self.table.members.iter().filter(is_there).copied().collect()
     }
 
     /// Waits for the table of a newer epoch, or makes one above it when nobody can give it to us.

@@ -108,6 +108,48 @@ fn a_dead_core_loses_its_slots_and_a_returning_one_joins() {
     assert!(state.table().origins.iter().all(|&origin| origin != 2));
 }
 
+fn moving(report: &Report, epoch: Epoch, slots_moving: u32) -> Report {
+    Report { slots_moving, ..at_epoch(*report, epoch) }
+}
+
+#[test]
+fn while_slots_are_on_their_way_nobody_joins_or_leaves_and_the_dead_are_taken_out() {
+    let (mut state, cores) = two_engines();
+    state.heartbeat(at(3_000), &moving(&cores[1], Epoch(1), 5));
+    state.register(at(3_000), &report(9, 0, 1)).unwrap();
+    state.leave(at(3_000), &at_epoch(cores[2], Epoch(1)));
+    assert!(!state.tick(at(3_100)));
+    // Core 0 of engine 1 falls silent; the others go on for as long as they like.
+    for ms in (4_000..13_000).step_by(100) {
+        state.heartbeat(at(ms), &moving(&cores[1], state.table().epoch, 5));
+        state.heartbeat(at(ms), &at_epoch(report(9, 0, 1), state.table().epoch));
+        state.leave(at(ms), &at_epoch(cores[2], state.table().epoch));
+        state.tick(at(ms));
+    }
+    let ids =
+        |state: &MasterState| state.table().members.iter().map(|it| (it.id, it.weight)).collect::<Vec<_>>();
+    assert_eq!(state.table().epoch, Epoch(2));
+    assert_eq!(ids(&state), [(cores[1].member.id, 64), (cores[2].member.id, 64)]);
+    state.heartbeat(at(13_000), &moving(&cores[1], Epoch(2), 0));
+    assert!(state.tick(at(13_100)));
+    assert_eq!(
+        ids(&state),
+        [(cores[1].member.id, 64), (cores[2].member.id, 0), (report(9, 0, 1).member.id, 64)]
+    );
+}
+
+#[test]
+fn who_was_given_up_and_comes_back_hears_of_it_before_it_joins() {
+    let (mut state, cores) = two_engines();
+    assert_eq!(run(&mut state, 3_000, 14_000, &cores[1..]), [12_000]);
+    // It still takes itself for the home of its slots, and would go on as such if the next table named it again.
+    state.register(at(14_000), &at_epoch(cores[0], Epoch(1))).unwrap();
+    assert!(!state.tick(at(14_100)));
+    state.heartbeat(at(14_200), &at_epoch(cores[0], Epoch(2)));
+    assert!(state.tick(at(14_300)));
+    assert_eq!(state.table().members.len(), 3);
+}
+
 #[test]
 fn a_restarted_engine_stays_home_of_slots_whose_entries_are_lost() {
     let (mut state, cores) = two_engines();

@@ -307,7 +307,7 @@ quickcheck! {
             service_ns_p99: more.2,
         };
         let engine_cores = engine_cores.max(1);
-        let report = Report { member: member(who), engine_cores, epoch: Epoch(epoch), load };
+        let report = Report { member: member(who), engine_cores, epoch: Epoch(epoch), slots_moving: load.objects as u32, load };
         assert_eq!(Report::decode(&report.encode()), Ok(report));
         holds_at_this_length(&report.encode(), &|body| {
             let report = Report::decode(body).ok()?;

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Time between two heartbeats while the core is not in the table yet, or leaves.
+/// Time between two heartbeats while the core is not in the table yet, leaves, or has slots on their way: others wait
+/// for the end of that.
 const HEARTBEAT_IMPATIENT: Duration = Duration::from_millis(50);
 /// Time between two exchanges at the least, whatever peers say of newer epochs.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -29,6 +30,8 @@ pub struct MasterLink {
     address: SocketAddr,
     stage: Rc<Cell<Stage>>,
     alone: Rc<Cell<bool>>,
+    /// Slots on their way, by the last report.
+    told_moving: Rc<Cell<u32>>,
 }
 
 /// How far a core is on its way out.
@@ -47,7 +50,7 @@ enum Stage {
 impl MasterLink {
     /// A link to the master at `address`.
     pub fn new(address: SocketAddr) -> Self {
-        MasterLink { address, stage: Rc::default(), alone: Rc::default() }
+        MasterLink { address, stage: Rc::default(), alone: Rc::default(), told_moving: Rc::default() }
     }
 
     /// From now on the master is told that the core leaves.
@@ -104,8 +107,10 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>, link: MasterLink) {
             }
         }
         core.platform.sleep(PAUSE_MIN).await;
-        let impatient =
-            !core.is_member() || link.stage.get() != Stage::Staying || core.epoch_heard.get() > core.epoch();
+        let impatient = !core.is_member()
+            || link.stage.get() != Stage::Staying
+            || core.epoch_heard.get() > core.epoch()
+            || link.told_moving.get() > 0;
         let pause = if impatient { HEARTBEAT_IMPATIENT } else { HEARTBEAT };
         let wanted = core.table_wanted.wait();
         with_deadline(&core.platform, core.platform.now() + pause, wanted).await;
@@ -134,6 +139,7 @@ async fn speak<P: Platform>(
             _ => Opcode::Leave,
         };
         let mut report = core.report();
+        link.told_moving.set(report.slots_moving);
         if matches!(stage, Stage::Farewell | Stage::Left) {
             report.member.weight = 0;
         }

@@ -4,19 +4,19 @@
 //! New homes pull from the origin that the table names. A slot at one core:
 //!
 //! ```text
-//!             table: mine, no origin                     table: not mine
-//!   NotMine ───────────────────────────► Serving ───────────────────────────► Frozen
-//!     │ ▲                                 ▲  ▲                                  │ │
-//!     │ │   table: mine, origin           │  │ entries have come                │ │ table: mine again
-//!     └─┼───────────────────► Awaiting ───┼──┘◄─────────────────────────────────┼─┘ (rows are kept)
-//!       │                      │   ▲      │ origin lost: after a loss            │
-//!       │   table: not mine    ▼   │ mine │                                      │
-//!       │                   Passing ──────┘──► entries have come ──────────────►─┤
-//!       └──────────────────────┴─────── taker has confirmed, or origin lost ─────┘
+//!             table: mine, no origin                     table: not mine, origin: me
+//!   NotMine ───────────────────────────► Serving ─────────────────────────────────────► Frozen
+//!     │  ▲                                  ▲                                              │
+//!     │  │  table: mine, origin             │ entries have come, or                        │
+//!     └──┼─────────────────────► Awaiting ──┘ origin lost: after a loss                    │
+//!        │                                                                                 │
+//!        └──────────────────────────────────── taker has confirmed, or nobody will ask ────┘
 //! ```
 //!
-//! *Frozen*: has the entries and changes nothing, until the taker confirms. *Passing*: is asked for entries by the
-//! next home, and still waits for them itself.
+//! *Frozen*: has the entries and changes nothing, until the taker confirms.
+//!
+//! The master moves no slot that is still on its way, so whom a table names as the origin has the entries, and whom it
+//! names as the home is the taker.
 //!
 //! Invariants: a slot is served by at most one core at a time, because an origin freezes before it gives, and a
 //! taker serves only after it was given everything. An entry counts only if it carries the slot's current
@@ -37,7 +37,6 @@ enum State {
     ServingAfterLoss,
     Frozen,
     Awaiting,
-    Passing,
 }
 
 /// A core in one of its lives.
@@ -69,7 +68,7 @@ impl SlotCounts {
     fn of(&mut self, state: State) -> Option<&mut u64> {
         match state {
             State::Serving | State::ServingAfterLoss => Some(&mut self.served),
-            State::Awaiting | State::Passing => Some(&mut self.awaited),
+            State::Awaiting => Some(&mut self.awaited),
             State::Frozen => Some(&mut self.frozen),
             State::NotMine => None,
         }
@@ -105,7 +104,7 @@ impl Slots {
             State::Serving => Service::Home { after_loss: false },
             State::ServingAfterLoss => Service::Home { after_loss: true },
             State::Awaiting => Service::Moving,
-            State::NotMine | State::Frozen | State::Passing => Service::WrongHome,
+            State::NotMine | State::Frozen => Service::WrongHome,
         }
     }
 
@@ -136,11 +135,12 @@ impl Slots {
         match (self.states[slot.index()], mine) {
             (State::Serving | State::ServingAfterLoss, true) => {}
             (State::Serving | State::ServingAfterLoss | State::Frozen, false) => {
-                // Whoever needs the entries asks us, or asks somebody who has asked us.
-                match table.members.get(usize::from(origin)) {
-                    Some(_) if seeded_bug!("origin does not freeze") => {}
-                    Some(_) => self.set(slot, State::Frozen),
-                    None => self.give_up(slot),
+                let is_wanted = my_index == Some(origin);
+                match is_wanted {
+                    true if seeded_bug!("origin does not freeze") => {}
+                    true => self.set(slot, State::Frozen),
+                    // We were given up: what we had counts as lost.
+                    false => self.give_up(slot),
                 }
             }
             (State::NotMine | State::Frozen, true) => match origin {
@@ -156,27 +156,18 @@ impl Slots {
                     self.set(slot, State::Awaiting);
                 }
             },
-            (State::Awaiting | State::Passing, _) => self.apply_awaited(table, slot, mine, my_index),
+            (State::Awaiting, true) if self.is_origin_there(table, slot) => {}
+            (State::Awaiting, true) => self.serve_after_loss(slot),
+            (State::Awaiting, false) => self.give_up(slot),
             (State::NotMine, false) => {}
         }
     }
 
-    /// A slot whose entries have not come yet. Nobody can have got them from us, so our origin stays the right one
-    /// whatever the newer table says, as long as it lives.
-    fn apply_awaited(&mut self, table: &RoutingTable, slot: Slot, mine: bool, my_index: Option<u16>) {
+    /// Whether whoever is asked for an awaited slot is a member.
+    fn is_origin_there(&self, table: &RoutingTable, slot: Slot) -> bool {
         let (origin, incarnation) = self.origins[&slot];
-        let origin_index = table
-            .index_of(origin)
-            .filter(|&index| table.members[usize::from(index)].incarnation == incarnation);
-        let somebody_waits_for_us = my_index == Some(table.origins[slot.index()]);
-        match (origin_index, mine) {
-            (Some(_), true) => self.set(slot, State::Awaiting),
-            (None, true) => self.serve_after_loss(slot),
-            (Some(index), false) if index != table.homes[slot.index()] && somebody_waits_for_us => {
-                self.set(slot, State::Passing);
-            }
-            (_, false) => self.give_up(slot),
-        }
+        let index = table.index_of(origin);
+        index.is_some_and(|index| table.members[usize::from(index)].incarnation == incarnation)
     }
 
     /// The slots whose entries are to be asked for, by origin.
@@ -202,7 +193,7 @@ impl Slots {
                 State::Frozen => given.insert(slot),
                 State::Serving if seeded_bug!("given while served") => given.insert(slot),
                 State::NotMine => declined.insert(slot),
-                State::Serving | State::ServingAfterLoss | State::Awaiting | State::Passing => {}
+                State::Serving | State::ServingAfterLoss | State::Awaiting => {}
             }
         }
         (given, declined)
@@ -228,8 +219,7 @@ impl Slots {
         for slot in slots.iter() {
             if let Some(origin) = self.origins.remove(&slot) {
                 self.unconfirmed.insert(slot, origin);
-                let had = self.states[slot.index()];
-                self.set(slot, if had == State::Passing { State::Frozen } else { State::Serving });
+                self.set(slot, State::Serving);
             }
         }
     }

@@ -1,4 +1,5 @@
 use super::*;
+use quickcheck::quickcheck;
 use snowskin_protocol::{EngineId, Epoch, Member};
 
 const S: Slot = Slot(7);
@@ -67,24 +68,6 @@ fn a_join_moves_a_slot() {
 }
 
 #[test]
-fn a_chain_waits_for_the_middle() {
-    let (mut x, mut y, mut z) = (Slots::new(), Slots::new(), Slots::new());
-    x.apply(&table(1, 0, NOBODY), life(0));
-    for (number, slots) in [(0, &mut x), (1, &mut y)] {
-        slots.apply(&table(2, 1, 0), life(number));
-    }
-    for (number, slots) in [(0, &mut x), (1, &mut y), (2, &mut z)] {
-        slots.apply(&table(3, 2, 1), life(number));
-    }
-    assert_eq!(y.service(S), Service::WrongHome);
-    assert_eq!(y.asked(&one(S)), (SlotSet::new(), SlotSet::new()), "not yet");
-    assert_eq!(hand_over(&mut x, &mut y), (true, false));
-    assert_eq!(y.service(S), Service::WrongHome, "it has them only to pass them on");
-    assert_eq!(hand_over(&mut y, &mut z), (true, false));
-    assert_eq!(z.service(S), Service::Home { after_loss: false });
-}
-
-#[test]
 fn a_slot_comes_back_before_it_was_taken() {
     let (mut x, mut y) = (Slots::new(), Slots::new());
     x.apply(&table(1, 0, NOBODY), life(0));
@@ -148,4 +131,127 @@ fn a_table_that_knows_an_earlier_life_gives_us_nothing() {
     next.members[0].incarnation = Incarnation(99);
     reborn.apply(&next, (core(0), Incarnation(99)));
     assert_eq!(reborn.service(S), Service::Home { after_loss: true });
+}
+
+/// A table in which slot [`S`] has this home and this origin, and no other slot has any.
+fn table_of_one(epoch: u64, home: u16, origin: u16) -> RoutingTable {
+    let mut table = table(epoch, NOBODY, NOBODY);
+    (table.homes[S.index()], table.origins[S.index()]) = (home, origin);
+    table
+}
+
+const CORES: usize = 3;
+
+/// Some cores, a slot that wanders among them as a master would have it, and what is written to it.
+struct Wandering {
+    cores: Vec<Slots>,
+    tables: Vec<RoutingTable>,
+    /// Which table each core has.
+    known: Vec<usize>,
+    /// What each core knows of the slot, and in which generation: how often it was written.
+    rows: Vec<Option<(u32, u64)>>,
+    written: u64,
+}
+
+impl Wandering {
+    fn new() -> Self {
+        let first = table_of_one(1, 0, NOBODY);
+        let mut cores: Vec<Slots> = (0..CORES).map(|_| Slots::new()).collect();
+        cores.iter_mut().zip(0..).for_each(|(slots, number)| slots.apply(&first, life(number)));
+        let (known, rows) = (vec![0; CORES], vec![None; CORES]);
+        Wandering { cores, tables: vec![first], known, rows, written: 0 }
+    }
+
+    /// The next table, if all have this one and nothing is on its way.
+    fn publish(&mut self, home: u16) {
+        let last = self.tables.len() - 1;
+        let is_moving = |slots: &Slots| slots.counts().awaited + slots.counts().frozen > 0;
+        if self.known.iter().all(|known| *known == last) && !self.cores.iter().any(is_moving) {
+            let (old, origin) = (self.tables[last].homes[S.index()], self.tables[last].origins[S.index()]);
+            let origin = if home == old { origin } else { old };
+            self.tables.push(table_of_one(last as u64 + 2, home, origin));
+        }
+    }
+
+    fn tell(&mut self, number: usize) {
+        if self.known[number] + 1 < self.tables.len() {
+            self.known[number] += 1;
+            self.cores[number].apply(&self.tables[self.known[number]], life(number as u16));
+        }
+    }
+
+    /// What counts of what a core knows.
+    fn value(&self, number: usize) -> u64 {
+        let generation = self.cores[number].generation(S);
+        self.rows[number].filter(|(written_in, _)| *written_in == generation).map_or(0, |(_, value)| value)
+    }
+
+    /// The core asks its origin and takes what it gets, if both have the same table.
+    fn take(&mut self, number: usize) {
+        let Some(&(origin, _)) = self.cores[number].origins.get(&S) else { return };
+        let origin = usize::from(origin.core);
+        if self.known[origin] != self.known[number] {
+            return;
+        }
+        let (given, declined) = self.cores[origin].asked(&one(S));
+        let value = self.value(origin);
+        self.cores[number].begin_taking(&given);
+        if given.contains(S) {
+            self.rows[number] = Some((self.cores[number].generation(S), value));
+        }
+        self.cores[number].finish_taking(&given);
+        self.cores[number].finish_taking(&declined);
+    }
+
+    /// The core says what it has taken.
+    fn confirm(&mut self, number: usize) {
+        for (giver, slots) in self.cores[number].unconfirmed() {
+            let origin = usize::from(giver.0.core);
+            if self.known[origin] == self.known[number] {
+                self.cores[origin].confirm_given(&slots);
+                self.cores[number].forget_unconfirmed(giver, &slots);
+            }
+        }
+    }
+
+    fn serving(&self) -> Vec<usize> {
+        (0..CORES).filter(|&number| matches!(self.cores[number].service(S), Service::Home { .. })).collect()
+    }
+
+    fn write(&mut self) {
+        if let Some(&number) = self.serving().first() {
+            self.written += 1;
+            self.rows[number] = Some((self.cores[number].generation(S), self.written));
+        }
+    }
+
+    fn step(&mut self, kind: u8, number: usize) {
+        match kind % 8 {
+            0 => self.publish(number as u16),
+            1..4 => self.tell(number),
+            4 | 5 => self.take(number),
+            6 => self.confirm(number),
+            _ => self.write(),
+        }
+        let serving = self.serving();
+        assert!(serving.len() <= 1, "{serving:?} serve");
+        serving.iter().for_each(|number| assert_eq!(self.value(*number), self.written, "at core {number}"));
+    }
+}
+
+quickcheck! {
+    /// However slowly a slot follows its homes, nothing that was written is lost, nobody serves beside another, and in
+    /// the end only the home has it.
+    fn a_slot_that_wanders_arrives_whole(steps: Vec<(u8, u8)>) -> bool {
+        let mut wandering = Wandering::new();
+        steps.into_iter().for_each(|(kind, number)| wandering.step(kind, usize::from(number) % CORES));
+        for _ in 0..CORES {
+            for number in 0..CORES {
+                [1, 4, 6].into_iter().for_each(|kind| wandering.step(kind, number));
+            }
+        }
+        let home = usize::from(wandering.tables.last().expect("the first one").homes[S.index()]);
+        let have_it = (0..CORES).filter(|&number| wandering.cores[number].states[S.index()] != State::NotMine);
+        wandering.serving() == [home] && have_it.count() == 1
+    }
 }

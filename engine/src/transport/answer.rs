@@ -167,20 +167,12 @@ fn remove_matching<P: Platform>(
     finish(header, core.epoch(), 0, 0, reply);
 }
 
-/// Of the slots that a taker says it has taken: those that are its own, or that it is to pass on. A confirmation that
-/// comes late must not speak for another taker.
+/// Of the slots that a taker says it has taken: those that are its own. Nobody else can speak for them.
 fn meant_for(table: &RoutingTable, request: &TakeSlots) -> SlotSet {
     let taker = table.index_of(request.taker);
+    let is_its = |slot: &Slot| taker == Some(table.homes[slot.index()]) || seeded_bug!("anybody confirms");
     let mut meant = SlotSet::new();
-    let is_meant = |slot: &Slot| {
-        let (home, origin) = (table.homes[slot.index()], table.origins[slot.index()]);
-        taker == Some(home) || taker == Some(origin)
-    };
-    request
-        .slots
-        .iter()
-        .filter(|slot| is_meant(slot) || seeded_bug!("anybody confirms"))
-        .for_each(|slot| meant.insert(slot));
+    request.slots.iter().filter(is_its).for_each(|slot| meant.insert(slot));
     meant
 }
 
@@ -219,23 +211,21 @@ mod tests {
     use snowskin_protocol::{CoreId, EngineId, Incarnation, Member};
 
     #[test]
-    fn a_confirmation_counts_for_slots_that_are_the_takers_or_pass_through_it() {
+    fn a_confirmation_counts_if_it_is_that_of_the_taker() {
         let core = |core| CoreId { engine: EngineId(1), core };
         let (address, incarnation) = ("127.0.0.1:1".parse().unwrap(), Incarnation(1));
         let member = |number| Member { id: core(number), incarnation, address, weight: 1 };
         let mut table = RoutingTable::empty();
-        table.members = (0..4).map(member).collect();
+        table.members = (0..3).map(member).collect();
         table.homes.fill(1);
-        // Slot 7 goes on to core 2; what core 3 says of it does not count.
-        (table.homes[7], table.origins[7]) = (2, 1);
+        table.homes[7] = 2;
         let mut slots = SlotSet::new();
         (6..=7).for_each(|slot| slots.insert(Slot(slot)));
         let counted = |taker| {
             let request = TakeSlots { taker, incarnation, cursor: 0, slots: slots.clone() };
             meant_for(&table, &request).iter().map(|slot| slot.0).collect::<Vec<_>>()
         };
-        assert_eq!(counted(core(1)), [6, 7]);
-        assert_eq!(counted(core(2)), [7]);
-        assert!(counted(core(3)).is_empty() && counted(core(9)).is_empty());
+        assert_eq!((counted(core(1)), counted(core(2))), (vec![6], vec![7]));
+        assert!(counted(core(0)).is_empty() && counted(core(9)).is_empty());
     }
 }

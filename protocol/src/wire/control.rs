@@ -20,6 +20,8 @@ pub struct Report {
     pub engine_cores: u16,
     /// The newest table it has.
     pub epoch: Epoch,
+    /// Slots that are on their way to it, or from it, by that table.
+    pub slots_moving: u32,
     /// How full it is.
     pub load: Load,
 }
@@ -49,7 +51,8 @@ struct WireReport {
     epoch: u64,
     load: Load,
     engine_cores: u16,
-    reserved: [u16; 3],
+    reserved: u16,
+    slots_moving: u32,
 }
 
 impl Report {
@@ -60,7 +63,8 @@ impl Report {
             epoch: self.epoch.0,
             load: self.load,
             engine_cores: self.engine_cores,
-            reserved: [0; 3],
+            reserved: 0,
+            slots_moving: self.slots_moving,
         })
         .to_vec()
     }
@@ -73,12 +77,13 @@ impl Report {
         if wire.engine_cores == 0 {
             return Err(WireError::Value("number of cores"));
         }
-        if wire.reserved != [0; 3] {
+        if wire.reserved != 0 {
             return Err(WireError::Value("reserved part of the report"));
         }
         Ok(Report {
             member: wire.member.try_into()?,
             engine_cores: wire.engine_cores,
+            slots_moving: wire.slots_moving,
             epoch: Epoch(wire.epoch),
             load: wire.load,
         })

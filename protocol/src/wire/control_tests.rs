@@ -11,6 +11,7 @@ fn report() -> Report {
             weight: 1024,
         },
         engine_cores: 2,
+        slots_moving: 7,
         epoch: Epoch(3),
         load: Load { capacity_bytes: 1 << 30, free_bytes: 5, ..Load::default() },
     }

@@ -39,7 +39,7 @@ const MASTER: &str = "snowskin-master";
 const TESTS: &str = "snowskin-tests";
 
 /// All of them.
-pub const SEEDED_BUGS: [SeededBug; 42] = [
+pub const SEEDED_BUGS: [SeededBug; 43] = [
     test(
         "version unchecked",
         "a holder gives whatever version it has",
@@ -109,7 +109,7 @@ pub const SEEDED_BUGS: [SeededBug; 42] = [
     test(
         "anybody confirms",
         "an origin believes a confirmation of somebody who is not the new home",
-        (ENGINE, "a_confirmation_counts_for_slots_that_are_the_takers_or_pass_through_it"),
+        (ENGINE, "a_confirmation_counts_if_it_is_that_of_the_taker"),
     ),
     seeds("another life's slots", "a core serves the slots of an earlier life of it"),
     test(
@@ -122,6 +122,11 @@ pub const SEEDED_BUGS: [SeededBug; 42] = [
         "table before the last one is known",
         "the master makes the next table before all cores have this one",
         (MASTER, "a_table_is_known_to_all_who_live_before_there_is_the_next_one"),
+    ),
+    test(
+        "slots on two ways at once",
+        "the master moves slots that are still on their way",
+        (MASTER, "while_slots_are_on_their_way_nobody_joins_or_leaves_and_the_dead_are_taken_out"),
     ),
     test(
         "one frame ends a life",
