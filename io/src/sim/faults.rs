@@ -72,20 +72,27 @@ impl Faults {
     /// Cuts all connections of a node; returns how many.
     pub fn cut_all(&self, node: &SimPlatform) -> usize {
         let node = self.own(node);
-        self.cut_where(|nodes| nodes.contains(&Some(node)))
+        self.cut_where(|_, nodes| nodes.contains(&Some(node)))
     }
 
     /// Cuts all connections between two nodes; returns how many.
     pub fn cut_between(&self, a: &SimPlatform, b: &SimPlatform) -> usize {
         let (a, b) = (Some(self.own(a)), Some(self.own(b)));
-        self.cut_where(|nodes| nodes == [a, b] || nodes == [b, a])
+        self.cut_where(|_, nodes| nodes == [a, b] || nodes == [b, a])
     }
 
-    fn cut_where(&self, choose: impl Fn([Option<NodeId>; 2]) -> bool) -> usize {
+    /// What keep-alives do in the end: connections to processes that are gone are reset, also those that nobody has written
+    /// to since. Returns how many there were.
+    pub fn keep_alive(&self) -> usize {
+        let is_gone = |world: &World, node| matches!(world.node(node).life, Life::Dead | Life::Dark);
+        self.cut_where(|world, nodes| nodes.into_iter().flatten().any(|node| is_gone(world, node)))
+    }
+
+    fn cut_where(&self, choose: impl Fn(&World, [Option<NodeId>; 2]) -> bool) -> usize {
         self.shared.with(|world| {
             let connections = world.network.connections.iter();
             let chosen: Vec<ConnectionId> = connections
-                .filter(|(_, state)| choose([state.ends[OPENER].node, state.ends[ACCEPTOR].node]))
+                .filter(|(_, state)| choose(world, [state.ends[OPENER].node, state.ends[ACCEPTOR].node]))
                 .map(|(id, _)| *id)
                 .collect();
             for connection in &chosen {

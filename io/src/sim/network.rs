@@ -33,7 +33,8 @@
 //! the segments, as by a network card whose checksums lie.
 //!
 //! **What never happens:** bytes duplicated, or reordered within a direction; a connection that ends without
-//! an event of this table; a partition or power loss that is noticed without traffic or a deadline (no keep-alive).
+//! an event of this table; a partition or power loss that is noticed without traffic or a deadline (keep-alives
+//! come when [`Faults::keep_alive`](super::Faults::keep_alive) is called).
 //!
 //! In this file: the packets between the ends. What the ends' owners call is in `socket.rs`.
 

@@ -225,6 +225,7 @@ impl Run {
             })?;
         }
         self.fill_every_core(&platform)?;
+        self.cluster.sim.faults().keep_alive();
         self.pass(SILENCE)?;
         self.check_nothing_is_left()
     }

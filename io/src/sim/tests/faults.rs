@@ -221,6 +221,30 @@ fn a_power_loss_is_silent_until_the_machine_returns() {
 }
 
 #[test]
+fn a_keep_alive_ends_connections_to_who_is_gone_and_no_others() {
+    let sim = Simulation::new(7);
+    let (server, client, other) = (sim.node("server"), sim.node("client"), sim.node("other"));
+    let (opened, accepted) = connected(&sim, &client, &server);
+    let (_opened, kept) = connected(&sim, &other, &server);
+    sim.faults().power_off(&client);
+    drop(opened);
+    sim.run_for(600 * SECOND).expect("within the limit");
+    assert_eq!(sim.faults().connections().len(), 2);
+    assert_eq!(sim.faults().keep_alive(), 1);
+    let (mut cut, mut whole) = (accepted.split().0, kept.split().0);
+    let ends = Rc::new(Cell::new((None, None)));
+    let seen = Rc::clone(&ends);
+    server.spawn(async move {
+        let end = cut.read(&mut [0; 1]).await.err().map(|error| error.kind());
+        seen.set((end, None));
+        let end = whole.read(&mut [0; 1]).await.err().map(|error| error.kind());
+        seen.set((None, end));
+    });
+    sim.run_for(SECOND).expect("within the limit");
+    assert_eq!(ends.get(), (Some(ErrorKind::ConnectionReset), None));
+}
+
+#[test]
 fn a_paused_node_does_nothing_and_loses_nothing() {
     let sim = calm(8);
     let (server, client) = (sim.node("server"), sim.node("client"));
