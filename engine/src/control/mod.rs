@@ -149,6 +149,8 @@ async fn leave<P: Platform>(core: &Rc<PerCore<P>>, link: &MasterLink) {
     while core.platform.now() < deadline && !link.is_alone(core) && !is_done() {
         core.platform.sleep(STOP_CHECK).await;
     }
+    // Whoever hears the farewell may make others the homes of what we still have.
+    core.shard.borrow_mut().retire();
     link.say_farewell();
     core.table_wanted.raise();
     let deadline = core.platform.now() + FAREWELL_TIME;

@@ -133,6 +133,11 @@ impl Shard {
         self.slots.counts() == SlotCounts::default()
     }
 
+    /// The core goes, whatever it still has: it is no home from now on, and never will be again.
+    pub fn retire(&mut self) {
+        self.slots.retire();
+    }
+
     /// Whether slots are on their way here.
     pub fn is_taking(&self) -> bool {
         self.slots.counts().awaited > 0

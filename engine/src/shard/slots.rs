@@ -85,6 +85,8 @@ pub(crate) struct Slots {
     /// Who gave a slot that was taken, until it knows that it may forget it.
     unconfirmed: BTreeMap<Slot, Life>,
     counts: SlotCounts,
+    /// No table makes us a home any more.
+    is_retired: bool,
 }
 
 impl Slots {
@@ -95,6 +97,17 @@ impl Slots {
             origins: BTreeMap::new(),
             unconfirmed: BTreeMap::new(),
             counts: SlotCounts::default(),
+            is_retired: false,
+        }
+    }
+
+    /// Serves nothing from now on, whatever tables say: the next one may have other homes for our slots.
+    pub(crate) fn retire(&mut self) {
+        self.is_retired = true;
+        for slot in Slot::all().filter(|_| !seeded_bug!("served after the farewell")) {
+            if self.states[slot.index()] != State::NotMine {
+                self.give_up(slot);
+            }
         }
     }
 
@@ -116,6 +129,9 @@ impl Slots {
     /// Takes over what a newer table says. What it says of an earlier life of this core is not about us: that one's
     /// slots are lost, and the next table will say so.
     pub(crate) fn apply(&mut self, table: &RoutingTable, (me, incarnation): Life) {
+        if self.is_retired {
+            return;
+        }
         let is_me = |&index: &u16| {
             table.members[usize::from(index)].incarnation == incarnation
                 || seeded_bug!("another life's slots")

@@ -102,6 +102,16 @@ fn a_slot_comes_back_after_it_was_taken() {
 }
 
 #[test]
+fn who_has_said_farewell_serves_nothing_whatever_tables_say() {
+    let mut x = Slots::new();
+    x.apply(&table(1, 0, NOBODY), life(0));
+    x.retire();
+    assert_eq!((x.service(S), x.counts()), (Service::WrongHome, SlotCounts::default()));
+    x.apply(&table(2, 0, NOBODY), life(0));
+    assert_eq!((x.service(S), x.counts()), (Service::WrongHome, SlotCounts::default()));
+}
+
+#[test]
 fn a_lost_origin_means_serving_after_a_loss() {
     let mut y = Slots::new();
     y.apply(&table(2, 1, 0), life(1));

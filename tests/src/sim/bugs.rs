@@ -39,7 +39,7 @@ const MASTER: &str = "snowskin-master";
 const TESTS: &str = "snowskin-tests";
 
 /// All of them.
-pub const SEEDED_BUGS: [SeededBug; 43] = [
+pub const SEEDED_BUGS: [SeededBug; 44] = [
     test(
         "version unchecked",
         "a holder gives whatever version it has",
@@ -132,6 +132,10 @@ pub const SEEDED_BUGS: [SeededBug; 43] = [
         "one frame ends a life",
         "a stuck frame of a dead process ends the life that came after it",
         (MASTER, "a_first_frame_ends_no_other_life"),
+    ),
+    seeds(
+        "served after the farewell",
+        "a core that has said farewell goes on as the home of what it still has",
     ),
     seeds("ledger not written", "a restarted master remembers an old table"),
     seeds("late answers", "calls return 40 ms after their deadline"),
