@@ -162,7 +162,8 @@ impl Faults {
     }
 
     /// Kills a node, if it lives, and begins a new life of it (`node` is its latest one): same name, same address, no tasks, a new clock
-    /// offset. After a power loss the machine answers again, so that old connections are reset when they are used.
+    /// offset. After a power loss the machine answers again, so that old connections are reset when they
+    /// are used.
     pub fn restart(&self, node: &SimPlatform) -> SimPlatform {
         let old = self.own(node);
         self.shared.end_node(old, Life::Dead);
@@ -172,6 +173,7 @@ impl Faults {
             world.node_mut(old).life = Life::Dead;
             let node = world.add_node(&name, ip);
             world.release_held();
+            world.answer_probes(old);
             node
         });
         SimPlatform { shared: self.shared.clone(), node }

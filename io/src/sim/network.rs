@@ -21,7 +21,7 @@
 //! | closed with unread bytes | to the closer: lost; from it: arrive | peer reads the rest, then sees a reset |
 //! | connection cut | lost, with those that arrived and were not read | both ends see a reset, at once |
 //! | process killed | a random tail of what it sent is lost | each peer sees a reset, one delay later |
-//! | machine without power | what it has sent arrives; the rest waits | nobody; after a restart, a peer that writes |
+//! | machine without power | what it has sent arrives; the rest waits | nobody; after a restart, a peer that writes, or has written what was never read |
 //! | partition | wait, and so do connects and acknowledgements | nobody, until the window is full or a deadline ends |
 //! | partition healed, machine restarted | arrive, one delay later | – |
 //!
@@ -465,6 +465,24 @@ impl World {
                     }
                 }
             }
+        }
+    }
+
+    /// A machine is back. A peer that has written what the process there never read asks now and then for room, and learns
+    /// that there is no such connection.
+    pub(super) fn answer_probes(&mut self, old: NodeId) {
+        let mut asked = Vec::new();
+        for (&connection, state) in &self.network.connections {
+            for end in [OPENER, ACCEPTOR] {
+                let is_its = state.ends[end].node == Some(old) && state.ends[end].gone;
+                if is_its && state.ends[1 - end].unacknowledged > 0 {
+                    asked.push((connection, end));
+                }
+            }
+        }
+        for (connection, end) in asked {
+            self.record(Event::ResetSent, [connection.0 << 1 | end as u64, 0, 0]);
+            self.send(Packet::Reset { connection, end });
         }
     }
 

@@ -221,6 +221,27 @@ fn a_power_loss_is_silent_until_the_machine_returns() {
 }
 
 #[test]
+fn who_waits_for_room_at_a_machine_that_lost_power_learns_of_it_when_that_is_back() {
+    let sim = Simulation::new(7);
+    let (server, client) = (sim.node("server"), sim.node("client"));
+    let (opened, _accepted) = connected(&sim, &client, &server);
+    let (_reader, mut writer) = opened.split();
+    while writer.try_write(&[IoSlice::new(&[7; 1 << 16])]).is_ok() {}
+    sim.run_for(SECOND).expect("within the limit");
+    sim.faults().power_off(&server);
+    let outcome = Rc::new(Cell::new(None));
+    let seen = Rc::clone(&outcome);
+    client.spawn(async move {
+        seen.set(writer.write(&[IoSlice::new(b"more")]).await.err().map(|error| error.kind()));
+    });
+    sim.run_for(600 * SECOND).expect("within the limit");
+    assert_eq!(outcome.get(), None);
+    sim.faults().restart(&server);
+    sim.run_for(SECOND).expect("within the limit");
+    assert_eq!(outcome.get(), Some(ErrorKind::ConnectionReset));
+}
+
+#[test]
 fn a_keep_alive_ends_connections_to_who_is_gone_and_no_others() {
     let sim = Simulation::new(7);
     let (server, client, other) = (sim.node("server"), sim.node("client"), sim.node("other"));
