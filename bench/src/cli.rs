@@ -3,6 +3,7 @@
 //! Exit status: 0; 1 when values were wrong, operations failed, the run broke off or could not begin (the last line
 //! says which); 2 when the command line cannot be understood.
 
+use crate::alloc::Sizes as AllocSizes;
 use crate::commands;
 use crate::interrupt;
 use crate::limits::{RAW_SERVER, serve_forever};
@@ -11,6 +12,7 @@ use crate::process::{WITH_PARENT, become_child};
 use crate::replay::Memory;
 use crate::workload::{Mix, Sizes, parse_duration, parse_size};
 use argh::FromArgs;
+use snowskin_engine::segment::Strategy;
 use snowskin_protocol::ByteSize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -51,6 +53,7 @@ enum Command {
     Run(Box<RunArguments>),
     Replay(Box<ReplayArguments>),
     Limits(LimitsArguments),
+    Alloc(AllocArguments),
     Demo(DemoArguments),
 }
 
@@ -241,6 +244,42 @@ pub(crate) struct LimitsArguments {
     pub(crate) json: Option<PathBuf>,
 }
 
+/// measures the allocator: how full segments get and how fast, by strategy, segments, copies and sizes
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "alloc",
+    example = "All of the matrix, a minute or two:\n  {command_name}",
+    example = "One strategy with the two sizes of one deployment:\n  {command_name} --strategy fragmentation_aware --sizes pair"
+)]
+pub(crate) struct AllocArguments {
+    /// bytes of all segments together; none of it is used (4GiB)
+    #[argh(option, default = "ByteSize(4 << 30)", from_str_fn(parse_size))]
+    pub(crate) memory: ByteSize,
+    /// only this strategy: random, free_ratio_first, fragmentation_aware or local_first
+    #[argh(option)]
+    pub(crate) strategy: Option<Strategy>,
+    /// only so many segments: 1, 2, 4, 8, 16 or 64
+    #[argh(option)]
+    pub(crate) segments: Option<usize>,
+    /// only so many copies: 1, 2 or 3
+    #[argh(option)]
+    pub(crate) copies: Option<usize>,
+    /// only these sizes: one (3,274,752 bytes), pair (and 658,432), random (4 KiB to 4 MiB) or mixed (4 KiB, 256 KiB,
+    /// 3.12 MB)
+    #[argh(option)]
+    pub(crate) sizes: Option<AllocSizes>,
+    /// values that come while others go, in each cell (20000)
+    #[argh(option, default = "20_000")]
+    pub(crate) churn: usize,
+    /// seed of sizes and choices (1)
+    #[argh(option, default = "1")]
+    pub(crate) seed: u64,
+    /// folder for figures and plot (report)
+    #[argh(option, default = "PathBuf::from(\"report\")")]
+    pub(crate) report: PathBuf,
+}
+
 /// shows a small cluster under chat traffic for about half a minute, and explains what is seen
 #[derive(FromArgs)]
 #[argh(subcommand, name = "demo")]
@@ -278,6 +317,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => commands::run(&arguments),
         Command::Replay(arguments) => commands::replay(&arguments),
         Command::Limits(arguments) => commands::limits(&arguments),
+        Command::Alloc(arguments) => crate::alloc::alloc(&arguments),
         Command::Demo(arguments) => crate::demo::demo(&arguments),
     };
     match outcome {
@@ -343,16 +383,26 @@ mod tests {
         assert_eq!((replay.memory, replay.closed), (Memory::PartOfUnique(0.2), true));
         assert!(matches!(parsed("limits --rounds 1 --pin --wake spin"), Ok(Command::Limits(_))));
         assert!(matches!(parsed("demo"), Ok(Command::Demo(_))));
+        let alloc = "alloc --memory 1GiB --strategy random --segments 4 --copies 2 --sizes pair --churn 5 --seed 2 --report r";
+        let Ok(Command::Alloc(alloc)) = parsed(alloc) else { panic!("alloc") };
+        assert_eq!((alloc.strategy, alloc.sizes), (Some(Strategy::Random), Some(AllocSizes::Pair)));
     }
 
     #[test]
     fn what_is_not_understood_has_status_2_and_help_has_0() {
-        for bad in
-            ["", "fly", "run --keys many", "replay --model gpt-7", "run --mix get=2x", "replay --memory -3%"]
-        {
+        for bad in [
+            "",
+            "fly",
+            "alloc --strategy best",
+            "run --keys many",
+            "replay --model gpt-7",
+            "run --mix get=2x",
+            "replay --memory -3%",
+        ] {
             assert_eq!(parsed(bad).err(), Some(ExitCode::from(2)), "{bad}");
         }
-        for help in ["--help", "run --help", "replay --help", "limits --help", "demo --help"] {
+        for help in ["--help", "run --help", "replay --help", "limits --help", "alloc --help", "demo --help"]
+        {
             assert_eq!(parsed(help).err(), Some(ExitCode::SUCCESS), "{help}");
         }
     }

@@ -4,8 +4,9 @@
 //! * [`trace`], [`model`]: requests as inference services see them, what an ideal LRU makes of them, and how large
 //!   a block is.
 //! * [`latency`]: what is counted and timed.
-//! * [`cli`]: the commands `run`, `replay`, `limits` and `demo`.
+//! * [`cli`]: the commands `run`, `replay`, `limits`, `alloc` and `demo`.
 
+mod alloc;
 pub mod cli;
 mod cluster;
 mod commands;

@@ -1,6 +1,6 @@
 //! What is left of a run: a table for people, a summary for programs, plots for both.
 
-mod plot;
+pub(crate) mod plot;
 pub(crate) mod summary;
 pub(crate) mod table;
 

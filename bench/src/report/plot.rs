@@ -20,8 +20,8 @@ const SIZE: (u32, u32) = (960, 540);
 const POINTS_PER_DECADE: usize = 24;
 /// A row of less time says nothing about a rate.
 const SHORTEST_SECOND_S: f64 = 0.3;
-const GRID: RGBColor = RGBColor(225, 228, 232);
-const TEXT: RGBColor = RGBColor(60, 64, 70);
+pub(crate) const GRID: RGBColor = RGBColor(225, 228, 232);
+pub(crate) const TEXT: RGBColor = RGBColor(60, 64, 70);
 
 /// One colour for each kind of call; told apart by the colour-blind, too (Okabe, Ito 2008).
 fn colour(op: Op) -> RGBColor {
@@ -143,7 +143,7 @@ fn whole_seconds(seconds: &[Second]) -> &[Second] {
     }
 }
 
-fn draw_legend<'a, X, Y>(
+pub(crate) fn draw_legend<'a, X, Y>(
     chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
 ) -> Result<(), String>
 where
@@ -179,7 +179,7 @@ fn short_number(value: f64) -> String {
     if value >= 1.0 { format!("{value:.0}") } else { format!("{value}") }
 }
 
-fn words(error: impl std::fmt::Display) -> String {
+pub(crate) fn words(error: impl std::fmt::Display) -> String {
     format!("cannot draw the plot: {error}")
 }
 

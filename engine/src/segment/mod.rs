@@ -15,8 +15,13 @@
 //! free, reserved, live (in the index, counted there) or pinned (no longer in the index, still read).
 
 mod allocator;
+mod lengths;
+mod ranges;
+mod strategy;
 
-pub use allocator::Allocator;
+pub use allocator::{Allocator, Grant};
+pub use ranges::{Cut, Merged, RangeId, Ranges};
+pub use strategy::{Figures, LOOKED_AT_MAX, Places, Request, SAMPLE_MAX, Strategy, UnknownStrategy};
 
 use snowskin_io::memory::{Span, SpanError};
 use snowskin_io::seeded_bug;
@@ -54,7 +59,7 @@ impl Usage {
 }
 
 impl Segment {
-    /// Maps a segment of `bytes`, with every page touched by the calling thread if `prefault`.
+    /// Maps a segment of `bytes` (whole units of `EXTENT_ALIGNMENT`), with every page touched by the calling thread if `prefault`.
     pub fn map(bytes: usize, prefault: bool) -> Result<Self, SpanError> {
         let allocator = Allocator::new(Span::map(bytes, prefault)?);
         Ok(Segment(Rc::new(RefCell::new(Inner { allocator, reserved_bytes: 0 }))))
@@ -63,9 +68,9 @@ impl Segment {
     /// Memory for a value of `value_bytes`, or `None` when no free run is long enough.
     pub fn reserve(&self, value_bytes: usize) -> Option<Reservation> {
         let mut inner = self.0.borrow_mut();
-        let span = inner.allocator.allocate(value_bytes)?;
-        inner.reserved_bytes += span.len() as u64;
-        Some(Reservation { span: Some(span), value_bytes, segment: self.clone() })
+        let grant = inner.allocator.allocate(value_bytes)?;
+        inner.reserved_bytes += grant.span.len() as u64;
+        Some(Reservation { grant: Some(grant), value_bytes, segment: self.clone() })
     }
 
     /// Where the bytes are.
@@ -79,12 +84,12 @@ impl Segment {
         }
     }
 
-    fn give_back(&self, span: Span, was_reserved: bool) {
+    fn give_back(&self, grant: Grant, was_reserved: bool) {
         let mut inner = self.0.borrow_mut();
         if was_reserved {
-            inner.reserved_bytes -= span.len() as u64;
+            inner.reserved_bytes -= grant.span.len() as u64;
         }
-        inner.allocator.free(span);
+        inner.allocator.free(grant);
     }
 }
 
@@ -92,7 +97,7 @@ impl Segment {
 #[derive(Debug)]
 pub struct Reservation {
     /// There until published or dropped.
-    span: Option<Span>,
+    grant: Option<Grant>,
     value_bytes: usize,
     segment: Segment,
 }
@@ -100,23 +105,23 @@ pub struct Reservation {
 impl Reservation {
     /// The bytes of the value, to fill.
     pub fn value_mut(&mut self) -> &mut [u8] {
-        let span = self.span.as_mut().expect("present until published");
-        &mut span.bytes_mut()[..self.value_bytes]
+        let grant = self.grant.as_mut().expect("present until published");
+        &mut grant.span.bytes_mut()[..self.value_bytes]
     }
 
     /// The bytes of the value so far.
     pub fn value(&self) -> &[u8] {
-        &self.span.as_ref().expect("present until published").bytes()[..self.value_bytes]
+        &self.grant.as_ref().expect("present until published").span.bytes()[..self.value_bytes]
     }
 
     /// Ends the writing: from now on the bytes never change.
     pub fn publish(mut self) -> Extent {
-        let span = self.span.take().expect("present until published");
+        let grant = self.grant.take().expect("present until published");
         if !seeded_bug!("reserved for ever") {
-            self.segment.0.borrow_mut().reserved_bytes -= span.len() as u64;
+            self.segment.0.borrow_mut().reserved_bytes -= grant.span.len() as u64;
         }
         Extent(Rc::new(Published {
-            span: Some(span),
+            grant: Some(grant),
             value_bytes: self.value_bytes,
             segment: self.segment.clone(),
             #[cfg(snowskin_seeded_bugs)]
@@ -127,8 +132,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(span) = self.span.take() {
-            self.segment.give_back(span, true);
+        if let Some(grant) = self.grant.take() {
+            self.segment.give_back(grant, true);
         }
     }
 }
@@ -140,7 +145,7 @@ pub struct Extent(Rc<Published>);
 #[derive(Debug)]
 struct Published {
     /// There until dropped.
-    span: Option<Span>,
+    grant: Option<Grant>,
     value_bytes: usize,
     segment: Segment,
     #[cfg(snowskin_seeded_bugs)]
@@ -150,12 +155,12 @@ struct Published {
 impl Extent {
     /// The value.
     pub fn value(&self) -> &[u8] {
-        &self.0.span.as_ref().expect("present until dropped").bytes()[..self.0.value_bytes]
+        &self.0.grant.as_ref().expect("present until dropped").span.bytes()[..self.0.value_bytes]
     }
 
     /// Bytes that are free again when the last pin goes.
     pub fn allocated_bytes(&self) -> u64 {
-        self.0.span.as_ref().expect("present until dropped").len() as u64
+        self.0.grant.as_ref().expect("present until dropped").span.len() as u64
     }
 }
 
@@ -163,11 +168,11 @@ impl Extent {
 impl Extent {
     /// Gives the bytes back although somebody may read them.
     pub(crate) fn reuse_before_unpin(&self) {
-        if let Some(span) = &self.0.span
+        if let Some(grant) = &self.0.grant
             && Rc::strong_count(&self.0) > 1
             && !self.0.is_reused.replace(true)
         {
-            self.0.segment.give_back(span.alias(), false);
+            self.0.segment.give_back(grant.alias(), false);
         }
     }
 }
@@ -178,8 +183,8 @@ impl Drop for Published {
         if self.is_reused.get() {
             return;
         }
-        if let Some(span) = self.span.take() {
-            self.segment.give_back(span, false);
+        if let Some(grant) = self.grant.take() {
+            self.segment.give_back(grant, false);
         }
     }
 }

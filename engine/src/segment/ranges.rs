@@ -1,0 +1,255 @@
+//! Which ranges of a segment are free: numbers only, no memory.
+//!
+//! ```text
+//!   by place    ├ held ┼─ free ─┼── held ──┼ held ┼──── free ────┤   each knows its neighbours; free ones never touch
+//!   by length   3 ─► ▢ ─► ▢      17 ─► ▢       4,096 ─► ▢            a list for each length that occurs
+//!   lengths     the lengths that occur, as a set that knows its next and its last member
+//! ```
+//!
+//! A request gets a range of the least length that is long enough (best fit), cut to exactly what was asked. So no
+//! length is rounded to a class, and the longest free range is known at any time. Every step is a handful of words,
+//! whatever the number of ranges: O(1).
+//!
+//! What it costs: 24 bytes a range, held or free (there is at most one free range more than held ones); a bit for each
+//! length there can be, and 4 bytes for each length below [`SHORT`].
+
+use super::lengths::Lengths;
+use std::collections::HashMap;
+
+/// Names a range from when it is given out until it is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RangeId(u32);
+
+impl RangeId {
+    /// Names are given anew: they count from 0 to the greatest number of ranges that there ever were.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+const NONE: RangeId = RangeId(u32::MAX);
+
+/// Lengths below this have their list in an array, the others (of which there are few ranges) in a map.
+const SHORT: u32 = 1 << 16;
+
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    start: u32,
+    length: u32,
+    /// Neighbours by place.
+    before: RangeId,
+    behind: RangeId,
+    /// Neighbours in the list of its length; a held range is its own.
+    previous: RangeId,
+    next: RangeId,
+}
+
+/// A range that was given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Its name: that of the free range of which it is the beginning.
+    pub range: RangeId,
+    /// Where it begins.
+    pub start: u32,
+    /// The name of what is left of that range, behind it.
+    pub rest: Option<RangeId>,
+}
+
+/// What a range that was given back has become one with; those names mean nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The free range before it.
+    pub before: Option<RangeId>,
+    /// The free range behind it.
+    pub behind: Option<RangeId>,
+}
+
+/// The ranges of a segment. Lengths and places are in units of its owner's choice.
+#[derive(Debug)]
+pub struct Ranges {
+    ranges: Vec<Range>,
+    /// Names that mean nothing at present.
+    spare: Vec<RangeId>,
+    short: Vec<RangeId>,
+    long: HashMap<u32, RangeId>,
+    lengths: Lengths,
+    units: u32,
+    free_units: u32,
+}
+
+impl Ranges {
+    /// One free range of so many units.
+    pub fn new(units: u32) -> Self {
+        let mut ranges = Ranges {
+            ranges: Vec::new(),
+            spare: Vec::new(),
+            short: vec![NONE; units.min(SHORT - 1) as usize + 1],
+            long: HashMap::new(),
+            lengths: Lengths::up_to(units),
+            units,
+            free_units: 0,
+        };
+        if units > 0 {
+            let all =
+                Range { start: 0, length: units, before: NONE, behind: NONE, previous: NONE, next: NONE };
+            let name = ranges.name(all);
+            ranges.put_in(name);
+        }
+        ranges
+    }
+
+    /// A range of this length, at least one unit; `None` when no free range is long enough.
+    pub fn allocate(&mut self, length: u32) -> Option<Cut> {
+        let length = length.max(1);
+        let found = self.lengths.first_from(length)?;
+        let range = self.head(found);
+        self.take_out(range);
+        let start = self.at(range).start;
+        let rest = (found > length).then(|| self.cut(range, length));
+        Some(Cut { range, start, rest })
+    }
+
+    /// Gives a range back. It becomes one with its free neighbours, and keeps its name.
+    pub fn free(&mut self, range: RangeId) -> Merged {
+        assert!(!self.is_free(range), "{range:?} is given back twice");
+        let Range { before, behind, .. } = *self.at(range);
+        let merged = Merged {
+            before: Some(before).filter(|&before| before != NONE && self.is_free(before)),
+            behind: Some(behind).filter(|&behind| behind != NONE && self.is_free(behind)),
+        };
+        if let Some(before) = merged.before {
+            let Range { start, length, before: beyond, .. } = *self.take_out(before);
+            let own = self.at_mut(range);
+            (own.start, own.length, own.before) = (start, own.length + length, beyond);
+            self.link(beyond, range);
+            self.spare.push(before);
+        }
+        if let Some(behind) = merged.behind {
+            let Range { length, behind: beyond, .. } = *self.take_out(behind);
+            self.at_mut(range).length += length;
+            self.link(range, beyond);
+            self.spare.push(behind);
+        }
+        self.put_in(range);
+        merged
+    }
+
+    /// Where the one free range is, when there is only one and nothing is held.
+    pub fn whole(&self) -> Option<RangeId> {
+        (self.units > 0 && self.free_units == self.units).then(|| self.head(self.units))
+    }
+
+    /// All units.
+    pub fn units(&self) -> u32 {
+        self.units
+    }
+
+    /// Units that are not held.
+    pub fn free_units(&self) -> u32 {
+        self.free_units
+    }
+
+    /// The length of the longest free range.
+    pub fn longest(&self) -> u32 {
+        self.lengths.last().unwrap_or(0)
+    }
+
+    fn at(&self, range: RangeId) -> &Range {
+        &self.ranges[range.0 as usize]
+    }
+
+    fn at_mut(&mut self, range: RangeId) -> &mut Range {
+        &mut self.ranges[range.0 as usize]
+    }
+
+    fn name(&mut self, range: Range) -> RangeId {
+        if let Some(name) = self.spare.pop() {
+            *self.at_mut(name) = range;
+            return name;
+        }
+        self.ranges.push(range);
+        RangeId(self.ranges.len() as u32 - 1)
+    }
+
+    /// Two ranges lie behind each other.
+    fn link(&mut self, before: RangeId, behind: RangeId) {
+        if before != NONE {
+            self.at_mut(before).behind = behind;
+        }
+        if behind != NONE {
+            self.at_mut(behind).before = before;
+        }
+    }
+
+    /// Shortens a range that is in no list; what is left of it is free.
+    fn cut(&mut self, range: RangeId, length: u32) -> RangeId {
+        let Range { start, length: all, behind, .. } = *self.at(range);
+        self.at_mut(range).length = length;
+        let (start, length) = (start + length, all - length);
+        let rest = self.name(Range { start, length, before: range, behind, previous: NONE, next: NONE });
+        self.at_mut(range).behind = rest;
+        self.link(rest, behind);
+        self.put_in(rest);
+        rest
+    }
+
+    // -- lists of free ranges of one length --
+
+    fn is_free(&self, range: RangeId) -> bool {
+        self.at(range).next != range
+    }
+
+    fn head(&self, length: u32) -> RangeId {
+        if length < SHORT { self.short[length as usize] } else { self.long[&length] }
+    }
+
+    fn set_head(&mut self, length: u32, range: RangeId) {
+        if length < SHORT {
+            self.short[length as usize] = range;
+        } else if range == NONE {
+            self.long.remove(&length);
+        } else {
+            self.long.insert(length, range);
+        }
+    }
+
+    fn put_in(&mut self, range: RangeId) {
+        let length = self.at(range).length;
+        self.free_units += length;
+        let next = if length < SHORT {
+            self.short[length as usize]
+        } else {
+            self.long.get(&length).copied().unwrap_or(NONE)
+        };
+        match next {
+            NONE => self.lengths.insert(length),
+            next => self.at_mut(next).previous = range,
+        }
+        let own = self.at_mut(range);
+        (own.previous, own.next) = (NONE, next);
+        self.set_head(length, range);
+    }
+
+    fn take_out(&mut self, range: RangeId) -> &Range {
+        let Range { length, previous, next, .. } = *self.at(range);
+        self.free_units -= length;
+        if next != NONE {
+            self.at_mut(next).previous = previous;
+        }
+        if previous != NONE {
+            self.at_mut(previous).next = next;
+        } else {
+            self.set_head(length, next);
+            if next == NONE {
+                self.lengths.remove(length);
+            }
+        }
+        let own = self.at_mut(range);
+        (own.previous, own.next) = (range, range);
+        own
+    }
+}
+
+#[cfg(test)]
+#[path = "ranges_tests.rs"]
+mod tests;
