@@ -7,13 +7,13 @@ use plotters::coord::Shift;
 use plotters::drawing::DrawingArea;
 use plotters::prelude::{
     ChartBuilder, Circle, Color, IntoDrawingArea, IntoFont, IntoLogRange, LineSeries, PathElement, RGBColor,
-    SVGBackend, WHITE,
+    SVGBackend, SeriesLabelPosition, WHITE,
 };
 use snowskin_engine::segment::Strategy;
 
 const SIZE: (u32, u32) = (1_100, 780);
 /// The plot shows what the bars are about, not the half that all fill.
-const FILL_MIN: f64 = 0.80;
+const FILL_MIN: f64 = 0.90;
 
 /// Told apart by the colour-blind, too (Okabe, Ito 2008).
 fn colour(strategy: Strategy) -> RGBColor {
@@ -82,5 +82,5 @@ fn draw(
             .label(strategy.name())
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 22, y)], style));
     }
-    draw_legend(&mut chart)
+    draw_legend(&mut chart, SeriesLabelPosition::LowerLeft)
 }

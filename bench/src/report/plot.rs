@@ -76,7 +76,7 @@ pub(crate) fn latency(total: &Recorder) -> Result<String, String> {
                 .label(op.name())
                 .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 22, y)], style));
         }
-        draw_legend(&mut chart)?;
+        draw_legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         area.present().map_err(words)?;
     }
     Ok(svg)
@@ -127,7 +127,7 @@ pub(crate) fn over_time(seconds: &[Second]) -> Result<String, String> {
             .map_err(words)?
             .label("GB/s")
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 22, y)], speed));
-        draw_legend(&mut chart)?;
+        draw_legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         area.present().map_err(words)?;
     }
     Ok(svg)
@@ -145,6 +145,7 @@ fn whole_seconds(seconds: &[Second]) -> &[Second] {
 
 pub(crate) fn draw_legend<'a, X, Y>(
     chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
+    position: SeriesLabelPosition,
 ) -> Result<(), String>
 where
     X: Ranged,
@@ -152,7 +153,7 @@ where
 {
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(position)
         .background_style(WHITE.mix(0.85))
         .border_style(GRID)
         .label_font(("sans-serif", 15).into_font().color(&TEXT))
