@@ -133,9 +133,10 @@ pub const SEEDED_BUGS: [SeededBug; 44] = [
         "a stuck frame of a dead process ends the life that came after it",
         (MASTER, "a_first_frame_ends_no_other_life"),
     ),
-    seeds(
+    test(
         "served after the farewell",
         "a core that has said farewell goes on as the home of what it still has",
+        (ENGINE, "who_has_said_farewell_serves_nothing_whatever_tables_say"),
     ),
     seeds("ledger not written", "a restarted master remembers an old table"),
     seeds("late answers", "calls return 40 ms after their deadline"),
