@@ -8,6 +8,7 @@ use crate::commands;
 use crate::interrupt;
 use crate::limits::{RAW_SERVER, serve_forever};
 use crate::model::Model;
+use crate::policy::{Policies, SharesOfUnique};
 use crate::process::{WITH_PARENT, become_child};
 use crate::replay::Memory;
 use crate::workload::{Mix, Sizes, parse_duration, parse_size};
@@ -54,6 +55,9 @@ enum Command {
     Replay(Box<ReplayArguments>),
     Limits(LimitsArguments),
     Alloc(AllocArguments),
+    Evict(EvictArguments),
+    Lookups(LookupsArguments),
+    Policy(PolicyArguments),
     Demo(DemoArguments),
 }
 
@@ -280,6 +284,89 @@ pub(crate) struct AllocArguments {
     pub(crate) report: PathBuf,
 }
 
+/// compares eviction policies on traces, without I/O: prefix hits by policy and by the cache's share of all bytes
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "policy",
+    example = "The published traces:\n  {command_name} --trace conversation_trace.jsonl.gz --trace synthetic_trace.jsonl.gz",
+    note = "A block has bytes in proportion to its tokens; a request's last block has those that are left for it."
+)]
+pub(crate) struct PolicyArguments {
+    /// trace file, may be given several times; default: a generated trace, and streams of single blocks
+    #[argh(option)]
+    pub(crate) trace: Vec<PathBuf>,
+    /// requests of a generated trace (4000)
+    #[argh(option, default = "4_000")]
+    pub(crate) requests: usize,
+    /// replay only the first so many requests
+    #[argh(option)]
+    pub(crate) limit: Option<usize>,
+    /// bytes of the cache, in percent of those of all different blocks (5,10,20,40)
+    #[argh(option, default = "\"5,10,20,40\".parse().expect(\"shares\")")]
+    pub(crate) shares: SharesOfUnique,
+    /// only these policies beside lru: hit_density, s3fifo
+    #[argh(option)]
+    pub(crate) policies: Option<Policies>,
+    /// leave out the rows in which callers give hints (parent, continued prefix, last block)
+    #[argh(switch)]
+    pub(crate) no_hints: bool,
+    /// seed of what is generated (1)
+    #[argh(option, default = "1")]
+    pub(crate) seed: u64,
+    /// folder for figures and plot (report)
+    #[argh(option, default = "PathBuf::from(\"report\")")]
+    pub(crate) report: PathBuf,
+}
+
+/// measures puts while room has to be made, beside puts into empty memory
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "evict",
+    example = "Two sizes, an engine of one core with a gibibyte, a minute:\n  {command_name}"
+)]
+pub(crate) struct EvictArguments {
+    /// memory of the engine (1GiB)
+    #[argh(option, default = "ByteSize(1 << 30)", from_str_fn(parse_size))]
+    pub(crate) memory: ByteSize,
+    /// size of the values; may be given several times (1MiB and 64KiB)
+    #[argh(option, from_str_fn(parse_size))]
+    pub(crate) value_size: Vec<ByteSize>,
+    /// rounds of each size (7)
+    #[argh(option, default = "7")]
+    pub(crate) rounds: usize,
+    /// folder for figures (report)
+    #[argh(option, default = "PathBuf::from(\"report\")")]
+    pub(crate) report: PathBuf,
+}
+
+/// measures the lookups of one core, without sockets, beside bare probes of the same table
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "lookups",
+    example = "A million and ten million objects, one thread and two; needs 11 GB of memory:\n  {command_name}",
+    example = "A quick one:\n  {command_name} --objects 100000 --threads 1"
+)]
+pub(crate) struct LookupsArguments {
+    /// objects in the table; may be given several times (1000000 and 10000000)
+    #[argh(option)]
+    pub(crate) objects: Vec<u64>,
+    /// threads, each with a table of its own; may be given several times (1 and 2)
+    #[argh(option)]
+    pub(crate) threads: Vec<usize>,
+    /// names in a batch, 1 to 4096 (32)
+    #[argh(option, default = "32")]
+    pub(crate) batch: usize,
+    /// rounds, each of 262,144 names and more (9)
+    #[argh(option, default = "9")]
+    pub(crate) rounds: usize,
+    /// folder for figures (report)
+    #[argh(option, default = "PathBuf::from(\"report\")")]
+    pub(crate) report: PathBuf,
+}
+
 /// shows a small cluster under chat traffic for about half a minute, and explains what is seen
 #[derive(FromArgs)]
 #[argh(subcommand, name = "demo")]
@@ -318,6 +405,9 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => commands::replay(&arguments),
         Command::Limits(arguments) => commands::limits(&arguments),
         Command::Alloc(arguments) => crate::alloc::alloc(&arguments),
+        Command::Evict(arguments) => crate::evict::evict(&arguments),
+        Command::Lookups(arguments) => crate::lookups::lookups(&arguments),
+        Command::Policy(arguments) => crate::policy::policy(&arguments),
         Command::Demo(arguments) => crate::demo::demo(&arguments),
     };
     match outcome {
@@ -389,11 +479,21 @@ mod tests {
     }
 
     #[test]
+    fn options_of_policy_are_understood() {
+        let policy =
+            "policy --trace a --trace b --shares 5,50 --policies s3fifo --no-hints --limit 9 --report r";
+        let Ok(Command::Policy(policy)) = parsed(policy) else { panic!("policy") };
+        assert_eq!((policy.trace.len(), policy.no_hints, policy.shares), (2, true, "5,50".parse().unwrap()));
+    }
+
+    #[test]
     fn what_is_not_understood_has_status_2_and_help_has_0() {
         for bad in [
             "",
             "fly",
             "alloc --strategy best",
+            "policy --policies best",
+            "policy --shares 0",
             "run --keys many",
             "replay --model gpt-7",
             "run --mix get=2x",
@@ -401,8 +501,15 @@ mod tests {
         ] {
             assert_eq!(parsed(bad).err(), Some(ExitCode::from(2)), "{bad}");
         }
-        for help in ["--help", "run --help", "replay --help", "limits --help", "alloc --help", "demo --help"]
-        {
+        for help in [
+            "--help",
+            "run --help",
+            "replay --help",
+            "limits --help",
+            "alloc --help",
+            "policy --help",
+            "demo --help",
+        ] {
             assert_eq!(parsed(help).err(), Some(ExitCode::SUCCESS), "{help}");
         }
     }

@@ -4,7 +4,7 @@
 //! * [`trace`], [`model`]: requests as inference services see them, what an ideal LRU makes of them, and how large
 //!   a block is.
 //! * [`latency`]: what is counted and timed.
-//! * [`cli`]: the commands `run`, `replay`, `limits`, `alloc` and `demo`.
+//! * [`cli`]: the commands `run`, `replay`, `limits`, `alloc`, `policy` and `demo`.
 
 mod alloc;
 pub mod cli;
@@ -12,13 +12,16 @@ mod cluster;
 mod commands;
 mod cpu;
 mod demo;
+mod evict;
 #[cfg(test)]
 mod fake;
 mod interrupt;
 pub mod latency;
 mod limits;
+mod lookups;
 mod meter;
 pub mod model;
+mod policy;
 mod process;
 mod progress;
 mod replay;

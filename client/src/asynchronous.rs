@@ -4,11 +4,13 @@ use crate::blocking::BlockingClient;
 use crate::config::ClientConfig;
 use crate::driver::{Driver, is_valid, spread};
 use crate::error::Error;
+use crate::options::PutOptions;
 use crate::outcome::{ClientCounters, Found, PutOutcome, RemoveOutcome, RemovedCount};
 use crate::session::PutValue;
 use bytes::Bytes;
+use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{Member, RoutingTable};
+use snowskin_protocol::{CoreId, Member, RoutingTable};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +62,28 @@ impl Client {
     pub async fn upsert(&self, items: Vec<(Vec<u8>, Bytes)>) -> Vec<Result<PutOutcome, Error>> {
         self.put_parts_or_upsert(true, items.into_iter().map(|(key, value)| (key, PutValue::owned(value))))
             .await
+    }
+
+    /// Stores values whose keys are not held, each with its options.
+    pub async fn put_with(&self, items: Vec<(Vec<u8>, Bytes, PutOptions)>) -> Vec<Result<PutOutcome, Error>> {
+        self.put_parts_or_upsert(false, self.with_hints(items)).await
+    }
+
+    /// Stores values, replacing what is held, each with its options.
+    pub async fn upsert_with(
+        &self,
+        items: Vec<(Vec<u8>, Bytes, PutOptions)>,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        self.put_parts_or_upsert(true, self.with_hints(items)).await
+    }
+
+    fn with_hints(
+        &self,
+        items: Vec<(Vec<u8>, Bytes, PutOptions)>,
+    ) -> impl Iterator<Item = (Vec<u8>, PutValue)> + use<> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (key.as_slice(), options)));
+        let value = |((key, value, _), hints)| (key, PutValue::owned(value).with_hints(hints));
+        items.into_iter().zip(hints).map(value)
     }
 
     async fn put_parts_or_upsert(
@@ -152,6 +176,13 @@ impl Client {
             .driver
             .run(move |session, deadline| async move { session.remove(valid, force, deadline).await });
         spread(work.await, count, names.invalid)
+    }
+
+    /// Asks a core what an operator asks: list, mount and unmount segments, evict down to a level.
+    pub async fn admin(&self, core: CoreId, request: AdminRequest) -> Result<AdminReply, Error> {
+        self.driver
+            .run(move |session, deadline| async move { session.admin(core, &request, deadline).await })
+            .await?
     }
 
     /// Removes all keys of the tenant in which the regular expression is found.

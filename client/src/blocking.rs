@@ -4,11 +4,14 @@ use crate::asynchronous::Client;
 use crate::config::ClientConfig;
 use crate::driver::{Driver, is_valid, spread};
 use crate::error::Error;
+use crate::options::PutOptions;
 use crate::outcome::{ClientCounters, Found, PutOutcome, RemoveOutcome, RemovedCount};
 use crate::session::PutValue;
 use snowskin_io::memory::{lend, lend_mut};
+use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
+use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{Member, RoutingTable};
+use snowskin_protocol::{CoreId, Member, RoutingTable};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,17 +49,47 @@ impl BlockingClient {
 
     /// Stores values whose keys are not held; the values go out straight from where they are.
     pub fn put(&self, items: &[(&[u8], &[u8])]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces(false, items.len(), |index| (items[index].0, std::slice::from_ref(&items[index].1)))
+        self.put_pieces(
+            false,
+            items.len(),
+            |index| (items[index].0, std::slice::from_ref(&items[index].1)),
+            &[],
+        )
+    }
+
+    /// Stores values whose keys are not held, each with its options.
+    pub fn put_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
+        self.put_pieces_with(false, items)
+    }
+
+    /// Stores values, replacing what is held, each with its options.
+    pub fn upsert_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
+        self.put_pieces_with(true, items)
+    }
+
+    fn put_pieces_with(
+        &self,
+        replace: bool,
+        items: &[(&[u8], &[u8], PutOptions)],
+    ) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
+        let item = |index: usize| (items[index].0, std::slice::from_ref(&items[index].1));
+        self.put_pieces(replace, items.len(), item, &hints)
     }
 
     /// Stores values that lie in several pieces each, whose keys are not held.
     pub fn put_parts(&self, items: &[(&[u8], &[&[u8]])]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces(false, items.len(), |index| items[index])
+        self.put_pieces(false, items.len(), |index| items[index], &[])
     }
 
     /// Stores values, replacing what is held. Readers see the old value or the new one.
     pub fn upsert(&self, items: &[(&[u8], &[u8])]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces(true, items.len(), |index| (items[index].0, std::slice::from_ref(&items[index].1)))
+        self.put_pieces(
+            true,
+            items.len(),
+            |index| (items[index].0, std::slice::from_ref(&items[index].1)),
+            &[],
+        )
     }
 
     fn put_pieces<'a>(
@@ -64,17 +97,19 @@ impl BlockingClient {
         replace: bool,
         count: usize,
         item: impl Fn(usize) -> (&'a [u8], &'a [&'a [u8]]),
+        hints: &[PutHints],
     ) -> Vec<Result<PutOutcome, Error>> {
         let names = self.driver.names((0..count).map(|index| item(index).0));
-        let valid = || (0..count).filter(|index| is_valid(&names.invalid, *index)).map(|index| item(index).1);
-        let pieces: Vec<&[u8]> = valid().flatten().copied().collect();
+        let valid = || (0..count).filter(|index| is_valid(&names.invalid, *index));
+        let pieces: Vec<&[u8]> = valid().flat_map(|index| item(index).1).copied().collect();
         let valid_count = names.valid.len();
         let answers = lend(&pieces, |loan| {
             let mut first = 0;
-            let value = |parts: &[&[u8]]| {
+            let value = |index: usize| {
+                let (_, parts) = item(index);
                 let value = PutValue::lent(&loan, first, parts);
                 first += parts.len();
-                value
+                value.with_hints(hints.get(index).copied().unwrap_or_default())
             };
             let values: Vec<PutValue> = valid().map(value).collect();
             let names = names.valid;
@@ -144,6 +179,12 @@ impl BlockingClient {
             .driver
             .block_on(move |session, deadline| async move { session.remove(valid, force, deadline).await });
         spread(answers, count, names.invalid)
+    }
+
+    /// Asks a core what an operator asks: list, mount and unmount segments, evict down to a level.
+    pub fn admin(&self, core: CoreId, request: AdminRequest) -> Result<AdminReply, Error> {
+        self.driver
+            .block_on(move |session, deadline| async move { session.admin(core, &request, deadline).await })?
     }
 
     /// Removes all keys of the tenant in which the regular expression is found.

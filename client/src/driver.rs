@@ -6,12 +6,14 @@
 
 use crate::config::ClientConfig;
 use crate::error::Error;
+use crate::options::{self, PutOptions};
 use crate::session::Session;
 use crate::started::Started;
 use futures_channel::oneshot;
 use snowskin_io::Moment;
 use snowskin_io::sockets::{Resident, SocketsPlatform, SocketsRuntime};
 use snowskin_protocol::ObjectName;
+use snowskin_protocol::wire::data::PutHints;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -48,6 +50,11 @@ impl Driver {
 
     pub(crate) fn with_deadline(&self, deadline: Duration) -> Self {
         Driver { deadline, ..self.clone() }
+    }
+
+    /// The hints of a batch, for items in this order.
+    pub(crate) fn hints<'k>(&self, items: impl Iterator<Item = (&'k [u8], &'k PutOptions)>) -> Vec<PutHints> {
+        options::hints(&self.tenant, &items.collect::<Vec<_>>())
     }
 
     /// The names of keys, or per key why it has none; then the valid ones are asked for alone.

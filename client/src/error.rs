@@ -56,6 +56,9 @@ pub enum Error {
     /// The seeds answer, and know of no engine.
     #[error("the cluster has no engine yet: start one, or wait longer")]
     NoEngines,
+    /// The cluster has no such core.
+    #[error("there is no core {0} in the cluster: it may have left")]
+    NoSuchCore(CoreId),
     /// A peer refused the request.
     #[error("{address} refused ({refusal:?}): {sentence}")]
     Refused {
@@ -88,7 +91,9 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Error::InvalidKey(_) => Code::InvalidKey,
-            Error::EmptyValue | Error::BadPattern(_) | Error::Closed => Code::InvalidParameters,
+            Error::EmptyValue | Error::BadPattern(_) | Error::NoSuchCore(_) | Error::Closed => {
+                Code::InvalidParameters
+            }
             Error::NoSpace | Error::TooLarge => Code::NoSpace,
             Error::BufferTooSmall { .. } => Code::BufferOverflow,
             Error::Checksum => Code::ChecksumMismatch,

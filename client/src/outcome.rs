@@ -74,13 +74,15 @@ pub struct FrameCounters {
     pub table: u64,
     /// Counters of cores.
     pub stats: u64,
+    /// What an operator asks.
+    pub admin: u64,
 }
 
 impl FrameCounters {
     /// All frames.
     pub fn total(&self) -> u64 {
         let data = self.put + self.upsert + self.get + self.lookup + self.match_prefix + self.remove;
-        data + self.forget + self.table + self.stats
+        data + self.forget + self.table + self.stats + self.admin
     }
 
     pub(crate) fn count(&mut self, opcode: Opcode) {
@@ -94,6 +96,7 @@ impl FrameCounters {
             Opcode::Forget => self.forget += 1,
             Opcode::Table => self.table += 1,
             Opcode::Stats => self.stats += 1,
+            Opcode::Admin => self.admin += 1,
             _ => unreachable!("clients do not ask {opcode:?}"),
         }
     }

@@ -5,6 +5,7 @@
 //! can be compared with `diff`.
 
 mod abilities;
+mod pages;
 
 use crate::cli::version_line;
 use crate::config::Config;
@@ -20,10 +21,13 @@ pub fn report(config: &Config) -> (String, bool) {
 }
 
 fn write_report(out: &mut dyn Write, config: &Config, facts: &KernelFacts) -> Result<bool, fmt::Error> {
+    let nodes: Vec<Option<u32>> = config.cpu_plan.cores.iter().map(|core| core.node).collect();
     let needs = Needs {
         cores: config.cores.value,
         connections_max: config.memory_plan.connections_max,
-        memory_bytes: config.memory_plan.memory_bytes - config.memory_plan.remainder_bytes,
+        nodes: &nodes,
+        pages: &config.page_plan,
+        prefault: config.prefault.value,
     };
     let abilities = judge(facts, &needs);
     writeln!(out, "{}", version_line())?;
@@ -111,12 +115,15 @@ fn write_verdict(out: &mut dyn Write, config: &Config, abilities: &[Ability]) ->
 mod tests {
     use super::*;
     use crate::cli::EngineArgs;
+    use snowskin_io::memory::TransparentTrial;
     use snowskin_io::probe::ExecutorProbeError;
     use std::io;
 
     fn config(memory: &str) -> Config {
         let args = EngineArgs {
             memory: Some(memory.to_owned()),
+            // Whatever the machine has.
+            huge_pages: Some("transparent".to_owned()),
             cores: Some("2".to_owned()),
             name: Some("test".to_owned()),
             ..EngineArgs::default()
@@ -130,7 +137,7 @@ mod tests {
             executor: Ok(()),
             memlock_bytes: None,
             open_files: None,
-            huge_pages: Some((0, 2 << 20)),
+            transparent_trial: TransparentTrial::WhenPrefaulted,
             transparent_huge_pages: Some("[always] madvise never".to_owned()),
         }
     }
@@ -146,14 +153,13 @@ mod tests {
         let (text, can_start) = written(&config("64MB"), &facts());
         assert!(can_start, "{text}");
         for part in [
-            "\nConfiguration\n  name            = test ",
-            "  memory          = 64 MiB ",
+            "\nConfiguration\n  name                = test ",
+            "  memory              = 64 MiB ",
             "(from --memory)\n",
             "segments: 2 cores x 32 MiB",
             "\nProcessors\n  2 cores on ",
             "  ok    kernel                  6.1.0\n",
-            "  less  huge pages              0 free of 2 MiB\n",
-            "-> normal pages are used; for huge ones: sysctl vm.nr_hugepages=32\n",
+            "  ok    pages of segments       transparent huge pages, gathered when pre-faulted\n",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }

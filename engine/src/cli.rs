@@ -55,6 +55,15 @@ pub struct EngineArgs {
     /// memory for values, of all cores together, such as 4GB (default: a quarter of what is available, 16 GiB at most)
     #[argh(option)]
     pub memory: Option<String>,
+    /// pages of that memory: auto (the largest that can be had), 1GiB, 2MiB, transparent or off (default: auto)
+    #[argh(option)]
+    pub huge_pages: Option<String>,
+    /// fill that memory before serving: true or false (default: true)
+    #[argh(option)]
+    pub prefault: Option<String>,
+    /// which object goes when room is needed: hit_density, s3fifo or lru (default: hit_density)
+    #[argh(option)]
+    pub eviction_policy: Option<String>,
     /// where core 0 listens; core i listens on the port plus i; port 0: free ports (default: 127.0.0.1:7400)
     #[argh(option)]
     pub listen: Option<String>,
@@ -76,6 +85,10 @@ pub struct EngineArgs {
     /// percentage at which eviction stops; for the master inside (default: 97%)
     #[argh(option)]
     pub low_watermark: Option<String>,
+    /// how places for values are chosen: random, free_ratio_first, fragmentation_aware or local_first; for the master
+    /// inside (default: fragmentation_aware)
+    #[argh(option)]
+    pub allocation_strategy: Option<String>,
     /// microseconds for which a core waits busily before it parks; 0: never (default: 50)
     #[argh(option)]
     pub spin_us: Option<String>,
@@ -102,6 +115,9 @@ impl EngineArgs {
             ("numa", &self.numa),
             ("cpus", &self.cpus),
             ("memory", &self.memory),
+            ("huge-pages", &self.huge_pages),
+            ("prefault", &self.prefault),
+            ("eviction-policy", &self.eviction_policy),
             ("listen", &self.listen),
             ("advertise", &self.advertise),
             ("master", &self.master),
@@ -109,6 +125,7 @@ impl EngineArgs {
             ("lease-ms", &self.lease_ms),
             ("high-watermark", &self.high_watermark),
             ("low-watermark", &self.low_watermark),
+            ("allocation-strategy", &self.allocation_strategy),
             ("spin-us", &self.spin_us),
             ("connections-max", &self.connections_max),
             ("log", &self.log),

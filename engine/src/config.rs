@@ -14,26 +14,32 @@
 //! Flags and keys of the file have the same names ([`KEYS`]) and one parser (`config/value.rs`). A file's values may
 //! be texts, numbers or switches: `memory = "4GB"`, `cores = 4`, `overcommit = true`.
 
+mod error;
 mod memory;
+mod pages;
 mod source;
 mod value;
 
+pub use error::{ConfigError, Warning};
 pub use memory::{AvailableMemory, MemoryPlan};
+pub use pages::PagePlan;
 pub use source::{Setting, Source};
 pub use value::{Advertise, Permille, ValueError};
 
 use crate::cli::EngineArgs;
+use crate::eviction::PolicyKind;
 use crate::placement::{self, CpuPlan, PlacementError, PlacementWish};
 use memory::{
     MEMORY_DEFAULT_BYTES_BLIND, MEMORY_DEFAULT_BYTES_MAX, MEMORY_DEFAULT_DIVISOR, MEMORY_PER_CORE_BYTES_MIN,
 };
+use snowskin_io::memory::{MappingRequest, PageChoice, PageFacts};
 use snowskin_io::topology::{Topology, TopologyError, cpu_list};
-use snowskin_protocol::{ByteSize, Settings};
+use snowskin_protocol::{ByteSize, Settings, Strategy};
 use source::{Fallback, Layers};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-use std::{fmt, fs, io};
+use std::{fs, io};
 
 /// Where core 0 listens when nobody says where.
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
@@ -51,13 +57,16 @@ pub const CONNECTIONS_MAX_LIMIT: u32 = 8_192;
 pub const LEASE_MS_MAX: u32 = 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 20] = [
     "name",
     "cores",
     "numa",
     "cpus",
     "memory",
+    "huge-pages",
+    "prefault",
     "overcommit",
+    "eviction-policy",
     "listen",
     "advertise",
     "master",
@@ -65,13 +74,15 @@ pub const KEYS: [&str; 16] = [
     "lease-ms",
     "high-watermark",
     "low-watermark",
+    "allocation-strategy",
     "spin-us",
     "connections-max",
     "log",
 ];
 
 /// The settings of a master; a master elsewhere has its own.
-const MASTER_KEYS: [&str; 4] = ["master-http", "lease-ms", "high-watermark", "low-watermark"];
+const MASTER_KEYS: [&str; 5] =
+    ["master-http", "lease-ms", "high-watermark", "low-watermark", "allocation-strategy"];
 
 /// What an engine runs with.
 #[derive(Clone, Debug)]
@@ -86,8 +97,14 @@ pub struct Config {
     pub cpus: Setting<Option<Vec<usize>>>,
     /// Memory for values of all cores together.
     pub memory: Setting<ByteSize>,
+    /// The pages that segments lie in.
+    pub huge_pages: Setting<PageChoice>,
+    /// Fill segments before serving.
+    pub prefault: Setting<bool>,
     /// Start even if less memory is available than the plan needs.
     pub overcommit: Setting<bool>,
+    /// Which object goes when room is needed.
+    pub eviction_policy: Setting<PolicyKind>,
     /// Where core 0 listens; see [`Config::listen_address`].
     pub listen: Setting<SocketAddr>,
     /// What others should use instead; see [`Config::advertised_address`].
@@ -102,6 +119,8 @@ pub struct Config {
     pub high_watermark: Setting<Permille>,
     /// Share at which it stops.
     pub low_watermark: Setting<Permille>,
+    /// How places for values are chosen.
+    pub allocation_strategy: Setting<Strategy>,
     /// Microseconds of busy waiting as asked for; see [`Config::spin`] for those in force.
     pub spin_us: Setting<u32>,
     /// Connections of each core, at most.
@@ -112,144 +131,15 @@ pub struct Config {
     pub cpu_plan: CpuPlan,
     /// What memory is used for.
     pub memory_plan: MemoryPlan,
-}
-
-/// Why there is no configuration to start with.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file could not be read.
-    #[error("cannot read the configuration file {}: {error}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The file is not TOML.
-    #[error("{}:{line}: this is not TOML: {problem}; write lines such as memory = \"4GB\"", path.display())]
-    Syntax {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
-        /// What the parser said.
-        problem: String,
-    },
-    /// A key that no setting has.
-    #[error("{}:{line}: there is no setting {key}{}", path.display(), instead(key))]
-    Unknown {
-        /// Which file.
-        path: PathBuf,
-        /// Which line.
-        line: usize,
-        /// The key as written.
-        key: String,
-    },
-    /// A list, a table or a date.
-    #[error(
-        "{}:{line}: {key}: no setting is of type {kind}: write a text, a decimal number, true or false",
-        path.display()
-    )]
-    Kind {
-        /// Which file.
-        path: PathBuf,
-        /// Which line.
-        line: usize,
-        /// Which setting.
-        key: &'static str,
-        /// TOML's word for what was written.
-        kind: &'static str,
-    },
-    /// A value that cannot be used.
-    #[error("{}: {error}", place(key, origin))]
-    Value {
-        /// Which setting.
-        key: &'static str,
-        /// Where it was written.
-        origin: Source,
-        /// What is wrong with it.
-        error: Box<ValueError>,
-    },
-    /// Cores that cannot be placed.
-    #[error("{}: {error}", place(key, origin))]
-    Placement {
-        /// The setting that is most likely the cause.
-        key: &'static str,
-        /// Where it was written.
-        origin: Source,
-        /// What is wrong.
-        error: PlacementError,
-    },
-    /// The machine could not be looked at.
-    #[error(transparent)]
-    Machine(#[from] TopologyError),
-    /// The processors are not those of this machine.
-    #[error(
-        "HWLOC_SYNTHETIC or HWLOC_XMLFILE describes another machine, and nothing can be pinned to it: unset it"
-    )]
-    Simulated,
-    /// The plan needs more than there is.
-    #[error(
-        "{} of memory are missing:\n{plan}\nuse less memory, cores or connections-max, or start with --overcommit",
-        ByteSize(plan.missing_bytes())
-    )]
-    Memory {
-        /// The sum.
-        plan: Box<MemoryPlan>,
-    },
-}
-
-/// Something legal that is probably not meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// Anybody who can reach the address can read and write.
-    Unprotected(SocketAddr),
-    /// Busy waiting was asked for and cannot be had.
-    NoSpin,
-    /// More memory is promised than there is.
-    Overcommitted(ByteSize),
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Warning::Unprotected(address) => write!(
-                f,
-                "{address} is not a loopback address, and there is no authentication yet: everybody who can reach it \
-                 can read and write all data; keep it behind a firewall"
-            ),
-            Warning::NoSpin => {
-                write!(
-                    f,
-                    "spin-us has no effect: cores share processors, or there is only one; use fewer cores"
-                )
-            }
-            Warning::Overcommitted(missing) => {
-                write!(f, "{missing} of memory are missing; the kernel may kill the engine when it fills up")
-            }
-        }
-    }
-}
-
-fn instead(key: &str) -> String {
-    match source::nearest_key(key) {
-        Some(nearest) => format!(", did you mean {nearest}?"),
-        None => format!("; there are {}", KEYS.join(", ")),
-    }
-}
-
-fn place(key: &str, source: &Source) -> String {
-    match source {
-        Source::Default(_) => format!("{key} (default)"),
-        Source::File { path, line } => format!("{}:{line}: {key}", path.display()),
-        Source::Flag(key) => format!("--{key}"),
-    }
+    /// Where its pages come from.
+    pub page_plan: PagePlan,
 }
 
 /// What a configuration depends on besides flags and file; an argument, so that tests can be any machine.
 struct Machine {
     topology: Topology,
     available: Option<AvailableMemory>,
+    pages: PageFacts,
     host_name: String,
     process: u32,
     resolve: value::Resolve,
@@ -262,6 +152,7 @@ impl Machine {
         Ok(Machine {
             topology: Topology::read()?,
             available: memory::available_memory(Path::new("/")),
+            pages: PageFacts::read(),
             host_name: if host_name.is_empty() { "localhost" } else { host_name }.to_owned(),
             process: std::process::id(),
             resolve: |host| {
@@ -314,10 +205,11 @@ impl Config {
         let cpus = layers.setting("cpus", |text| Ok(Some(cpu_list(text)?)), || None)?;
         let wanted = layers.setting("cores", |text| value::core_count(text).map(Some), || None)?;
         let (cores, cpu_plan) = place_cores(&machine.topology, wanted, &numa, &cpus)?;
+        let huge_pages = layers.setting("huge-pages", value::page_choice, || PageChoice::Auto)?;
         let memory = layers.setting(
             "memory",
             |text| Ok(text.parse::<ByteSize>()?),
-            || default_memory(machine.available.as_ref(), cores.value),
+            || default_memory(&machine, cores.value, huge_pages.value),
         )?;
         let spin_us = |text: &str| value::number_u32(text, 0, SPIN_US_MAX);
         let connections = |text: &str| value::number_u32(text, 1, CONNECTIONS_MAX_LIMIT);
@@ -325,13 +217,18 @@ impl Config {
         let lease_ms = |text: &str| value::number_u32(text, 0, LEASE_MS_MAX);
         let usual = Settings::default();
         let (high, low) = (usual.high_watermark_permille, usual.low_watermark_permille);
-        let memory_plan =
-            MemoryPlan::new(memory.value.0, cores.value, connections_max.value, machine.available);
+        let count = (cores.value, connections_max.value);
+        let mut memory_plan = MemoryPlan::new(memory.value.0, count, huge_pages.value, machine.available);
+        let page_plan = PagePlan::new(machine.pages, &cpu_plan, memory_plan.segment_bytes, huge_pages.value)
+            .with_helpers(&machine.topology, &cpu_plan, numa.value, cpus.value.as_deref());
+        memory_plan.huge_bytes = page_plan.huge_bytes();
         let config = Config {
             name,
             numa,
             cpus,
+            prefault: layers.setting("prefault", value::switch, || true)?,
             overcommit: layers.setting("overcommit", value::switch, || false)?,
+            eviction_policy: layers.setting("eviction-policy", value::policy, PolicyKind::default)?,
             advertise: layers.setting(
                 "advertise",
                 |text| value::advertise(text, resolve).map(Some),
@@ -346,14 +243,18 @@ impl Config {
             lease_ms: layers.setting("lease-ms", lease_ms, || usual.lease_ms)?,
             high_watermark: layers.setting("high-watermark", value::permille, || Permille(high))?,
             low_watermark: layers.setting("low-watermark", value::permille, || Permille(low))?,
+            allocation_strategy: layers
+                .setting("allocation-strategy", value::strategy, || usual.strategy())?,
             spin_us: layers.setting("spin-us", spin_us, || SPIN_US_DEFAULT)?,
             log: layers.setting("log", value::log_level, || log::LevelFilter::Info)?,
             cores,
             memory,
+            huge_pages,
             listen,
             connections_max,
             cpu_plan,
             memory_plan,
+            page_plan,
         };
         config.fits_together()?;
         Ok(config)
@@ -366,6 +267,12 @@ impl Config {
         if self.memory.value < least {
             let given = self.memory.value;
             return Err(refused("memory", &self.memory, ValueError::MemoryPerCore { given, cores, least }));
+        }
+        if self.memory_plan.segment_bytes == 0 {
+            let (pages, cores) = (self.huge_pages.value, u64::from(cores));
+            let least = ByteSize(memory::granule(u64::MAX, pages) * cores);
+            let error = ValueError::PageTooLarge { pages, least };
+            return Err(refused("huge-pages", &self.huge_pages, error));
         }
         ports_fit(self.listen.value.port(), cores).map_err(|error| refused("listen", &self.listen, error))?;
         if let Some(first) = self.advertise.value.and_then(|advertise| advertise.port) {
@@ -384,6 +291,7 @@ impl Config {
             only_default("master-http", &self.master_http, not_ours)?;
             only_default("lease-ms", &self.lease_ms, not_ours)?;
             only_default("high-watermark", &self.high_watermark, not_ours)?;
+            only_default("allocation-strategy", &self.allocation_strategy, not_ours)?;
             return only_default("low-watermark", &self.low_watermark, not_ours);
         }
         let (high, low) = (self.high_watermark.value, self.low_watermark.value);
@@ -443,13 +351,20 @@ impl Config {
         }
     }
 
+    /// How a core's segment gets its memory.
+    pub fn mapping_request(&self, core: u16) -> MappingRequest {
+        self.page_plan.request(&self.cpu_plan.cores[usize::from(core)], self.prefault.value)
+    }
+
     /// What the embedded master tells all engines.
     pub fn cluster_settings(&self) -> Settings {
         Settings {
             high_watermark_permille: self.high_watermark.value.0,
             low_watermark_permille: self.low_watermark.value.0,
             lease_ms: self.lease_ms.value,
+            ..Settings::default()
         }
+        .with_strategy(self.allocation_strategy.value)
     }
 
     /// Every setting in the order of [`KEYS`]: key, value, where it comes from.
@@ -467,7 +382,10 @@ impl Config {
             row(&self.numa, or("any node")),
             row(&self.cpus, |cpus| cpus.as_ref().map_or_else(|| "any".to_owned(), list)),
             row(&self.memory, ByteSize::to_string),
+            row(&self.huge_pages, PageChoice::to_string),
+            row(&self.prefault, bool::to_string),
             row(&self.overcommit, bool::to_string),
+            row(&self.eviction_policy, PolicyKind::to_string),
             row(&self.listen, SocketAddr::to_string),
             row(&self.advertise, or("as listen")),
             row(&self.master, or("in this process")),
@@ -475,6 +393,7 @@ impl Config {
             row(&self.lease_ms, u32::to_string),
             row(&self.high_watermark, Permille::to_string),
             row(&self.low_watermark, Permille::to_string),
+            row(&self.allocation_strategy, Strategy::to_string),
             row(&self.spin_us, u32::to_string),
             row(&self.connections_max, u32::to_string),
             row(&self.log, |level| level.to_string().to_ascii_lowercase()),
@@ -516,22 +435,29 @@ fn default_name(machine: &Machine, port: u16) -> Fallback<String> {
     }
 }
 
-fn default_memory(available: Option<&AvailableMemory>, cores: u16) -> Fallback<ByteSize> {
-    let least = MEMORY_PER_CORE_BYTES_MIN.saturating_mul(u64::from(cores));
-    let Some(available) = available else {
+fn default_memory(machine: &Machine, cores: u16, pages: PageChoice) -> Fallback<ByteSize> {
+    let least = MEMORY_PER_CORE_BYTES_MIN.max(memory::granule(0, pages)).saturating_mul(u64::from(cores));
+    let Some(available) = &machine.available else {
         let bytes = ByteSize(MEMORY_DEFAULT_BYTES_BLIND.max(least));
         return Fallback(bytes, "the kernel does not say how much is available".to_owned());
     };
-    let there = ByteSize(available.bytes);
-    let share = available.bytes / MEMORY_DEFAULT_DIVISOR;
+    let huge_bytes = machine.pages.free_bytes(pages);
+    let there = available.bytes.saturating_add(huge_bytes);
+    let words = match huge_bytes {
+        0 => format!("{} available", ByteSize(there)),
+        _ => format!("{} available, {} of it huge pages", ByteSize(there), ByteSize(huge_bytes)),
+    };
+    let share = there / MEMORY_DEFAULT_DIVISOR;
     if share > MEMORY_DEFAULT_BYTES_MAX {
-        let reason = format!("the most that is taken unasked, of {there} available");
-        return Fallback(ByteSize(MEMORY_DEFAULT_BYTES_MAX), reason);
+        return Fallback(
+            ByteSize(MEMORY_DEFAULT_BYTES_MAX.max(least)),
+            format!("the most that is taken unasked, of {words}"),
+        );
     }
     // Whole segments: the remainder would only be odd to read.
-    let segment_bytes = MemoryPlan::new(share, cores, 1, None).segment_bytes;
+    let segment_bytes = MemoryPlan::new(share, (cores, 1), pages, None).segment_bytes;
     let bytes = ByteSize((segment_bytes * u64::from(cores)).max(least));
-    Fallback(bytes, format!("a quarter of {there} available"))
+    Fallback(bytes, format!("a quarter of {words}"))
 }
 
 fn place_cores(

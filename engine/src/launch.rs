@@ -9,17 +9,26 @@ use crate::control::{self, CoreConfig, CoreError, Supervisor};
 use loom::sync::Arc;
 #[cfg(all(test, snowskin_loom))]
 use loom::sync::atomic::{AtomicBool, Ordering};
+use snowskin_io::memory::Mapping;
 use snowskin_io::uring::{self, CoreThread};
-use snowskin_protocol::{CoreId, EngineId, Incarnation};
+use snowskin_protocol::units::{GIB, MIB};
+use snowskin_protocol::{ByteSize, CoreId, EngineId, Incarnation};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 #[cfg(not(all(test, snowskin_loom)))]
 use std::sync::Arc;
 #[cfg(not(all(test, snowskin_loom)))]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// Lines about memory that is being filled are at least this far apart.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+/// From here on a line says when all of it is there, however fast that was.
+const MEMORY_BYTES_LARGE: usize = 4 << 30;
 
 /// Why an engine could not run.
 #[derive(Debug, thiserror::Error)]
@@ -119,16 +128,26 @@ impl Engine {
                 listen: config.listen_address(core),
                 advertise,
                 master,
-                memory_bytes: config.memory_plan.segment_bytes as usize,
-                prefault: true,
+                memory: config.mapping_request(core),
+                policy: config.eviction_policy.value,
                 connections_max: u64::from(config.connections_max.value),
                 settings: config.cluster_settings(),
             };
             let watch = Watch { core, news: sender.clone(), stop: stop.clone() };
             let name = format!("snowskin-{core}");
             let thread = uring::spawn_core(&name, placement.cpu, config.spin(), async move |platform| {
-                match control::open(&platform, &core_config).await {
-                    Ok((core, listener)) => control::run(core, listener, core_config.master, watch).await,
+                let mut memory = MemoryProgress::of(format!("core {core}"));
+                let mut progress = |done, total| {
+                    memory.tell(done, total);
+                    if watch.should_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                };
+                match control::open(&platform, &core_config, &mut progress).await {
+                    Ok((opened, listener)) => {
+                        for (segment, _) in opened.shard.borrow().segments().iter() {
+                            log::info!("{}", memory_line(core, segment.mapping()));
+                        }
+                        control::run(opened, listener, core_config.master, watch).await;
+                    }
                     Err(error) => drop(watch.news.send(News::Failed(watch.core, error))),
                 }
             });
@@ -147,6 +166,8 @@ impl Engine {
             match self.news.recv() {
                 Ok(News::Listening(core, address)) => drop(addresses.insert(core, address)),
                 Ok(News::Joined) => joined += 1,
+                // A core that was told to stop while it got its memory has none.
+                Ok(News::Failed(..)) if self.stop.is_stopped() => break,
                 Ok(News::Failed(core, source)) => {
                     self.stop.stop();
                     return Err(LaunchError::Core { core, source });
@@ -164,6 +185,87 @@ impl Engine {
             thread.join().map_err(|_| LaunchError::Ended)?;
         }
         if self.stop.is_stopped() { Ok(()) } else { Err(LaunchError::Ended) }
+    }
+}
+
+/// Tells the log how far a core's memory is filled: at most once a second, and at the end if it is large or took long.
+#[derive(Clone, Debug)]
+pub struct MemoryProgress {
+    whose: String,
+    started: Instant,
+    /// When the last line was written; at first, when it began.
+    told: Instant,
+}
+
+impl MemoryProgress {
+    /// For memory that is about to be filled; `whose` is how its lines begin: `core 0`.
+    pub fn of(whose: impl Into<String>) -> Self {
+        let now = Instant::now();
+        MemoryProgress { whose: whose.into(), started: now, told: now }
+    }
+
+    /// To be called with the bytes that are filled, and all of them, as [`Mapping::create`] does.
+    pub fn tell(&mut self, done: usize, total: usize) {
+        if let Some(line) = self.line(Instant::now(), done, total) {
+            log::info!("{line}");
+        }
+    }
+
+    fn line(&mut self, now: Instant, done: usize, total: usize) -> Option<String> {
+        let is_last = done >= total && (total >= MEMORY_BYTES_LARGE || self.told > self.started);
+        if !is_last && now.duration_since(self.told) < PROGRESS_PAUSE {
+            return None;
+        }
+        self.told = now;
+        let (unit, name) = if total as u64 >= GIB { (GIB, "GiB") } else { (MIB, "MiB") };
+        let [done, total, gib] =
+            [(done, unit), (total, unit), (done, GIB)].map(|(n, unit)| n as f64 / unit as f64);
+        let seconds = now.duration_since(self.started).as_secs_f64().max(1e-3);
+        let left = (total - done) / (done / seconds).max(1e-9);
+        let left = if done < total { format!(", {} s left", left.ceil()) } else { String::new() };
+        let (whose, rate) = (&self.whose, gib / seconds);
+        Some(format!("{whose}: {done:.1} of {total:.1} {name} of memory ready ({rate:.1} GiB/s{left})"))
+    }
+}
+
+/// The line that says what a core's memory is.
+fn memory_line(core: u16, mapping: &Mapping) -> String {
+    format!("core {core}: {} of memory in {}", ByteSize(mapping.bytes() as u64), mapping.pages())
+}
+
+#[cfg(test)]
+#[cfg(not(snowskin_loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_once_a_second_and_at_the_end() {
+        let gib = 1 << 30;
+        let mut progress = MemoryProgress::of("core 3");
+        let start = progress.started;
+        let mut at = |millis, done, total| progress.line(start + Duration::from_millis(millis), done, total);
+        assert_eq!(at(900, 3 * gib, 64 * gib), None);
+        let line = at(4000, 12 * gib, 64 * gib).expect("a second is over");
+        assert_eq!(line, "core 3: 12.0 of 64.0 GiB of memory ready (3.0 GiB/s, 18 s left)");
+        assert_eq!(at(4900, 15 * gib, 64 * gib), None);
+        let line = at(4950, 64 * gib, 64 * gib).expect("the end");
+        assert_eq!(line, "core 3: 64.0 of 64.0 GiB of memory ready (12.9 GiB/s)");
+    }
+
+    #[test]
+    fn little_memory_is_not_worth_a_line() {
+        let mut progress = MemoryProgress::of("core 0");
+        let start = progress.started;
+        assert_eq!(progress.line(start + Duration::from_millis(400), 256 << 20, 256 << 20), None);
+        let slow = progress.line(start + Duration::from_secs(2), 64 << 20, 256 << 20).expect("a line");
+        assert_eq!(slow, "core 0: 64.0 of 256.0 MiB of memory ready (0.0 GiB/s, 6 s left)");
+        assert!(progress.line(start + Duration::from_secs(2), 256 << 20, 256 << 20).is_some());
+    }
+
+    #[test]
+    fn the_line_says_what_the_memory_is() {
+        let mapping = Mapping::plain(1 << 20).expect("memory");
+        assert_eq!(memory_line(2, &mapping), "core 2: 1 MiB of memory in plain pages");
     }
 }
 

@@ -16,6 +16,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod eviction;
 pub mod launch;
 pub mod percore;
 pub mod placement;

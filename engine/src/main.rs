@@ -59,7 +59,8 @@ fn run(args: &EngineArgs) -> Result<(), Box<dyn Error>> {
     };
     let master = embedded.as_ref().map(EmbeddedMaster::frames).or(config.master.value);
     let master = master.expect("embedded or given");
-    log::info!("getting {} of memory for {} cores", config.memory.value, config.cores.value);
+    let (memory, cores, pages) = (config.memory.value, config.cores.value, config.huge_pages.value);
+    log::info!("getting {memory} of memory for {cores} cores (huge pages: {pages})");
     let engine = Engine::start(&config, master, stop.clone())?;
     let addresses = engine.wait_until_joined()?;
     if !stop.is_stopped() {

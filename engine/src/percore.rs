@@ -3,6 +3,7 @@
 //! One [`PerCore`] lives on each core's thread, shared by the tasks of that thread: connections, the control loop,
 //! hand-overs. Cells are borrowed for the length of one verb and never across an await.
 
+use crate::segment::MappingRequest;
 use crate::shard::{Dropped, Shard};
 use hdrhistogram::Histogram;
 use snowskin_io::sync::{Mailbox, Signal};
@@ -84,6 +85,8 @@ pub struct PerCore<P: Platform> {
     pub identity: Identity,
     /// Connections it accepts at most.
     pub connections_max: u64,
+    /// How memory is got for further segments.
+    pub mounting: MappingRequest,
     /// Directory and memory.
     pub shard: RefCell<Shard>,
     /// The newest table it knows.
@@ -106,12 +109,19 @@ pub struct PerCore<P: Platform> {
 
 impl<P: Platform> PerCore<P> {
     /// A core with this shard that knows no table yet.
-    pub fn new(platform: P, identity: Identity, connections_max: u64, shard: Shard) -> Rc<Self> {
+    pub fn new(
+        platform: P,
+        identity: Identity,
+        connections_max: u64,
+        mounting: MappingRequest,
+        shard: Shard,
+    ) -> Rc<Self> {
         let histogram = Histogram::new_with_bounds(1, SERVICE_NS_MAX, 2).expect("bounds are in order");
         Rc::new(PerCore {
             platform,
             identity,
             connections_max,
+            mounting,
             shard: RefCell::new(shard),
             routing: RefCell::new(Rc::new(Routing::new(RoutingTable::empty()))),
             traffic: Traffic::default(),
@@ -188,7 +198,7 @@ impl<P: Platform> PerCore<P> {
 
     /// What the master is told. Begins a new period of service times.
     pub fn report(&self) -> Report {
-        let (usage, stats) = (self.shard.borrow().segment().usage(), self.shard.borrow().stats());
+        let (usage, stats) = (self.shard.borrow().segments().usage(), self.shard.borrow().stats());
         let mut service_ns = self.service_ns.borrow_mut();
         let load = Load {
             capacity_bytes: usage.capacity_bytes,

@@ -5,6 +5,7 @@
 
 use bytemuck::Pod;
 use snowskin_protocol::limits::{BATCH_ITEMS_MAX, BODY_BYTES_MAX, HEADER_BYTES};
+use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
 use snowskin_protocol::wire::control::{Orders, Page, PageWriter, Report, TakeSlots};
 use snowskin_protocol::wire::data::{
     Batch, BatchWriter, KeyItem, NamedItem, PutItem, RemoveMatching, RemovedStep, decode_replies,
@@ -24,7 +25,7 @@ const MEMBER_BYTES: usize = 56;
 pub type Oracle = fn(&[u8]);
 
 /// What is to be tried: the name of its corpus, and its function.
-pub const TARGETS: [(&str, Oracle); 14] = [
+pub const TARGETS: [(&str, Oracle); 15] = [
     ("header", header),
     ("hello", hello),
     ("welcome", welcome),
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, Oracle); 14] = [
     ("page", page),
     ("routing_table", routing_table),
     ("stats", stats),
+    ("admin", admin),
 ];
 
 /// A header and the body behind it: as they are, and with magic, lengths and checksums put right.
@@ -214,6 +216,17 @@ pub fn stats(bytes: &[u8]) {
         let mut twice = stats;
         twice.add(&stats);
         assert!(stats.named().len() * 8 == bytes.len());
+    }
+}
+
+/// What an operator asks, and a core's answer: people may write them in more than one way, so what is read is written and
+/// read again.
+pub fn admin(bytes: &[u8]) {
+    if let Ok(request) = AdminRequest::decode(bytes) {
+        assert_eq!(AdminRequest::decode(&request.encode()), Ok(request));
+    }
+    if let Ok(reply) = AdminReply::decode(bytes) {
+        assert_eq!(AdminReply::decode(&reply.encode()), Ok(reply));
     }
 }
 

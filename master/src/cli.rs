@@ -2,6 +2,7 @@
 
 use argh::FromArgs;
 use snowskin_master::{MasterConfig, SettingsChange, Timing};
+use snowskin_protocol::Strategy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +32,10 @@ pub(crate) struct Cli {
     /// milliseconds for which a read protects an object (default: what the ledger has, else 5000)
     #[argh(option)]
     lease_ms: Option<u32>,
+    /// how places for values are chosen: random, free_ratio_first, fragmentation_aware or local_first (default: what the
+    /// ledger has, else fragmentation_aware)
+    #[argh(option)]
+    allocation_strategy: Option<Strategy>,
     /// milliseconds to listen, after a start without ledger, for cores that have a table already (default 2000)
     #[argh(option, default = "Timing::default().quiet.as_millis() as u64")]
     quiet_ms: u64,
@@ -49,6 +54,7 @@ impl From<Cli> for MasterConfig {
                 high_watermark_permille: cli.high_watermark,
                 low_watermark_permille: cli.low_watermark,
                 lease_ms: cli.lease_ms,
+                allocation_strategy: cli.allocation_strategy,
             },
             timing: Timing { quiet: Duration::from_millis(cli.quiet_ms), ..Timing::default() },
             stops_at_signals: true,
@@ -89,6 +95,8 @@ mod tests {
         assert_eq!(config.settings.low_watermark_permille, None);
         assert_eq!(config.settings.lease_ms, Some(7));
         assert_eq!(config.http, None);
+        let refusal = super::tests::config(&["--allocation-strategy", "best"]).unwrap_err();
+        assert!(refusal.contains("give random, free_ratio_first"), "{refusal}");
     }
 
     #[test]

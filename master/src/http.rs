@@ -7,26 +7,31 @@
 //! | `GET /table` | epoch, members with their slots counted |
 //! | `GET /members`, `GET /engines` | cores, and engines as their sums |
 //! | `GET /metrics` | for Prometheus |
-//! | `GET /settings`, `PUT /settings` | watermarks and lease; a PUT names those that change |
+//! | `GET /settings`, `PUT /settings` | watermarks, lease, strategy; a PUT names those that change |
+//! | `GET /segments` | the segments of all cores |
+//! | `POST /cores`, `/cores/{engine}`, `/cores/{engine}/{core}` | asks all cores, those of an engine, or one, as `wire/admin.rs` says: `{"mount": …}`, `{"unmount": …}`, `{"evict": …}` |
 //!
 //! axum wants handlers that are `Send`, and the master is not. So handlers send a command through a channel, and one
 //! task beside the master answers with a copy. The channel is short: whoever finds it full waits.
 
+use crate::cores::{self, Which};
 use crate::master::{Master, MasterError};
 use crate::settings::SettingsChange;
 use crate::view::Snapshot;
 use crate::{metrics, page};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use snowskin_io::Platform;
 use snowskin_io::sockets::SocketsPlatform;
 use snowskin_protocol::Settings;
 use snowskin_protocol::settings::SettingsError;
+use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
@@ -40,7 +45,11 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 enum Command {
     Look(oneshot::Sender<Snapshot>),
     Change(SettingsChange, oneshot::Sender<Result<Settings, SettingsError>>),
+    Ask(Which, AdminRequest, oneshot::Sender<Replies>),
 }
+
+/// What cores have answered, by their ids.
+type Replies = BTreeMap<String, AdminReply>;
 
 /// Starts answering. Answers the address, with the real port.
 pub(crate) async fn start(
@@ -71,6 +80,11 @@ async fn obey(platform: SocketsPlatform, master: Rc<RefCell<Master>>, mut comman
             Command::Change(change, reply) => {
                 _ = reply.send(master.borrow_mut().change_settings(now, change));
             }
+            Command::Ask(which, request, reply) => {
+                let members = master.borrow().state.table().members.clone();
+                let asked = cores::ask(platform.clone(), members, which, request);
+                platform.spawn(async move { _ = reply.send(asked.await) });
+            }
         }
     }
 }
@@ -84,6 +98,10 @@ fn router(door: Door) -> Router {
         .route("/engines", get(async |door: State<Door>| Ok::<_, Failure>(Json(door.look().await?.engines))))
         .route("/metrics", get(scrape))
         .route("/settings", get(settings).put(change_settings))
+        .route("/segments", get(segments))
+        .route("/cores", post(async |door: State<Door>, body: Bytes| ask(door, Which::All, body).await))
+        .route("/cores/{engine}", post(ask_engine))
+        .route("/cores/{engine}/{core}", post(ask_core))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(door)
 }
@@ -115,6 +133,32 @@ async fn change_settings(door: State<Door>, body: Bytes) -> Result<impl IntoResp
     Ok(Json(SettingsChange::from(settings)))
 }
 
+async fn segments(door: State<Door>) -> Result<Json<Replies>, Failure> {
+    Ok(Json(door.ask_cores(Which::All, AdminRequest::Segments).await?))
+}
+
+async fn ask_engine(
+    door: State<Door>,
+    Path(engine): Path<String>,
+    body: Bytes,
+) -> Result<Json<Replies>, Failure> {
+    ask(door, Which::Engine(engine), body).await
+}
+
+async fn ask_core(
+    door: State<Door>,
+    Path((engine, core)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Json<Replies>, Failure> {
+    ask(door, Which::Core(format!("{engine}/{core}")), body).await
+}
+
+async fn ask(door: State<Door>, which: Which, body: Bytes) -> Result<Json<Replies>, Failure> {
+    let request = serde_json::from_slice(&body).map_err(Failure::AdminJson)?;
+    let replies = door.ask_cores(which, request).await?;
+    if replies.is_empty() { Err(Failure::NoCore) } else { Ok(Json(replies)) }
+}
+
 /// The way from the handlers to the master.
 #[derive(Clone)]
 struct Door(mpsc::Sender<Command>);
@@ -123,6 +167,12 @@ impl Door {
     async fn look(&self) -> Result<Snapshot, Failure> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Look(reply)).await?;
+        answer.await.map_err(|_| Failure::Gone)
+    }
+
+    async fn ask_cores(&self, which: Which, request: AdminRequest) -> Result<Replies, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Ask(which, request, reply)).await?;
         answer.await.map_err(|_| Failure::Gone)
     }
 
@@ -137,9 +187,17 @@ enum Failure {
     #[error("the master is stopping")]
     Gone,
     #[error(
-        "the body must be JSON with some of high_watermark_permille, low_watermark_permille and lease_ms: {0}"
+        "the body must be JSON with some of high_watermark_permille, low_watermark_permille, lease_ms and \
+         allocation_strategy: {0}"
     )]
     Json(serde_json::Error),
+    #[error(
+        "the body must be JSON, such as {{\"mount\": {{\"bytes\": 4294967296}}}}, {{\"unmount\": {{\"segment\": 1}}}}, \
+         {{\"evict\": {{\"permille\": 500}}}} or \"segments\": {0}"
+    )]
+    AdminJson(serde_json::Error),
+    #[error("there is no such core: GET /members lists those that there are")]
+    NoCore,
     #[error(transparent)]
     Settings(SettingsError),
 }
@@ -148,7 +206,8 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = match self {
             Failure::Gone => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::Json(_) | Failure::Settings(_) => StatusCode::BAD_REQUEST,
+            Failure::Json(_) | Failure::AdminJson(_) | Failure::Settings(_) => StatusCode::BAD_REQUEST,
+            Failure::NoCore => StatusCode::NOT_FOUND,
         };
         (status, format!("{self}\n")).into_response()
     }

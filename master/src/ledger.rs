@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0        8         12        16            24                      32
-//!   ├ magic ─┼ version ┼ reserved┼ body bytes ─┼ settings (8 bytes) ────┼ table … ┼ CRC-64/NVME ┤
+//!   ├ magic ─┼ version ┼ reserved┼ body bytes ─┼ settings (16 bytes) ───┼ table … ┼ CRC-64/NVME ┤
 //! ```
 //!
 //! The checksum covers everything before it. The file is replaced as a whole: written beside itself, synced, renamed,
@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"SNOWLEDG";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A ledger with the largest table is smaller than this; what is larger is not read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -59,9 +59,10 @@ pub enum LedgerError {
         /// What is wrong.
         what: &'static str,
     },
-    /// A newer release wrote it.
+    /// Another release wrote it.
     #[error(
-        "the ledger {path} has format version {version}, and this release reads {VERSION}: use a newer release"
+        "the ledger {path} has format version {version}, and this release reads {VERSION}: use the release that wrote it, \
+         or move it away to start without; the master then learns the table from the cores that are running"
     )]
     Version {
         /// The file.

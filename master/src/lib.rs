@@ -16,6 +16,7 @@
 //! calling thread with ordinary sockets, admin HTTP and all. The binary `snowskin-master` does the latter.
 
 pub mod config;
+mod cores;
 mod http;
 pub mod ledger;
 pub mod master;

@@ -163,7 +163,7 @@ impl MasterState {
     /// Changes the settings. They reach every core with its next heartbeat.
     pub fn change_settings(&mut self, change: SettingsChange) -> Result<Settings, SettingsError> {
         self.settings = change.apply(self.settings)?;
-        log::info!("settings are now {:?}", self.settings);
+        log::info!("settings are now: {}", self.settings);
         Ok(self.settings)
     }
 

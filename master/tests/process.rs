@@ -149,7 +149,7 @@ fn settings_change_by_http_and_reach_the_cores() {
     let (status, body) =
         ask(http, "PUT", "/settings", r#"{"high_watermark_permille": 900, "low_watermark_permille": 800}"#);
     assert_eq!(status, 200);
-    let expected = json!({"high_watermark_permille": 900, "low_watermark_permille": 800, "lease_ms": 5000});
+    let expected = json!({"high_watermark_permille": 900, "low_watermark_permille": 800, "lease_ms": 5000, "allocation_strategy": "fragmentation_aware"});
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
     for (bad, words) in [
         (r#"{"high_watermark_permille": 700}"#, "1 <= low <= high <= 1000"),

@@ -66,12 +66,23 @@ impl<'a> NameRef<'a> {
     /// Checks bytes that came from a peer.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NameError> {
         let searched = &bytes[..bytes.len().min(TENANT_BYTES_MAX + 1)];
-        let end = searched.iter().position(|&byte| byte == 0).ok_or(NameError::NoTenant)?;
+        let end = memchr::memchr(0, searched).ok_or(NameError::NoTenant)?;
         if end == 0 {
             return Err(NameError::Tenant);
         }
         check_key(&bytes[end + 1..])?;
         Ok(NameRef(bytes))
+    }
+
+    /// Bytes of a name that was checked before.
+    pub fn known(bytes: &'a [u8]) -> Self {
+        debug_assert!(NameRef::parse(bytes).is_ok());
+        NameRef(bytes)
+    }
+
+    /// The name with its hash.
+    pub fn hashed(self) -> HashedName<'a> {
+        HashedName { name: self, hash: self.hash() }
     }
 
     /// The bytes: `tenant NUL key`.
@@ -105,13 +116,29 @@ impl<'a> NameRef<'a> {
     }
 
     fn tenant_bytes(self) -> usize {
-        self.0.iter().position(|&byte| byte == 0).expect("checked by parse")
+        memchr::memchr(0, self.0).expect("checked by parse")
     }
 }
 
 impl fmt::Debug for NameRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.tenant().escape_ascii(), self.key().escape_ascii())
+    }
+}
+
+/// A name and its hash, which is computed once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashedName<'a> {
+    /// The name.
+    pub name: NameRef<'a>,
+    /// [`NameRef::hash`] of it.
+    pub hash: u64,
+}
+
+impl HashedName<'_> {
+    /// The slot of its hash.
+    pub fn slot(self) -> Slot {
+        Slot::of_hash(self.hash)
     }
 }
 
@@ -161,7 +188,7 @@ fn check_key(key: &[u8]) -> Result<(), NameError> {
     match key.len() {
         0 => Err(NameError::KeyEmpty),
         length if length > KEY_BYTES_MAX => Err(NameError::KeyTooLong(length)),
-        _ if key.contains(&0) => Err(NameError::KeyHasNul),
+        _ if memchr::memchr(0, key).is_some() => Err(NameError::KeyHasNul),
         _ => Ok(()),
     }
 }

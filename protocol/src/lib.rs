@@ -12,6 +12,7 @@ pub mod ids;
 pub mod key;
 pub mod limits;
 pub mod settings;
+pub mod strategy;
 pub mod table;
 pub mod units;
 pub mod wire;
@@ -19,8 +20,9 @@ pub mod wire;
 pub use checksum::{Checksum, Digest};
 pub use code::{Code, MissReason};
 pub use ids::{CoreId, EngineId, Epoch, Incarnation, Version};
-pub use key::{NameError, NameRef, ObjectName, SLOT_COUNT, Slot};
+pub use key::{HashedName, NameError, NameRef, ObjectName, SLOT_COUNT, Slot};
 pub use settings::Settings;
+pub use strategy::Strategy;
 pub use table::{Member, RoutingTable};
 pub use units::{ByteSize, GIB, KIB, MIB};
 

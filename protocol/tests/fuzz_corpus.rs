@@ -34,6 +34,7 @@ fn the_corpus_and_what_is_like_it() {
 #[test]
 fn each_target_has_an_input_that_is_accepted() {
     use snowskin_protocol::RoutingTable;
+    use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
     use snowskin_protocol::wire::control::{Orders, Page, Report, TakeSlots};
     use snowskin_protocol::wire::data::{
         Batch, KeyItem, PutItem, RemoveMatching, RemovedStep, decode_replies,
@@ -51,6 +52,8 @@ fn each_target_has_an_input_that_is_accepted() {
     any("replies", &|input| decode_replies(3, &input[2..]).is_ok());
     any("remove_matching", &|input| RemoveMatching::decode(input).is_ok());
     any("report", &|input| Report::decode(input).is_ok());
+    any("admin", &|input| AdminRequest::decode(input).is_ok());
+    any("admin", &|input| AdminReply::decode(input).is_ok());
     any("stats", &|input| CoreStats::decode(input).is_ok());
     any("removed_step", &|input| RemovedStep::decode(input).is_ok());
     any("orders", &|input| Orders::decode(input).is_ok());

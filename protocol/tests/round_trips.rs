@@ -10,18 +10,22 @@
 //! | `RemoveMatching` | a step, its answer | `removals` |
 //! | `Table`, `OfferTable` | a routing table | `tables` |
 //! | `Stats` | counters | `stats` |
+//! | `Admin` | a request, a reply | `admin` |
 //! | `Register`, `Heartbeat`, `Leave` | a report, orders | `reports`, `orders` |
 //! | `TakeSlots`, `SlotsTaken` | a question, a page of entries | `questions_for_slots`, `pages` |
 
 use bytemuck::bytes_of;
 use quickcheck::{QuickCheck, quickcheck};
 use snowskin_protocol::code::MissReason;
-use snowskin_protocol::limits::{BATCH_ITEMS_MAX, HEADER_BYTES, KEY_BYTES_MAX, TENANT_BYTES_MAX};
+use snowskin_protocol::limits::{
+    BATCH_ITEMS_MAX, HEADER_BYTES, KEY_BYTES_MAX, TENANT_BYTES_MAX, VALUE_BYTES_MAX,
+};
 use snowskin_protocol::table::{LOST, NOBODY};
+use snowskin_protocol::wire::admin::{AdminReply, AdminRequest, Evict, Mount, Unmount};
 use snowskin_protocol::wire::control::{Entry, Load, Orders, Page, PageWriter, Report, SlotSet, TakeSlots};
 use snowskin_protocol::wire::data::{
-    Batch, BatchWriter, ItemReply, ItemStatus, KeyItem, NamedItem, PutItem, RemoveMatching, RemovedStep,
-    decode_replies,
+    Batch, BatchWriter, ItemReply, ItemStatus, KeyItem, NamedItem, PutHints, PutItem, RemoveMatching,
+    RemovedStep, decode_replies,
 };
 use snowskin_protocol::wire::hello::{Hello, ROLE_CORE, ROLE_MASTER, Welcome};
 use snowskin_protocol::wire::stats::CoreStats;
@@ -241,10 +245,14 @@ fn reply(((status, reason), (lease_ms, value_bytes), (checksum, version), holder
 type AnyName = (Vec<u8>, Vec<u8>);
 
 quickcheck! {
-    fn puts(items: Vec<(AnyName, u64, u64)>, wraps: bool) -> bool {
+    fn puts(items: Vec<(AnyName, u64, u64)>, hints: Vec<(u64, u64, u32, u32)>, wraps: bool) -> bool {
+        let mut hints = hints.into_iter().map(|(parent, group, soft_pin_ms, flags)| {
+            PutHints { parent, group, soft_pin_ms, flags: flags % 8 }
+        });
         let mut items: Vec<(PutItem, ObjectName)> = items.iter().take(8).map(|(parts, bytes, checksum)| {
             let name = name(parts);
-            (PutItem::new(name.as_ref(), *bytes, Checksum(*checksum)), name)
+            let hints = hints.next().unwrap_or_default();
+            (PutItem { hints, ..PutItem::new(name.as_ref(), *bytes, Checksum(*checksum)) }, name)
         }).collect();
         if let (true, Some((last, rest))) = (wraps, items.split_last_mut()) {
             // Together 2^64 + 7, or 7 alone.
@@ -260,7 +268,29 @@ quickcheck! {
             let fits = sum <= u128::from(snowskin_protocol::limits::PUT_PAYLOAD_BYTES_MAX);
             assert_eq!(accepted, all_have_bytes && fits && u128::from(claimed) == sum, "{claimed} of {sum}");
         }
-        batch_holds(&items, |item| item.reserved == [0; 3])
+        batch_holds(&items, |item| item.reserved == [0; 3] && item.hints.flags <= 7)
+    }
+
+    /// JSON: what is written is read back, and what is cut off is refused.
+    fn admin(numbers: (u64, u64, u16), words: (String, Option<String>), flag: bool) -> bool {
+        let ((bytes, grace_ms, segment), (pages, path)) = (numbers, words);
+        let mount = Mount { bytes, path: path.map(Into::into), huge_pages: flag.then(|| pages.clone()) };
+        let requests = [
+            AdminRequest::Segments,
+            AdminRequest::Mount(mount),
+            AdminRequest::Unmount(Unmount { segment, grace_ms }),
+            AdminRequest::Evict(Evict { permille: segment }),
+        ];
+        let replies = [
+            AdminReply::Mounted { segment, bytes, pages: pages.clone() },
+            AdminReply::Evicted { objects: bytes, bytes: grace_ms, reached: flag },
+            AdminReply::Refused(pages),
+        ];
+        requests.iter().all(|request| {
+            let body = request.encode();
+            AdminRequest::decode(&body).as_ref() == Ok(request)
+                && (0..body.len()).all(|end| AdminRequest::decode(&body[..end]).is_err())
+        }) && replies.iter().all(|reply| AdminReply::decode(&reply.encode()).as_ref() == Ok(reply))
     }
 
     fn keys(items: Vec<(AnyName, u64, u8, u8)>) -> bool {
@@ -321,7 +351,7 @@ quickcheck! {
         let low_watermark_permille = watermarks.1 % high_watermark_permille + 1;
         let orders = Orders {
             epoch: Epoch(epoch),
-            settings: Settings { high_watermark_permille, low_watermark_permille, lease_ms },
+            settings: Settings { high_watermark_permille, low_watermark_permille, lease_ms, ..Settings::default() },
             wants_table: wants.0.into(),
             wants_register: wants.1.into(),
             reserved: [0; 6],
@@ -377,7 +407,8 @@ fn pages() {
         let names: Vec<ObjectName> = entries.iter().take(6).map(|(parts, _)| name(parts)).collect();
         let entry = |(name, (_, any)): (_, &(AnyName, AnyReply))| {
             let any = reply(*any);
-            let (version, value_bytes) = (Version(any.version.0.max(1)), any.value_bytes.max(1));
+            let (version, value_bytes) =
+                (Version(any.version.0.max(1)), any.value_bytes.clamp(1, VALUE_BYTES_MAX));
             let ItemReply { checksum, holder, lease_ms, .. } = any;
             Entry { name, version, value_bytes, checksum, holder, lease_ms }
         };
@@ -387,7 +418,9 @@ fn pages() {
         assert_eq!(Page::decode(&body), Ok(page));
         holds(&body, places(body.len(), 50), &|body| {
             let page = Page::decode(body).ok()?;
-            let mean = |entry: &Entry<'_>| entry.value_bytes > 0 && entry.version != Version::ANY;
+            let mean = |entry: &Entry<'_>| {
+                (1..=VALUE_BYTES_MAX).contains(&entry.value_bytes) && entry.version != Version::ANY
+            };
             assert!(page.entries.iter().all(mean));
             Some(write_page(&page))
         })

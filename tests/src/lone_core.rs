@@ -3,7 +3,9 @@
 
 use crate::peer::Peer;
 use snowskin_engine::control::{self, CoreConfig, Supervisor};
+use snowskin_engine::eviction::PolicyKind;
 use snowskin_engine::percore::PerCore;
+use snowskin_engine::segment::MappingRequest;
 use snowskin_io::framing::{FrameError, FrameReader, accept_hello, write_frame};
 use snowskin_io::sim::{Limit, NetworkOptions, Options, SimPlatform, SimStream, Simulation};
 use snowskin_io::{Listener, Platform, Stream};
@@ -15,6 +17,7 @@ use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, EngineId, Epoch, Incarnation, Member, RoutingTable, Settings};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -71,14 +74,16 @@ impl LoneCore {
             listen: node.address(CORE_PORT),
             advertise: None,
             master: master.address(MASTER_PORT),
-            memory_bytes,
-            prefault: false,
+            memory: MappingRequest::plain(memory_bytes),
+            policy: PolicyKind::default(),
             connections_max,
             settings: settings(),
         };
         let platform = node.clone();
         let opened = sim.block_on(&node, async move {
-            let (core, listener) = control::open(&platform, &config).await.expect("the port is free");
+            let (core, listener) = control::open(&platform, &config, &mut |_, _| ControlFlow::Continue(()))
+                .await
+                .expect("the port is free");
             platform.spawn(control::run(core.clone(), listener, config.master, Forever));
             core
         });

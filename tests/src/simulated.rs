@@ -5,7 +5,9 @@
 
 use snowskin_client::{ClientConfig, Session};
 use snowskin_engine::control::{self, CoreConfig, Supervisor};
+use snowskin_engine::eviction::PolicyKind;
 use snowskin_engine::percore::PerCore;
+use snowskin_engine::segment::MappingRequest;
 use snowskin_io::Moment;
 use snowskin_io::sim::{Options, SimPlatform, Simulation};
 use snowskin_master::{Master, MasterConfig, MasterHandle, Timing};
@@ -13,6 +15,7 @@ use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, EngineId, Incarnation, Settings};
 use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -305,8 +308,8 @@ impl SimCluster {
             listen: platform.address(CORE_PORT),
             advertise: None,
             master: self.master_platform.address(MASTER_PORT),
-            memory_bytes: self.shape.core_bytes,
-            prefault: false,
+            memory: MappingRequest::plain(self.shape.core_bytes),
+            policy: PolicyKind::default(),
             connections_max: 64,
             settings: self.shape.settings,
         };
@@ -317,7 +320,9 @@ impl SimCluster {
         let faults = self.sim.faults();
         use snowskin_io::Platform;
         platform.spawn(async move {
-            let (core, listener) = control::open(&node, &config).await.expect("memory and an address");
+            let (core, listener) = control::open(&node, &config, &mut |_, _| ControlFlow::Continue(()))
+                .await
+                .expect("memory and an address");
             *opened.borrow_mut() = Some(core.clone());
             control::run(core, listener, config.master, watch).await;
             over.set(true);

@@ -219,7 +219,8 @@ impl Run {
     /// Places a value of a drawn size, as many copies as fit. Answers whether there is one.
     fn place(&mut self) -> bool {
         let units = self.cell.sizes.units(&mut self.random);
-        let request = Request { bytes: u64::from(units) * EXTENT_ALIGNMENT as u64, preferred: &[] };
+        let bytes = u64::from(units) * EXTENT_ALIGNMENT as u64;
+        let request = Request { strategy: self.cell.strategy, bytes, preferred: &[] };
         let mut held = Held::new();
         let (mut attempts, mut refused) = (0, 0);
         let began = Instant::now();
@@ -236,8 +237,8 @@ impl Run {
         };
         let random = || self.random.next_u64();
         match self.cell.copies {
-            1 => drop(self.cell.strategy.place_one(&self.segments, request, random, attempt)),
-            copies => drop(self.cell.strategy.place(&self.segments, request, copies, random, attempt)),
+            1 => drop(request.place_one(&self.segments, random, attempt)),
+            copies => drop(request.place(&self.segments, copies, random, attempt)),
         }
         let took = began.elapsed().as_nanos() as u64;
         self.attempts += attempts;

@@ -345,7 +345,7 @@ fn build_frame(work: &Work<'_>, group: &Group) -> Result<Frame, LoanEnded> {
         return Ok(Frame::batch(group.opcode, body_bytes, items));
     }
     let value = |item: &Open| &work.values[item.index];
-    let put_item = |(item, name)| (PutItem::new(name, value(item).bytes(), value(item).checksum()), name);
+    let put_item = |(item, name)| (value(item).item(name), name);
     let mut frame = Frame::batch(group.opcode, body_bytes, names().map(put_item));
     for item in &group.items {
         frame.push_value(value(item))?;

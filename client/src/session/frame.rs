@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use snowskin_io::memory::Loan;
 use snowskin_protocol::limits::HEADER_BYTES;
-use snowskin_protocol::wire::data::NamedItem;
+use snowskin_protocol::wire::data::{NamedItem, PutHints, PutItem};
 use snowskin_protocol::wire::{Header, Opcode};
 use snowskin_protocol::{Checksum, Epoch, NameRef};
 use std::io::IoSlice;
@@ -31,6 +31,7 @@ pub struct PutValue {
     source: Source,
     bytes: u64,
     checksum: Checksum,
+    hints: PutHints,
 }
 
 #[derive(Clone)]
@@ -44,14 +45,14 @@ impl PutValue {
     /// A value in one piece. The checksum is computed here.
     pub fn owned(bytes: Bytes) -> Self {
         let (length, checksum) = (bytes.len() as u64, Checksum::of(&bytes));
-        PutValue { source: Source::Owned(bytes), bytes: length, checksum }
+        PutValue { source: Source::Owned(bytes), bytes: length, checksum, hints: PutHints::default() }
     }
 
     /// A value whose bytes lie in several pieces, to be put end to end. The checksum is computed here.
     pub fn parts(parts: Vec<Bytes>) -> Self {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
         let checksum = Checksum::of_parts(parts.iter().map(|part| &part[..]));
-        PutValue { source: Source::Parts(parts), bytes, checksum }
+        PutValue { source: Source::Parts(parts), bytes, checksum, hints: PutHints::default() }
     }
 
     /// A value whose pieces are `parts`, which are lent as buffers `first`, `first + 1` … of `loan`. The checksum is
@@ -63,7 +64,17 @@ impl PutValue {
             parts => Checksum::of_parts(parts.iter().copied()),
         };
         let source = Source::Lent { loan: loan.clone(), first, count: parts.len() };
-        PutValue { source, bytes, checksum }
+        PutValue { source, bytes, checksum, hints: PutHints::default() }
+    }
+
+    /// The same value, with what is said about its place among others.
+    pub fn with_hints(self, hints: PutHints) -> Self {
+        PutValue { hints, ..self }
+    }
+
+    /// The item that announces it.
+    pub(super) fn item(&self, name: NameRef<'_>) -> PutItem {
+        PutItem { hints: self.hints, ..PutItem::new(name, self.bytes, self.checksum) }
     }
 
     /// Bytes of the value.

@@ -5,11 +5,12 @@ use crate::error::Error;
 use crate::outcome::RemovedCount;
 use futures_util::future::join_all;
 use snowskin_io::{Moment, Platform};
-use snowskin_protocol::Member;
 use snowskin_protocol::limits::PATTERN_BYTES_MAX;
+use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
 use snowskin_protocol::wire::data::{RemoveMatching, RemovedStep};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::wire::{Opcode, Refusal, WireError};
+use snowskin_protocol::{CoreId, Member};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -83,6 +84,26 @@ impl<P: Platform> Session<P> {
             (*member, body.and_then(decode))
         });
         Ok(join_all(of_cores).await)
+    }
+
+    /// Asks a core what an operator asks. Once only: not everything may be done twice.
+    pub async fn admin(
+        self: &Rc<Self>,
+        core: CoreId,
+        request: &AdminRequest,
+        deadline: Moment,
+    ) -> Result<AdminReply, Error> {
+        let table = self.table(deadline).await?;
+        let index = table.index_of(core).ok_or(Error::NoSuchCore(core))?;
+        let member = table.members[usize::from(index)];
+        let body = request.encode();
+        let asked = pin!(self.ask_plain(member.address, Opcode::Admin, &body, deadline));
+        let body = match self.alarm.until(deadline, asked).await {
+            Some(Ok(body)) => body,
+            Some(Err(error)) => return Err(error.into_error(Some(core), member.address)),
+            None => return Err(self.expired()),
+        };
+        AdminReply::decode(&body).map_err(|error| unreadable(&member, &error))
     }
 
     /// Asks a core something that is no batch; once more if the connection breaks.

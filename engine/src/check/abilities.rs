@@ -3,15 +3,18 @@
 //! [`KernelFacts`] are read once; [`judge`] decides about them without looking at the machine again, so that every
 //! verdict has a test.
 
+use super::pages;
+use crate::config::PagePlan;
 use rustix::process::{Resource, getrlimit};
+use snowskin_io::memory::{TransparentTrial, try_transparent_pages};
 use snowskin_io::probe::{ExecutorProbeError, probe_executor};
 use snowskin_protocol::ByteSize;
 use snowskin_protocol::units::KIB;
 use std::fs;
 use std::path::Path;
 
-/// Older kernels lack what the executor needs of io_uring.
-const KERNEL_MIN: (u32, u32) = (5, 8);
+/// Older kernels lack MADV_POPULATE_WRITE, with which memory is filled; the executor needs io_uring as of 5.8.
+const KERNEL_MIN: (u32, u32) = (5, 14);
 /// An executor refuses to start below this.
 const MEMLOCK_BYTES_MIN: u64 = 512 * KIB;
 /// Files of a core besides its connections: rings, event and memory files, the listening socket.
@@ -57,18 +60,21 @@ pub(crate) struct KernelFacts {
     pub(crate) memlock_bytes: Option<u64>,
     /// Files that may be open; `None`: no limit.
     pub(crate) open_files: Option<u64>,
-    /// Free huge pages and the size of one in bytes.
-    pub(crate) huge_pages: Option<(u64, u64)>,
+    /// How memory of segments comes to transparent huge pages.
+    pub(crate) transparent_trial: TransparentTrial,
     /// `/sys/kernel/mm/transparent_hugepage/enabled`: `always [madvise] never`.
     pub(crate) transparent_huge_pages: Option<String>,
 }
 
 /// What an engine needs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Needs {
+pub(crate) struct Needs<'a> {
     pub(crate) cores: u16,
     pub(crate) connections_max: u64,
-    pub(crate) memory_bytes: u64,
+    /// NUMA nodes, by core.
+    pub(crate) nodes: &'a [Option<u32>],
+    pub(crate) pages: &'a PagePlan,
+    pub(crate) prefault: bool,
 }
 
 impl KernelFacts {
@@ -80,33 +86,26 @@ impl KernelFacts {
             executor: probe_executor(),
             memlock_bytes: getrlimit(Resource::Memlock).current,
             open_files: getrlimit(Resource::Nofile).current,
-            huge_pages: text("/proc/meminfo").and_then(|meminfo| huge_pages(&meminfo)),
+            transparent_trial: try_transparent_pages(),
             transparent_huge_pages: text("/sys/kernel/mm/transparent_hugepage/enabled"),
         }
     }
 }
 
-fn huge_pages(meminfo: &str) -> Option<(u64, u64)> {
-    let field = |name: &str| -> Option<u64> {
-        let rest = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        rest.split_whitespace().next()?.parse().ok()
-    };
-    Some((field("HugePages_Free:")?, field("Hugepagesize:")? * KIB))
-}
-
 /// One verdict for each ability.
-pub(crate) fn judge(facts: &KernelFacts, needs: &Needs) -> Vec<Ability> {
+pub(crate) fn judge(facts: &KernelFacts, needs: &Needs<'_>) -> Vec<Ability> {
     vec![
         kernel(facts),
         io_uring(facts),
         memlock(facts),
         open_files(facts, needs),
-        reserved_huge_pages(facts, needs),
+        pages::huge_pages(needs),
+        pages::segment_pages(facts, needs),
         transparent_huge_pages(facts),
     ]
 }
 
-fn ability(name: &'static str, verdict: Verdict, found: String, advice: &str) -> Ability {
+pub(super) fn ability(name: &'static str, verdict: Verdict, found: String, advice: &str) -> Ability {
     Ability { name, verdict, found, advice: advice.to_owned() }
 }
 
@@ -158,7 +157,7 @@ fn memlock(facts: &KernelFacts) -> Ability {
     ability("memlock limit", Verdict::Good, found, "")
 }
 
-fn open_files(facts: &KernelFacts, needs: &Needs) -> Ability {
+fn open_files(facts: &KernelFacts, needs: &Needs<'_>) -> Ability {
     let own = u64::from(needs.cores) * FILES_PER_CORE + FILES_OF_PROCESS;
     let wanted = own + needs.connections_max;
     let Some(files) = facts.open_files else {
@@ -180,24 +179,6 @@ fn open_files(facts: &KernelFacts, needs: &Needs) -> Ability {
     ability("open files limit", Verdict::Good, found, "")
 }
 
-fn reserved_huge_pages(facts: &KernelFacts, needs: &Needs) -> Ability {
-    let Some((free, size)) = facts.huge_pages.filter(|(_, size)| *size > 0) else {
-        return ability(
-            "huge pages",
-            Verdict::Limited,
-            "none in this kernel".to_owned(),
-            "normal pages are used",
-        );
-    };
-    let found = format!("{free} free of {}", ByteSize(size));
-    let wanted = needs.memory_bytes.div_ceil(size);
-    if free < wanted {
-        let advice = format!("normal pages are used; for huge ones: sysctl vm.nr_hugepages={wanted}");
-        return ability("huge pages", Verdict::Limited, found, &advice);
-    }
-    ability("huge pages", Verdict::Good, found, "")
-}
-
 fn transparent_huge_pages(facts: &KernelFacts) -> Ability {
     let name = "transparent huge pages";
     let mode = facts.transparent_huge_pages.as_deref().unwrap_or("");
@@ -211,6 +192,7 @@ fn transparent_huge_pages(facts: &KernelFacts) -> Ability {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snowskin_io::memory::PageChoice;
     use std::io;
 
     fn facts() -> KernelFacts {
@@ -219,15 +201,20 @@ mod tests {
             executor: Ok(()),
             memlock_bytes: None,
             open_files: Some(1 << 20),
-            huge_pages: Some((1024, 2048 * KIB)),
+            transparent_trial: TransparentTrial::WhenTouched,
             transparent_huge_pages: Some("always [madvise] never".to_owned()),
         }
     }
 
-    const NEEDS: Needs = Needs { cores: 4, connections_max: 4096, memory_bytes: 1 << 30 };
+    fn judge_all(facts: &KernelFacts) -> Vec<Ability> {
+        let pages = pages::tests::plan(PageChoice::Auto, 1024);
+        let needs =
+            Needs { cores: 4, connections_max: 4096, nodes: &[None; 4], pages: &pages, prefault: true };
+        judge(facts, &needs)
+    }
 
     fn verdict(facts: &KernelFacts, name: &str) -> (Verdict, String) {
-        let all = judge(facts, &NEEDS);
+        let all = judge_all(facts);
         let found = all.iter().find(|ability| ability.name == name).expect("an ability");
         assert_eq!(found.verdict == Verdict::Good, found.advice.is_empty(), "{found:?}");
         (found.verdict, found.advice.clone())
@@ -235,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_good_machine_is_good() {
-        let all = judge(&facts(), &NEEDS);
+        let all = judge_all(&facts());
         assert!(all.iter().all(|ability| ability.verdict == Verdict::Good), "{all:?}");
     }
 
@@ -245,7 +232,8 @@ mod tests {
             (Some("5.4.0-generic"), Verdict::Fatal),
             (Some("4.19"), Verdict::Fatal),
             (Some("odd"), Verdict::Fatal),
-            (Some("5.8.0"), Verdict::Good),
+            (Some("5.13.9"), Verdict::Fatal),
+            (Some("5.14.0"), Verdict::Good),
             (None, Verdict::Limited),
         ] {
             let facts = KernelFacts { release: release.map(str::to_owned), ..facts() };
@@ -282,18 +270,9 @@ mod tests {
     }
 
     #[test]
-    fn pages() {
-        let none = KernelFacts { huge_pages: Some((0, 2048 * KIB)), transparent_huge_pages: None, ..facts() };
-        let (limited, advice) = verdict(&none, "huge pages");
-        assert_eq!(limited, Verdict::Limited);
-        assert!(advice.contains("vm.nr_hugepages=512"), "{advice}");
+    fn transparent_pages_of_everything_else() {
+        let none = KernelFacts { transparent_huge_pages: None, ..facts() };
         assert_eq!(verdict(&none, "transparent huge pages").0, Verdict::Limited);
-        assert_eq!(verdict(&KernelFacts { huge_pages: None, ..facts() }, "huge pages").0, Verdict::Limited);
-        assert_eq!(
-            huge_pages("HugePages_Free:        7\nHugepagesize:       2048 kB\n"),
-            Some((7, 2048 * KIB))
-        );
-        assert_eq!(huge_pages(""), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The memory plan: one sum from what was asked for to what the process will use, and what there is to compare with.
 
 use crate::transport::CONNECTION_BYTES;
+use snowskin_io::memory::PageChoice;
 use snowskin_protocol::units::{ByteSize, GIB, KIB, MIB};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ pub struct MemoryPlan {
     pub segment_bytes: u64,
     /// What does not divide into whole segments; not used.
     pub remainder_bytes: u64,
+    /// Bytes of segments in huge pages that are set aside: they are not part of what is available.
+    pub huge_bytes: u64,
     /// An estimate: objects of 1 MiB.
     pub index_bytes: u64,
     /// Buffers of all connections that may be open, at most.
@@ -59,23 +62,23 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Divides `memory_bytes` among `cores`.
+    /// Divides `memory_bytes` among cores. `count`: cores, and connections of each. None of it is in huge pages yet.
     pub fn new(
         memory_bytes: u64,
-        cores: u16,
-        connections_max_per_core: u32,
+        count: (u16, u32),
+        pages: PageChoice,
         available: Option<AvailableMemory>,
     ) -> Self {
+        let (cores, connections_max_per_core) = count;
         let share = memory_bytes / u64::from(cores.max(1));
-        let granule =
-            if share >= SEGMENT_BYTES_LARGE { SEGMENT_GRANULE_LARGE } else { SEGMENT_GRANULE_SMALL };
-        let segment_bytes = share - share % granule;
+        let segment_bytes = share - share % granule(share, pages);
         let connections_max = u64::from(connections_max_per_core) * u64::from(cores);
         MemoryPlan {
             memory_bytes,
             cores,
             segment_bytes,
             remainder_bytes: memory_bytes - segment_bytes * u64::from(cores),
+            huge_bytes: 0,
             index_bytes: memory_bytes / ESTIMATED_OBJECT_BYTES * ESTIMATED_INDEX_BYTES_PER_OBJECT,
             connections_max,
             connection_bytes: connections_max * CONNECTION_BYTES as u64,
@@ -91,7 +94,18 @@ impl MemoryPlan {
 
     /// The bytes that are missing, or 0.
     pub fn missing_bytes(&self) -> u64 {
-        self.available.as_ref().map_or(0, |available| self.total_bytes().saturating_sub(available.bytes))
+        let wanted = self.total_bytes().saturating_sub(self.huge_bytes);
+        self.available.as_ref().map_or(0, |available| wanted.saturating_sub(available.bytes))
+    }
+}
+
+/// A core's segment with a share of so many bytes is a multiple of this.
+pub(super) fn granule(share: u64, pages: PageChoice) -> u64 {
+    match pages {
+        PageChoice::OneGiB => GIB,
+        PageChoice::TwoMiB | PageChoice::Transparent => SEGMENT_GRANULE_LARGE,
+        PageChoice::Auto | PageChoice::Plain if share >= SEGMENT_BYTES_LARGE => SEGMENT_GRANULE_LARGE,
+        PageChoice::Auto | PageChoice::Plain => SEGMENT_GRANULE_SMALL,
     }
 }
 
@@ -113,6 +127,9 @@ impl fmt::Display for MemoryPlan {
             &format!("buffers, at most: {connections} connections x {}", ByteSize(CONNECTION_BYTES as u64)),
         )?;
         line(self.total_bytes(), "in all: segments + index + buffers")?;
+        if self.huge_bytes > 0 {
+            line(self.huge_bytes, "of it in huge pages, which are set aside beside what is available")?;
+        }
         match &self.available {
             Some(available) => {
                 write!(f, "{:>10}   {}", ByteSize(available.bytes).to_string(), available.limit)
@@ -205,9 +222,32 @@ mod tests {
     use super::*;
     use quickcheck::quickcheck;
 
+    fn plan(memory: u64, cores: u16, connections: u32, available: Option<AvailableMemory>) -> MemoryPlan {
+        MemoryPlan::new(memory, (cores, connections), PageChoice::Auto, available)
+    }
+
+    #[test]
+    fn huge_pages_are_beside_what_is_available() {
+        let available = AvailableMemory { bytes: GIB, limit: "available here".to_owned() };
+        let mut plan = plan(8 * GIB, 2, 1, Some(available));
+        assert!(plan.missing_bytes() > 7 * GIB);
+        plan.huge_bytes = 8 * GIB;
+        assert_eq!(plan.missing_bytes(), 0);
+        assert!(plan.to_string().contains("     8 GiB   of it in huge pages, which are set aside"), "{plan}");
+    }
+
+    #[test]
+    fn segments_are_whole_pages_of_the_kind_asked_for() {
+        let segment = |memory, pages| MemoryPlan::new(memory, (1, 1), pages, None).segment_bytes;
+        assert_eq!(segment(5 * GIB / 2, PageChoice::OneGiB), 2 * GIB);
+        assert_eq!(segment(GIB - 1, PageChoice::OneGiB), 0);
+        assert_eq!(segment(5 * MIB, PageChoice::TwoMiB), 4 * MIB);
+        assert_eq!(segment(5 * MIB, PageChoice::Auto), 5 * MIB);
+    }
+
     #[test]
     fn segments_are_whole_huge_pages_when_large() {
-        let plan = MemoryPlan::new(GIB, 3, 1024, None);
+        let plan = plan(GIB, 3, 1024, None);
         assert_eq!(plan.segment_bytes, 340 * MIB);
         assert_eq!(plan.remainder_bytes, 4 * MIB);
         assert_eq!(plan.total_bytes(), 1020 * MIB + 1024 * 256 + 3 * 36 * MIB);
@@ -216,7 +256,7 @@ mod tests {
 
     #[test]
     fn small_segments_are_whole_pages() {
-        let plan = MemoryPlan::new(MIB + 5000, 1, 1, None);
+        let plan = plan(MIB + 5000, 1, 1, None);
         assert_eq!((plan.segment_bytes, plan.remainder_bytes), (MIB + 4096, 904));
     }
 
@@ -224,7 +264,7 @@ mod tests {
         fn the_sum_is_exact(memory: u64, cores: u16, connections: u16) -> bool {
             let memory = memory % (1 << 45);
             let cores = cores % 1024 + 1;
-            let plan = MemoryPlan::new(memory, cores, u32::from(connections), None);
+            let plan = plan(memory, cores, u32::from(connections), None);
             plan.segment_bytes * u64::from(cores) + plan.remainder_bytes == memory && plan.segment_bytes.is_multiple_of(4096)
         }
     }
@@ -232,13 +272,13 @@ mod tests {
     #[test]
     fn the_plan_is_a_sum_that_people_can_check() {
         let available = AvailableMemory { bytes: 8 * GIB, limit: "available here".to_owned() };
-        let text = MemoryPlan::new(GIB, 3, 1024, Some(available)).to_string();
+        let text = plan(GIB, 3, 1024, Some(available)).to_string();
         let expected = "     1 GiB   asked for\n  1020 MiB   segments: 3 cores x 340 MiB\n     4 MiB   remainder, \
                         not used: segments are whole pages\n   256 KiB   index, an estimate: 256 bytes for each object \
                         of 1 MiB\n   108 MiB   buffers, at most: 3072 connections x 36 KiB\n   1.1 GiB   in all: \
                         segments + index + buffers\n     8 GiB   available here";
         assert_eq!(text, expected);
-        assert!(MemoryPlan::new(GIB, 1, 1, None).to_string().contains("does not say"));
+        assert!(plan(GIB, 1, 1, None).to_string().contains("does not say"));
     }
 
     fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {

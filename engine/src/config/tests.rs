@@ -1,4 +1,5 @@
 use super::*;
+use snowskin_io::memory::HugePagePool;
 use snowskin_io::topology::ProcessingUnit;
 use snowskin_protocol::units::{GIB, MIB};
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ fn machine() -> Machine {
     Machine {
         topology: Topology::new((0..4).map(unit).collect(), |_| None, false),
         available: Some(AvailableMemory { bytes: 8 * GIB, limit: "available here".to_owned() }),
+        pages: PageFacts::default(),
         host_name: "cache-1".to_owned(),
         process: 42,
         resolve: |host| match host {
@@ -66,7 +68,12 @@ fn rows_cover_every_key_once() {
     assert_eq!(value("advertise"), "10.0.0.5:99");
     assert_eq!(value("master"), "10.0.0.1:7390");
     assert_eq!(value("log"), "info");
+    assert_eq!((value("huge-pages"), value("prefault")), ("auto".to_owned(), "true".to_owned()));
     assert_eq!(value("lease-ms"), "the master's");
+    assert_eq!(
+        (value("eviction-policy"), value("allocation-strategy")),
+        ("hit_density".to_owned(), "the master's".to_owned())
+    );
 }
 
 #[test]
@@ -117,6 +124,9 @@ fn errors_of_flags_name_the_flag_and_what_to_do() {
         (&[("connections-max", "0")], "from 1 to 8192"),
         (&[("log", "loud")], "write off, error, warn"),
         (&[("name", "a b")], "--name: a name has"),
+        (&[("huge-pages", "big")], "--huge-pages: \"big\" is not a kind of pages: write auto, 1GiB"),
+        (&[("memory", "1GB"), ("huge-pages", "1GiB")], "give at least 4 GiB, or use auto"),
+        (&[("prefault", "maybe")], "--prefault: \"maybe\" is neither true nor false"),
     ] {
         let error = refusal(flags, "");
         assert!(error.contains(expected), "{error}\nshould have: {expected}");
@@ -135,6 +145,42 @@ fn more_memory_than_there_is_needs_a_word() {
     let config = from_flags(&[("memory", "9GB"), ("overcommit", "true")]);
     assert!(config.verify().is_ok());
     assert!(config.warnings()[0].to_string().contains("the kernel may kill the engine"));
+}
+
+fn with_huge_pages(pages: u64) -> Machine {
+    let pool = |node| HugePagePool { page_bytes: 2 << 20, node, total: pages, free: pages };
+    let pools = vec![pool(None), pool(Some(0))];
+    Machine { pages: PageFacts { pools, ..PageFacts::default() }, ..machine() }
+}
+
+#[test]
+fn huge_pages_that_are_set_aside_count() {
+    let flags = [("memory", "12GB")];
+    let config = resolve_on(with_huge_pages(6144), &flags, "").expect("a configuration");
+    assert_eq!(config.memory_plan.huge_bytes, 12 * GIB);
+    assert!(config.verify().is_ok() && config.memory_plan.to_string().contains("of it in huge pages"));
+    let config = resolve_on(with_huge_pages(6144), &flags, "huge-pages = \"off\"").expect("a configuration");
+    assert!(config.verify().is_err());
+    // Half of the cores get them: the others must do with what is available.
+    let config = resolve_on(with_huge_pages(3072), &flags, "").expect("a configuration");
+    assert_eq!((config.memory_plan.huge_bytes, config.verify().is_ok()), (6 * GIB, true));
+    let config = resolve_on(with_huge_pages(4096), &[], "").expect("a configuration");
+    assert_eq!(config.memory.value, ByteSize(4 * GIB));
+    assert_eq!(
+        config.memory.source.to_string(),
+        "default: a quarter of 16 GiB available, 8 GiB of it huge pages"
+    );
+}
+
+#[test]
+fn each_core_asks_for_its_segment() {
+    let flags = [("memory", "4GB"), ("cores", "2"), ("huge-pages", "2MiB"), ("prefault", "false")];
+    let lazy = from_flags(&flags).mapping_request(1);
+    assert_eq!((lazy.bytes, lazy.pages, lazy.node), (2 << 30, PageChoice::TwoMiB, Some(0)));
+    assert_eq!(lazy.prefault, None);
+    let eager = from_flags(&flags[..2]).mapping_request(1);
+    assert_eq!(eager.pages, PageChoice::Auto);
+    assert_eq!(eager.prefault.expect("by default").processors, [1, 3]);
 }
 
 #[test]

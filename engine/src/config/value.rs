@@ -1,8 +1,11 @@
 //! The text of one setting, as flag or file has it, to its value; and why not.
 
+use crate::eviction::{PolicyKind, UnknownPolicy};
 use crate::placement::CORES_MAX;
+use snowskin_io::memory::PageChoice;
 use snowskin_io::topology::CpuListError;
-use snowskin_protocol::units::ByteSizeError;
+use snowskin_protocol::strategy::{Strategy, UnknownStrategy};
+use snowskin_protocol::units::{ByteSize, ByteSizeError};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -82,6 +85,25 @@ pub enum ValueError {
     /// A switch that is neither on nor off.
     #[error("\"{0}\" is neither true nor false")]
     Switch(String),
+    /// No such policy.
+    #[error(transparent)]
+    Policy(#[from] UnknownPolicy),
+    /// No such strategy.
+    #[error(transparent)]
+    Strategy(#[from] UnknownStrategy),
+    /// Pages that do not exist.
+    #[error("{0}")]
+    Pages(String),
+    /// Not a page for each core.
+    #[error(
+        "a core's share of the memory is less than a page of {pages}: give at least {least}, or use auto"
+    )]
+    PageTooLarge {
+        /// The pages.
+        pages: PageChoice,
+        /// Memory for a page for each core.
+        least: ByteSize,
+    },
     /// A name that cannot be printed on a line.
     #[error("a name has 1 to {NAME_CHARACTERS_MAX} characters that can be printed, without spaces")]
     Name,
@@ -102,11 +124,11 @@ pub enum ValueError {
     #[error("{given} is too little for {cores} cores: give at least {least}, or use fewer cores")]
     MemoryPerCore {
         /// The memory.
-        given: snowskin_protocol::ByteSize,
+        given: ByteSize,
         /// The cores.
         cores: u16,
         /// What they need.
-        least: snowskin_protocol::ByteSize,
+        least: ByteSize,
     },
     /// The ports of the cores would go beyond the last.
     #[error("{cores} cores from port {first} need ports up to {last}: use a first port up to {most}")]
@@ -218,8 +240,22 @@ pub(crate) fn log_level(text: &str) -> Result<log::LevelFilter, ValueError> {
     text.trim().parse().map_err(|_| ValueError::LogLevel(text.to_owned()))
 }
 
+/// The name of an eviction policy.
+pub(crate) fn policy(text: &str) -> Result<PolicyKind, ValueError> {
+    Ok(text.parse()?)
+}
+
+/// The name of an allocation strategy.
+pub(crate) fn strategy(text: &str) -> Result<Strategy, ValueError> {
+    Ok(text.parse()?)
+}
+
 pub(crate) fn switch(text: &str) -> Result<bool, ValueError> {
     text.trim().parse().map_err(|_| ValueError::Switch(text.to_owned()))
+}
+
+pub(crate) fn page_choice(text: &str) -> Result<PageChoice, ValueError> {
+    text.parse().map_err(ValueError::Pages)
 }
 
 pub(crate) fn name(text: &str) -> Result<String, ValueError> {
@@ -290,6 +326,8 @@ mod tests {
         assert!(core_count("1024").is_ok() && core_count("1025").is_err() && core_count("0").is_err());
         assert!(log_level("debug").is_ok() && log_level("loud").is_err());
         assert!(switch("true").is_ok() && switch("yes").is_err());
+        assert_eq!(page_choice("2MB").expect("pages"), PageChoice::TwoMiB);
+        assert!(page_choice("4KiB").is_err() && page_choice("on").is_err());
         assert!(name("host:7400").is_ok() && name("").is_err() && name("a b").is_err());
         assert!(name(&"x".repeat(256)).is_err());
     }

@@ -6,17 +6,19 @@
 //!
 //! Everything here is slow and may fail at any time; requests go on meanwhile with the table that is known.
 
+pub(crate) mod admin;
 mod drops;
 mod membership;
 mod takeover;
 
 pub use membership::MasterLink;
 
+use crate::eviction::PolicyKind;
 use crate::percore::{Identity, PerCore};
-use crate::segment::Segment;
-use crate::shard::Shard;
+use crate::segment::{Mapping, MappingError, MappingRequest, Segments};
+use crate::shard::{Options, Shard};
 use crate::transport;
-use snowskin_io::memory::SpanError;
+use snowskin_io::memory::Progress;
 use snowskin_io::{Listener, Platform};
 use snowskin_protocol::{CoreId, Incarnation, Settings};
 use std::io;
@@ -48,10 +50,10 @@ pub struct CoreConfig {
     pub advertise: Option<SocketAddr>,
     /// Where the master listens.
     pub master: SocketAddr,
-    /// Bytes of its segment.
-    pub memory_bytes: usize,
-    /// Whether to touch all memory before serving.
-    pub prefault: bool,
+    /// The memory of its first segment, and how further ones are got.
+    pub memory: MappingRequest,
+    /// Which object goes when room is needed.
+    pub policy: PolicyKind,
     /// Connections it accepts at most.
     pub connections_max: u64,
     /// What holds until the master says otherwise.
@@ -63,7 +65,7 @@ pub struct CoreConfig {
 pub enum CoreError {
     /// No memory.
     #[error(transparent)]
-    Memory(#[from] SpanError),
+    Memory(#[from] MappingError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}; is another engine running there? Choose another --listen")]
     Listen {
@@ -88,8 +90,9 @@ pub trait Supervisor: 'static {
 pub async fn open<P: Platform>(
     platform: &P,
     config: &CoreConfig,
+    progress: Progress<'_>,
 ) -> Result<(Rc<PerCore<P>>, P::Listener), CoreError> {
-    let segment = Segment::map(config.memory_bytes, config.prefault)?;
+    let mapping = Mapping::create(&config.memory, progress)?;
     let listen = config.listen;
     let failed = |source| CoreError::Listen { address: listen, source };
     let listener = platform.listen(listen).await.map_err(failed)?;
@@ -105,10 +108,25 @@ pub async fn open<P: Platform>(
         incarnation: config.incarnation,
         engine_cores: config.engine_cores,
         address,
-        weight: u32::try_from(config.memory_bytes >> 20).unwrap_or(u32::MAX).max(1),
+        weight: u32::try_from(mapping.bytes() >> 20).unwrap_or(u32::MAX).max(1),
     };
-    let shard = Shard::new((config.id, config.incarnation), segment, config.settings);
-    Ok((PerCore::new(platform.clone(), identity, config.connections_max, shard), listener))
+    let segments = Segments::of(mapping, config.id.engine.0 ^ u64::from(config.id.core));
+    let options = Options { settings: config.settings, policy: config.policy };
+    let shard = Shard::new((config.id, config.incarnation), segments, options);
+    let mounting = beside_requests(&config.memory);
+    Ok((PerCore::new(platform.clone(), identity, config.connections_max, mounting, shard), listener))
+}
+
+/// How further segments are got: as the first one, but that this core's own processor, which is the first of those that
+/// fill memory, has requests to serve meanwhile. If there is no other, it does both.
+fn beside_requests(first: &MappingRequest) -> MappingRequest {
+    let mut mounting = first.clone();
+    if let Some(prefault) = &mut mounting.prefault
+        && prefault.processors.len() > 1
+    {
+        prefault.processors.remove(0);
+    }
+    mounting
 }
 
 /// Runs a core until its supervisor says stop.

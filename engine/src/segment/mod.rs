@@ -1,221 +1,218 @@
-//! A core's memory: one run of mapped bytes, cut into extents.
+//! A core's memory: one or more segments, and which of them takes a value.
 //!
 //! ```text
-//!             reserve                    publish                  last clone dropped
-//!   free ───────────────► Reservation ───────────────► Extent ───────────────────────► free
-//!     ▲                       │ dropped before it was published (client died, checksum wrong)
-//!     └───────────────────────┘
+//!   mount ──► taking values ── begin_unmount ──► leaving: readable, takes nothing ── empty ──► gone
 //! ```
 //!
-//! A [`Reservation`] is written by one task and seen by nobody. An [`Extent`] is read by many and written by nobody:
-//! cloning it is the pin, dropping the clone lets go. So no extent can be reused while someone reads it, and none
-//! can leak: there is no other way to hold memory.
-//!
-//! Every byte is always in one of four states, and [`Segment::usage`] knows them by counting, not by scanning:
-//! free, reserved, live (in the index, counted there) or pinned (no longer in the index, still read).
+//! What is in a segment, and how its ranges are given out, is [`snowskin_io::memory::Segment`]; here they are mounted, chosen
+//! among and unmounted. [`strategy`] is the choice; the same rules choose among cores.
 
-mod allocator;
-mod lengths;
-mod ranges;
 mod strategy;
 
-pub use allocator::{Allocator, Grant};
-pub use ranges::{Cut, Merged, RangeId, Ranges};
-pub use strategy::{Figures, LOOKED_AT_MAX, Places, Request, SAMPLE_MAX, Strategy, UnknownStrategy};
+pub use snowskin_io::memory::{
+    Backing, Extent, ExtentId, Mapping, MappingError, MappingRequest, RangeId, Ranges, Reservation, Segment,
+    Usage, allocated_bytes,
+};
+pub use snowskin_protocol::strategy::{Strategy, UnknownStrategy};
+pub use strategy::{Figures, LOOKED_AT_MAX, Places, Request, SAMPLE_MAX};
 
-use snowskin_io::memory::{Span, SpanError};
-use snowskin_io::seeded_bug;
-use std::cell::RefCell;
-use std::rc::Rc;
+/// Segments that a core can have mounted.
+pub const SEGMENTS_MAX: usize = 1024;
 
-/// A core's memory.
-#[derive(Clone, Debug)]
-pub struct Segment(Rc<RefCell<Inner>>);
+/// The segments of a core.
+#[derive(Debug)]
+pub struct Segments {
+    /// By number.
+    mounted: Vec<Option<Mounted>>,
+    /// Numbers of those that take values.
+    taking: Vec<u16>,
+    strategy: Strategy,
+    /// State of the generator that draws samples.
+    random: u64,
+}
 
 #[derive(Debug)]
-struct Inner {
-    allocator: Allocator,
-    reserved_bytes: u64,
+struct Mounted {
+    segment: Segment,
+    is_leaving: bool,
 }
 
-/// Where the bytes of a segment are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// All of them.
-    pub capacity_bytes: u64,
-    /// Not allocated.
-    pub free_bytes: u64,
-    /// Being written.
-    pub reserved_bytes: u64,
-    /// The longest run that is not allocated.
-    pub free_range_bytes_max: u64,
+/// Why a segment could not be mounted or unmounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentError {
+    /// There is no such segment.
+    #[error("there is no segment {0} here; `segments` lists those that are")]
+    Unknown(u16),
+    /// It is being unmounted already.
+    #[error("segment {0} is being unmounted already")]
+    Leaving(u16),
+    /// There are as many as there can be.
+    #[error("{SEGMENTS_MAX} segments are mounted, which is as many as a core can have; unmount one first")]
+    TooMany,
 }
 
-impl Usage {
-    /// Bytes of extents: live or pinned.
-    pub fn published_bytes(&self) -> u64 {
-        self.capacity_bytes - self.free_bytes - self.reserved_bytes
+impl Segments {
+    /// No segment yet. `seed` is where the samples of the strategy come from.
+    pub fn new(seed: u64) -> Self {
+        Segments { mounted: Vec::new(), taking: Vec::new(), strategy: Strategy::default(), random: seed }
     }
-}
 
-impl Segment {
-    /// Maps a segment of `bytes` (whole units of `EXTENT_ALIGNMENT`), with every page touched by the calling thread if `prefault`.
-    pub fn map(bytes: usize, prefault: bool) -> Result<Self, SpanError> {
-        let allocator = Allocator::new(Span::map(bytes, prefault)?);
-        Ok(Segment(Rc::new(RefCell::new(Inner { allocator, reserved_bytes: 0 }))))
+    /// One segment.
+    pub fn of(mapping: Mapping, seed: u64) -> Self {
+        let mut segments = Segments::new(seed);
+        segments.mount(mapping).expect("the first of many");
+        segments
+    }
+
+    /// How segments are chosen from now on.
+    pub fn set_strategy(&mut self, strategy: Strategy) {
+        self.strategy = strategy;
+    }
+
+    /// Adds a segment that is made of `mapping`, and answers its number.
+    pub fn mount(&mut self, mapping: Mapping) -> Result<u16, SegmentError> {
+        let free = self.mounted.iter().position(Option::is_none);
+        let number = free.unwrap_or(self.mounted.len());
+        if number == SEGMENTS_MAX {
+            return Err(SegmentError::TooMany);
+        }
+        if number == self.mounted.len() {
+            self.mounted.push(None);
+        }
+        let segment = Segment::new(number as u16, mapping);
+        self.mounted[number] = Some(Mounted { segment, is_leaving: false });
+        self.taking.push(number as u16);
+        Ok(number as u16)
+    }
+
+    /// From now on the segment takes no values; what it has stays readable.
+    pub fn begin_unmount(&mut self, number: u16) -> Result<(), SegmentError> {
+        let mounted = self.mounted.get_mut(usize::from(number)).and_then(Option::as_mut);
+        let mounted = mounted.ok_or(SegmentError::Unknown(number))?;
+        if std::mem::replace(&mut mounted.is_leaving, true) {
+            return Err(SegmentError::Leaving(number));
+        }
+        self.taking.retain(|&taking| taking != number);
+        Ok(())
+    }
+
+    /// Lets a leaving segment go if nothing is in it any more. Answers its memory.
+    pub fn finish_unmount(&mut self, number: u16) -> Option<Mapping> {
+        let place = self.mounted.get_mut(usize::from(number))?;
+        let mounted = place.take_if(|mounted| mounted.is_leaving)?;
+        match mounted.segment.into_mapping() {
+            Ok(mapping) => Some(mapping),
+            Err(segment) => {
+                *place = Some(Mounted { segment, is_leaving: true });
+                None
+            }
+        }
+    }
+
+    /// Those that are mounted, in the order of their numbers, and whether each is leaving.
+    pub fn iter(&self) -> impl Iterator<Item = (&Segment, bool)> + '_ {
+        self.mounted.iter().flatten().map(|mounted| (&mounted.segment, mounted.is_leaving))
     }
 
     /// Memory for a value of `value_bytes`, or `None` when no free run is long enough.
-    pub fn reserve(&self, value_bytes: usize) -> Option<Reservation> {
-        let mut inner = self.0.borrow_mut();
-        let grant = inner.allocator.allocate(value_bytes)?;
-        inner.reserved_bytes += grant.span.len() as u64;
-        Some(Reservation { grant: Some(grant), value_bytes, segment: self.clone() })
+    pub fn reserve(&mut self, value_bytes: usize) -> Option<Reservation> {
+        if let [only] = *self.taking {
+            return self.segment(only).reserve(value_bytes);
+        }
+        let mut reserved = None;
+        let bytes = allocated_bytes(value_bytes as u64);
+        let request = Request { strategy: self.strategy, bytes, preferred: &[] };
+        let mut state = self.random;
+        request.place_one(
+            &*self,
+            || split_mix(&mut state),
+            |place| {
+                reserved = self.segment(self.taking[place]).reserve(value_bytes);
+                reserved.is_some()
+            },
+        );
+        self.random = state;
+        reserved
     }
 
-    /// Where the bytes are.
+    /// Pins what is kept under that name.
+    pub fn pin(&self, extent: ExtentId, value_bytes: u64) -> Extent {
+        self.segment(extent.segment).pin(extent, value_bytes as usize)
+    }
+
+    /// Asks the processor for what pinning will read.
+    pub fn prefetch(&self, extent: ExtentId) {
+        self.segment(extent.segment).prefetch(extent);
+    }
+
+    /// The index lets go of what it kept under that name.
+    pub fn let_go(&self, extent: ExtentId) {
+        self.segment(extent.segment).let_go(extent);
+    }
+
+    /// Whether the segment of that extent is leaving.
+    pub fn is_leaving(&self, extent: ExtentId) -> bool {
+        self.mounted(extent.segment).is_leaving
+    }
+
+    /// Where the bytes of all segments are.
     pub fn usage(&self) -> Usage {
-        let inner = self.0.borrow();
-        Usage {
-            capacity_bytes: inner.allocator.capacity_bytes() as u64,
-            free_bytes: inner.allocator.free_bytes() as u64,
-            reserved_bytes: inner.reserved_bytes,
-            free_range_bytes_max: inner.allocator.free_range_bytes_max() as u64,
-        }
+        self.iter().map(|(segment, _)| segment.usage()).fold(Usage::default(), sum)
     }
 
-    fn give_back(&self, grant: Grant, was_reserved: bool) {
-        let mut inner = self.0.borrow_mut();
-        if was_reserved {
-            inner.reserved_bytes -= grant.span.len() as u64;
-        }
-        inner.allocator.free(grant);
-    }
-}
-
-/// Memory that one task is filling.
-#[derive(Debug)]
-pub struct Reservation {
-    /// There until published or dropped.
-    grant: Option<Grant>,
-    value_bytes: usize,
-    segment: Segment,
-}
-
-impl Reservation {
-    /// The bytes of the value, to fill.
-    pub fn value_mut(&mut self) -> &mut [u8] {
-        let grant = self.grant.as_mut().expect("present until published");
-        &mut grant.span.bytes_mut()[..self.value_bytes]
+    /// Where the bytes are of those that take values.
+    pub fn usage_of_taking(&self) -> Usage {
+        self.taking.iter().map(|&number| self.segment(number).usage()).fold(Usage::default(), sum)
     }
 
-    /// The bytes of the value so far.
-    pub fn value(&self) -> &[u8] {
-        &self.grant.as_ref().expect("present until published").span.bytes()[..self.value_bytes]
+    /// The largest value that could be taken if nothing else were there.
+    pub fn value_bytes_max(&self) -> u64 {
+        self.taking.iter().map(|&number| self.segment(number).usage().capacity_bytes).max().unwrap_or(0)
     }
 
-    /// Ends the writing: from now on the bytes never change.
-    pub fn publish(mut self) -> Extent {
-        let grant = self.grant.take().expect("present until published");
-        if !seeded_bug!("reserved for ever") {
-            self.segment.0.borrow_mut().reserved_bytes -= grant.span.len() as u64;
-        }
-        Extent(Rc::new(Published {
-            grant: Some(grant),
-            value_bytes: self.value_bytes,
-            segment: self.segment.clone(),
-            #[cfg(snowskin_seeded_bugs)]
-            is_reused: std::cell::Cell::new(false),
-        }))
+    /// Bytes of the process's own memory that keep account of all segments.
+    pub fn heap_bytes(&self) -> usize {
+        self.iter().map(|(segment, _)| segment.heap_bytes()).sum()
+    }
+
+    fn mounted(&self, number: u16) -> &Mounted {
+        self.mounted[usize::from(number)].as_ref().expect("what is kept is in a mounted segment")
+    }
+
+    fn segment(&self, number: u16) -> &Segment {
+        &self.mounted(number).segment
     }
 }
 
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        if let Some(grant) = self.grant.take() {
-            self.segment.give_back(grant, true);
-        }
+impl Places for Segments {
+    fn count(&self) -> usize {
+        self.taking.len()
+    }
+
+    fn figures(&self, place: usize) -> Figures {
+        let Usage { capacity_bytes, free_bytes, free_range_bytes_max, .. } =
+            self.segment(self.taking[place]).usage();
+        Figures { capacity_bytes, free_bytes, free_range_bytes_max, host: 0, is_local: true }
     }
 }
 
-/// The published bytes of a value. A clone is a pin.
-#[derive(Clone, Debug)]
-pub struct Extent(Rc<Published>);
-
-#[derive(Debug)]
-struct Published {
-    /// There until dropped.
-    grant: Option<Grant>,
-    value_bytes: usize,
-    segment: Segment,
-    #[cfg(snowskin_seeded_bugs)]
-    is_reused: std::cell::Cell<bool>,
-}
-
-impl Extent {
-    /// The value.
-    pub fn value(&self) -> &[u8] {
-        &self.0.grant.as_ref().expect("present until dropped").span.bytes()[..self.0.value_bytes]
-    }
-
-    /// Bytes that are free again when the last pin goes.
-    pub fn allocated_bytes(&self) -> u64 {
-        self.0.grant.as_ref().expect("present until dropped").span.len() as u64
+fn sum(one: Usage, other: Usage) -> Usage {
+    Usage {
+        capacity_bytes: one.capacity_bytes + other.capacity_bytes,
+        free_bytes: one.free_bytes + other.free_bytes,
+        reserved_bytes: one.reserved_bytes + other.reserved_bytes,
+        free_range_bytes_max: one.free_range_bytes_max.max(other.free_range_bytes_max),
     }
 }
 
-#[cfg(snowskin_seeded_bugs)]
-impl Extent {
-    /// Gives the bytes back although somebody may read them.
-    pub(crate) fn reuse_before_unpin(&self) {
-        if let Some(grant) = &self.0.grant
-            && Rc::strong_count(&self.0) > 1
-            && !self.0.is_reused.replace(true)
-        {
-            self.0.segment.give_back(grant.alias(), false);
-        }
-    }
-}
-
-impl Drop for Published {
-    fn drop(&mut self) {
-        #[cfg(snowskin_seeded_bugs)]
-        if self.is_reused.get() {
-            return;
-        }
-        if let Some(grant) = self.grant.take() {
-            self.segment.give_back(grant, false);
-        }
-    }
+/// The next number of SplitMix64.
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pin_keeps_the_bytes_and_letting_go_frees_them() {
-        let segment = Segment::map(1 << 16, false).unwrap();
-        let mut reservation = segment.reserve(1000).unwrap();
-        reservation.value_mut().fill(7);
-        assert_eq!(segment.usage().reserved_bytes, 1024);
-        let extent = reservation.publish();
-        assert_eq!(segment.usage().published_bytes(), 1024);
-        let pin = extent.clone();
-        drop(extent);
-        assert_eq!(pin.value(), [7; 1000]);
-        assert_eq!(segment.usage().published_bytes(), 1024);
-        drop(pin);
-        assert_eq!(segment.usage().free_bytes, 1 << 16);
-    }
-
-    #[test]
-    fn an_unpublished_reservation_is_given_back() {
-        let segment = Segment::map(1 << 16, false).unwrap();
-        let reservation = segment.reserve(1 << 16).unwrap();
-        assert!(segment.reserve(1).is_none());
-        drop(reservation);
-        assert_eq!(segment.usage().reserved_bytes, 0);
-        assert!(segment.reserve(1).is_some());
-    }
-}
+#[path = "segments_tests.rs"]
+mod tests;

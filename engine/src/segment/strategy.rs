@@ -12,64 +12,13 @@
 //!
 //! Places that the caller prefers come before all others, in the caller's order, whatever the strategy.
 
-use std::fmt;
-use std::str::FromStr;
+use snowskin_protocol::Strategy;
 
 /// Places of a sample.
 pub const SAMPLE_MAX: usize = 8;
 /// Places that one choice looks at, in as many samples as that takes. Most choices end with the first sample; when nearly
 /// everything is full, a place is worth some searching.
 pub const LOOKED_AT_MAX: usize = 64;
-
-/// How a place is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strategy {
-    /// Any.
-    Random,
-    /// The emptiest.
-    FreeRatioFirst,
-    /// The tightest that fits.
-    #[default]
-    FragmentationAware,
-    /// Those on this host, then the tightest that fits.
-    LocalFirst,
-}
-
-impl Strategy {
-    /// All of them.
-    pub const ALL: [Strategy; 4] =
-        [Strategy::Random, Strategy::FreeRatioFirst, Strategy::FragmentationAware, Strategy::LocalFirst];
-
-    /// Its name in settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Strategy::Random => "random",
-            Strategy::FreeRatioFirst => "free_ratio_first",
-            Strategy::FragmentationAware => "fragmentation_aware",
-            Strategy::LocalFirst => "local_first",
-        }
-    }
-}
-
-impl fmt::Display for Strategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A name that is none of a strategy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no allocation strategy: give random, free_ratio_first, fragmentation_aware or local_first")]
-pub struct UnknownStrategy(String);
-
-impl FromStr for Strategy {
-    type Err = UnknownStrategy;
-
-    fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
-        let is_it = |strategy: &Strategy| strategy.name() == name;
-        Strategy::ALL.into_iter().find(is_it).ok_or_else(|| UnknownStrategy(name.to_owned()))
-    }
-}
 
 /// What is known of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,25 +55,26 @@ pub trait Places {
 /// What is to be placed.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
+    /// How to choose.
+    pub strategy: Strategy,
     /// Bytes, as they will be allocated.
     pub bytes: u64,
     /// Places that come before all others.
     pub preferred: &'a [usize],
 }
 
-impl Strategy {
+impl Request<'_> {
     /// Places a value: the first place for which `attempt` says that it has taken it.
     pub fn place_one(
         self,
         places: &impl Places,
-        request: Request<'_>,
         random: impl FnMut() -> u64,
         mut attempt: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
         let mut draw = Draw::new(places.count(), random);
-        let preferred = request.preferred.iter().copied().filter(|&place| place < places.count());
+        let preferred = self.preferred.iter().copied().filter(|&place| place < places.count());
         preferred.into_iter().find(|&place| attempt(place)).or_else(|| {
-            std::iter::from_fn(|| self.order(places, request, &mut draw))
+            std::iter::from_fn(|| self.order(places, &mut draw))
                 .find_map(|order| order.places().find(|&place| attempt(place)))
         })
     }
@@ -134,7 +84,6 @@ impl Strategy {
     pub fn place(
         self,
         places: &impl Places,
-        request: Request<'_>,
         count: usize,
         random: impl FnMut() -> u64,
         mut attempt: impl FnMut(usize) -> bool,
@@ -143,9 +92,8 @@ impl Strategy {
         let mut hosts: Vec<u64> = Vec::with_capacity(count);
         let mut others = Vec::new();
         let mut draw = Draw::new(places.count(), random);
-        let preferred = request.preferred.iter().copied().filter(|&place| place < places.count());
-        let sampled =
-            std::iter::from_fn(|| self.order(places, request, &mut draw)).flat_map(Order::into_places);
+        let preferred = self.preferred.iter().copied().filter(|&place| place < places.count());
+        let sampled = std::iter::from_fn(|| self.order(places, &mut draw)).flat_map(Order::into_places);
         let mut in_order = preferred.chain(sampled);
         while taken.len() < count
             && let Some(place) = in_order.next()
@@ -164,27 +112,22 @@ impl Strategy {
     }
 
     /// The places of the next sample, best first, without those that are preferred or cannot hold the value.
-    fn order<R: FnMut() -> u64>(
-        self,
-        places: &impl Places,
-        request: Request<'_>,
-        draw: &mut Draw<R>,
-    ) -> Option<Order> {
+    fn order<R: FnMut() -> u64>(self, places: &impl Places, draw: &mut Draw<R>) -> Option<Order> {
         let mut order = Order::default();
         for place in draw.sample()? {
-            if request.preferred.contains(&place) {
+            if self.preferred.contains(&place) {
                 continue;
             }
             let figures = places.figures(place);
             // What is equal stays in the order in which it was drawn.
-            let rank = match self {
+            let rank = match self.strategy {
                 Strategy::Random => (false, 0, 0),
                 Strategy::FreeRatioFirst => (false, 0, u64::MAX - figures.free_ppm()),
                 Strategy::FragmentationAware | Strategy::LocalFirst => {
-                    if figures.free_range_bytes_max < request.bytes {
+                    if figures.free_range_bytes_max < self.bytes {
                         continue;
                     }
-                    let is_far = self == Strategy::LocalFirst && !figures.is_local;
+                    let is_far = self.strategy == Strategy::LocalFirst && !figures.is_local;
                     (is_far, figures.free_range_bytes_max, u64::MAX - figures.free_ppm())
                 }
             };

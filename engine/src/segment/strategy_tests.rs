@@ -31,18 +31,18 @@ fn chance(seed: u64) -> impl FnMut() -> u64 {
 }
 
 /// Which places are tried if none takes it.
-fn tried(strategy: Strategy, places: &impl Places, request: Request<'_>, seed: u64) -> Vec<usize> {
+fn tried(request: Request<'_>, places: &impl Places, seed: u64) -> Vec<usize> {
     let mut tried = Vec::new();
     let refuse = |place| {
         tried.push(place);
         false
     };
-    assert_eq!(strategy.place_one(places, request, chance(seed), refuse), None);
+    assert_eq!(request.place_one(places, chance(seed), refuse), None);
     tried
 }
 
 fn choose(strategy: Strategy, places: &Vec<Figures>, bytes: u64) -> Vec<usize> {
-    tried(strategy, places, Request { bytes, preferred: &[] }, 1)
+    tried(Request { strategy, bytes, preferred: &[] }, places, 1)
 }
 
 #[test]
@@ -54,12 +54,12 @@ fn each_strategy_has_its_order() {
     assert_eq!(choose(Strategy::FragmentationAware, &places, 30), [4, 3, 1, 2], "the first has no room");
     assert_eq!(choose(Strategy::LocalFirst, &places, 30), [2, 4, 3, 1]);
     let random: BTreeSet<Vec<usize>> = (0..100)
-        .map(|seed| tried(Strategy::Random, &places, Request { bytes: 30, preferred: &[] }, seed))
+        .map(|seed| tried(Request { strategy: Strategy::Random, bytes: 30, preferred: &[] }, &places, seed))
         .collect();
     assert!(random.len() > 5 && random.iter().all(|order| order.len() == 5), "{random:?}");
     for strategy in Strategy::ALL {
-        let request = Request { bytes: 30, preferred: &[1, 0, 77] };
-        assert_eq!(tried(strategy, &places, request, 1)[..2], [1, 0]);
+        let request = Request { strategy, bytes: 30, preferred: &[1, 0, 77] };
+        assert_eq!(tried(request, &places, 1)[..2], [1, 0]);
         assert_eq!(strategy.name().parse(), Ok(strategy));
     }
     assert!("best".parse::<Strategy>().unwrap_err().to_string().contains("free_ratio_first"));
@@ -93,7 +93,7 @@ fn the_emptiest_fails_first_and_the_tightest_does_not() {
             }
         }
     }
-    let tried = |strategy| tried(strategy, &Segments(&segments), Request { bytes: 100, preferred: &[] }, 3);
+    let tried = |strategy| tried(Request { strategy, bytes: 100, preferred: &[] }, &Segments(&segments), 3);
     let takes = |place: usize| segments[place].borrow_mut().allocate(100).is_some();
     assert_eq!(tried(Strategy::FreeRatioFirst), [0, 1]);
     assert!(!takes(0), "its first attempt fails");
@@ -121,13 +121,13 @@ quickcheck! {
             }
         }
         Strategy::ALL.into_iter().all(|strategy| {
-            let request = Request { bytes: 1, preferred: &[] };
+            let request = Request { strategy, bytes: 1, preferred: &[] };
             looked_at.borrow_mut().clear();
-            let all = tried(strategy, &Counted(count, &looked_at), request, seed);
+            let all = tried(request, &Counted(count, &looked_at), seed);
             let different: BTreeSet<usize> = all.iter().copied().collect();
             let is_bounded = all.len() == count.min(LOOKED_AT_MAX) && different.len() == all.len();
             looked_at.borrow_mut().clear();
-            let found = strategy.place_one(&Counted(count, &looked_at), request, chance(seed), |_| true);
+            let found = request.place_one(&Counted(count, &looked_at), chance(seed), |_| true);
             is_bounded && looked_at.borrow().len() == count.min(SAMPLE_MAX) && found == all.first().copied()
         })
     }
@@ -140,8 +140,8 @@ quickcheck! {
         let able: Vec<usize> = (0..places.len()).filter(|&place| has_room(place)).collect();
         let able_hosts: BTreeSet<u64> = able.iter().map(|&place| places[place].host).collect();
         Strategy::ALL.into_iter().all(|strategy| {
-            let request = Request { bytes: 1, preferred: &[] };
-            let taken = strategy.place(&places, request, copies, chance(seed), has_room);
+            let request = Request { strategy, bytes: 1, preferred: &[] };
+            let taken = request.place(&places, copies, chance(seed), has_room);
             let different: BTreeSet<usize> = taken.iter().copied().collect();
             let on_hosts: BTreeSet<u64> = taken.iter().map(|&place| places[place].host).collect();
             different.len() == taken.len()

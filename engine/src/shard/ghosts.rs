@@ -4,8 +4,10 @@
 //! not held; the other reasons are said only while they are remembered. What is remembered can be read in order, by
 //! whoever wants to know why something is gone.
 
+use hashbrown::HashMap;
 use snowskin_protocol::MissReason;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Memories kept: about 5 MiB a core.
 const MEMORIES_MAX: usize = 65_536;
@@ -27,9 +29,27 @@ pub struct Departure {
 #[derive(Debug, Default)]
 pub(crate) struct Ghosts {
     /// The newest memory of each hash, and its number.
-    reasons: HashMap<u64, (MissReason, u64)>,
+    reasons: HashMap<u64, (MissReason, u64), BuildHasherDefault<AsItIs>>,
     departures: VecDeque<Departure>,
     count: u64,
+}
+
+/// Hashes a hash: what comes in is as evenly spread as it can be.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = self.0.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl Ghosts {

@@ -1,13 +1,14 @@
 //! Entries change their home: giving them in pages, taking them, forgetting what was given. Bytes stay.
 
 use super::Shard;
-use super::index::{Bytes, Position, Row};
+use super::index::{Hints, Why};
+use super::row::{Facts, Place, Position, Row};
 use super::slots::{Life, SlotCounts};
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
 use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
-use snowskin_protocol::{CoreId, MissReason, Slot};
+use snowskin_protocol::{CoreId, MissReason};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A page ends when another entry might not fit.
@@ -33,7 +34,7 @@ impl Shard {
                 && !(leaving && row.is_here())
                 && !(seeded_bug!("entry dropped on hand-over") && position % 8 == 3)
             {
-                page.push(&self.entry_of(row, now));
+                page.push(&self.entry_of(position, row, now));
                 self.counters.entries_given += 1;
             }
             position += 1;
@@ -41,17 +42,17 @@ impl Shard {
         page.finish(if position == self.index.end() { LAST_PAGE } else { position })
     }
 
-    fn entry_of<'a>(&self, row: &'a Row, now: Moment) -> Entry<'a> {
+    fn entry_of(&self, position: Position, row: &Row, now: Moment) -> Entry<'_> {
         Entry {
-            name: row.name.as_ref(),
-            version: row.version,
-            value_bytes: row.value_bytes,
-            checksum: row.checksum,
-            holder: match row.bytes {
-                Bytes::Here(_) => self.me,
-                Bytes::At(holder) => holder,
+            name: self.index.name(position),
+            version: row.version(),
+            value_bytes: row.value_bytes(),
+            checksum: row.checksum(),
+            holder: match self.index.place(position) {
+                Place::Here(_) => self.me,
+                Place::At(holder) => holder,
             },
-            lease_ms: u32::try_from((row.lease_until - now).as_millis()).unwrap_or(u32::MAX),
+            lease_ms: u32::try_from((row.lease_until() - now).as_millis()).unwrap_or(u32::MAX),
         }
     }
 
@@ -69,17 +70,17 @@ impl Shard {
     }
 
     fn take_entry(&mut self, entry: &Entry<'_>, now: Moment) {
-        let hash = entry.name.hash();
-        let generation = self.slots.generation(Slot::of_hash(hash));
+        let name = entry.name.hashed();
+        let generation = self.slots.generation(name.slot());
         let lease_until = now + std::time::Duration::from_millis(u64::from(entry.lease_ms));
-        let known = self.index.find(entry.name, hash);
+        let known = self.index.find(name);
         let same = known.filter(|&position| {
             let row = self.index.row(position);
             // Versions are counted by each home for itself: only all of this together names the same bytes.
             entry.holder == self.me
                 && row.is_here()
-                && (row.version == entry.version || seeded_bug!("any version vouched for"))
-                && (row.checksum == entry.checksum || seeded_bug!("any version vouched for"))
+                && (row.version() == entry.version || seeded_bug!("any version vouched for"))
+                && (row.checksum() == entry.checksum || seeded_bug!("any version vouched for"))
         });
         let position = match same {
             Some(position) => {
@@ -87,21 +88,14 @@ impl Shard {
                 position
             }
             None => {
-                known.map(|position| self.index.remove(position));
+                known.map(|position| self.take_out(position, Why::Dropped));
                 if entry.holder == self.me {
-                    self.ghosts.remember(hash, MissReason::Evicted, None);
+                    self.ghosts.remember(name.hash, MissReason::Evicted, None);
                     return;
                 }
-                let bytes = Bytes::At(entry.holder);
-                let (size, checksum) = (entry.value_bytes, entry.checksum);
-                self.index.insert(Row::new(
-                    entry.name.to_owned(),
-                    entry.version,
-                    size,
-                    checksum,
-                    bytes,
-                    generation,
-                ))
+                let Entry { version, value_bytes, checksum, .. } = *entry;
+                let facts = Facts { version, value_bytes, checksum, generation };
+                self.index.insert(name, facts, Place::At(entry.holder), Hints::default())
             }
         };
         self.index.extend_lease(position, lease_until);
@@ -149,7 +143,7 @@ impl Shard {
         let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
         for position in cursor..end {
             if self.index.get(position).is_some_and(|row| !row.is_here() && !self.is_entry(row)) {
-                self.index.remove(position);
+                self.take_out(position, Why::Dropped);
             }
         }
         if end == self.index.end() { 0 } else { end }
@@ -162,11 +156,12 @@ impl Shard {
             return;
         }
         for position in 0..self.index.end() {
-            if let Some(Bytes::At(holder)) = self.index.get(position).map(|row| &row.bytes)
-                && lost.contains(holder)
+            if self.index.get(position).is_some()
+                && let Place::At(holder) = self.index.place(position)
+                && lost.contains(&holder)
             {
-                let row = self.index.remove(position);
-                self.note_departure(&row, MissReason::OwnerLost);
+                let gone = self.take_out(position, Why::Dropped);
+                self.note_departure(&gone, MissReason::OwnerLost);
             }
         }
     }

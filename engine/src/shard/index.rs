@@ -1,203 +1,253 @@
-//! The rows of a core: what it knows about objects, found by name, ordered by age.
+//! The rows of a core: what it knows about objects, found by name, and which of them goes first.
 //!
 //! A row stands at a position that never changes, so that slow walks (hand-over, removal by pattern) can stop and
-//! go on by position while requests are served in between. Rows whose bytes are here are linked from the most
-//! recently used to the least.
+//! go on by position while requests are served in between.
 //!
 //! ```text
-//!   table: hash ──► position ──► rows[position]: name, version, bytes, lease, younger ◄─► older
+//!   table: hash ──► position ──► rows[position]: one line of 64 bytes ──► names: the bytes of the name
+//!                                      └ seat ◄──► eviction: queues of those whose bytes are here
 //! ```
+//!
+//! What it costs, beside the bytes of the names: 64 for the row, 12 to 24 for the table, some 6 for the name's place.
+//! Nothing here is ever copied to make room for more, so no put waits for the index to grow.
 
-use crate::segment::Extent;
-use hashbrown::HashTable;
+use super::names::Names;
+use super::row::{Facts, NOWHERE, Place, Position, Row, RowPlace};
+use super::table::Table;
+use crate::eviction::{Arrival, Eviction, Pin, PolicyKind, Seat, Seats};
+use crate::segment::ExtentId;
 use snowskin_io::Moment;
-use snowskin_protocol::{Checksum, CoreId, NameRef, ObjectName, Slot, Version};
+use snowskin_io::memory::{Paged, prefetch};
+use snowskin_protocol::{CoreId, HashedName, NameRef, Version};
+use std::collections::HashMap;
 
-/// Where a row stands.
-pub(crate) type Position = u32;
-const NOWHERE: Position = u32::MAX;
-
-/// Where the bytes of an object are.
-#[derive(Clone, Debug)]
-pub(crate) enum Bytes {
-    /// In this core's memory.
-    Here(Extent),
-    /// At another core.
-    At(CoreId),
+/// What a put says about the place of an object among others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hints {
+    /// The hash of the name of the block before it.
+    pub(crate) parent: Option<u64>,
+    /// Whether what is before it was held already.
+    pub(crate) continues: bool,
+    /// Whether nothing was put behind it.
+    pub(crate) is_leaf: bool,
+    pub(crate) pin: Pin,
 }
 
-/// What a core knows about one object: an entry if it is the home, a replica if it has the bytes, usually both.
-#[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) name: ObjectName,
+/// What a row was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone {
     pub(crate) hash: u64,
     pub(crate) version: Version,
     pub(crate) value_bytes: u64,
-    pub(crate) checksum: Checksum,
-    pub(crate) bytes: Bytes,
-    pub(crate) lease_until: Moment,
-    /// The slot's generation in which this core, as the home, vouched for the row. In any other generation the row
-    /// is no entry, only bytes that another home may refer to.
-    pub(crate) generation: u32,
-    younger: Position,
-    older: Position,
+    pub(crate) place: Place,
 }
 
-impl Row {
-    pub(crate) fn new(
-        name: ObjectName,
-        version: Version,
-        value_bytes: u64,
-        checksum: Checksum,
-        bytes: Bytes,
-        generation: u32,
-    ) -> Self {
-        let hash = name.hash();
-        Row {
-            name,
-            hash,
-            version,
-            value_bytes,
-            checksum,
-            bytes,
-            lease_until: Moment::default(),
-            generation,
-            younger: NOWHERE,
-            older: NOWHERE,
-        }
-    }
-
-    pub(crate) fn slot(&self) -> Slot {
-        Slot::of_hash(self.hash)
-    }
-
-    pub(crate) fn is_here(&self) -> bool {
-        matches!(self.bytes, Bytes::Here(_))
-    }
-
-    fn allocated_bytes(&self) -> u64 {
-        match &self.bytes {
-            Bytes::Here(extent) => extent.allocated_bytes(),
-            Bytes::At(_) => 0,
-        }
-    }
+/// Why a row goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// To make room.
+    Evicted,
+    /// For any other reason.
+    Dropped,
 }
 
 /// All rows of a core.
 #[derive(Debug)]
 pub(crate) struct Index {
-    table: HashTable<Position>,
-    rows: Vec<Option<Row>>,
-    vacant: Vec<Position>,
-    youngest: Position,
-    oldest: Position,
+    table: Table,
+    rows: Rows,
+    names: Names,
+    eviction: Eviction,
+    /// The cores that rows refer to, by number.
+    holders: Vec<CoreId>,
+    holder_numbers: HashMap<CoreId, u32>,
+    /// A list through the places where no row stands.
+    vacant: Position,
     here_count: u64,
     live_bytes: u64,
+    name_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Rows(Paged<Row>);
+
+impl Seats for Rows {
+    fn seat(&self, at: Position) -> &Seat {
+        &self.0[at as usize].seat
+    }
+
+    fn seat_mut(&mut self, at: Position) -> &mut Seat {
+        &mut self.0[at as usize].seat
+    }
+
+    fn bytes(&self, at: Position) -> u64 {
+        self.0[at as usize].allocated_bytes()
+    }
 }
 
 impl Index {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(policy: PolicyKind) -> Self {
         Index {
-            table: HashTable::new(),
-            rows: Vec::new(),
-            vacant: Vec::new(),
-            youngest: NOWHERE,
-            oldest: NOWHERE,
+            table: Table::new(),
+            rows: Rows(Paged::new()),
+            names: Names::new(),
+            eviction: Eviction::new(policy),
+            holders: Vec::new(),
+            holder_numbers: HashMap::new(),
+            vacant: NOWHERE,
             here_count: 0,
             live_bytes: 0,
+            name_bytes: 0,
         }
     }
 
-    /// Where the row of `name` stands, if there is one.
-    pub(crate) fn find(&self, name: NameRef<'_>, hash: u64) -> Option<Position> {
-        self.table.find(hash, |&position| self.row(position).name.bytes() == name.bytes()).copied()
+    /// Where the row of a name stands, if there is one.
+    pub(crate) fn find(&self, sought: HashedName<'_>) -> Option<Position> {
+        self.table.find(sought.hash, |at| self.names.get(self.row(at).name) == sought.name.bytes())
+    }
+
+    /// Asks the processor for what [`Index::find`] will read, for all of a batch, step by step.
+    pub(crate) fn prefetch(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        hashes.clone().for_each(|hash| self.table.prefetch(hash));
+        let rows = hashes.filter_map(|hash| self.table.first_position(hash)).map(|at| self.row(at));
+        rows.clone().for_each(prefetch);
+        rows.for_each(|row| self.names.prefetch(row.name));
     }
 
     /// The row at a position that is known to have one.
     pub(crate) fn row(&self, position: Position) -> &Row {
-        self.rows[position as usize].as_ref().expect("the position of a row")
+        &self.rows.0[position as usize]
     }
 
-    /// Protects the row at a position until `until` at least.
-    pub(crate) fn extend_lease(&mut self, position: Position, until: Moment) {
-        let lease = &mut self.row_mut(position).lease_until;
-        *lease = until.max(*lease);
+    /// Its name.
+    pub(crate) fn name(&self, position: Position) -> NameRef<'_> {
+        NameRef::known(self.names.get(self.row(position).name))
     }
 
-    /// Vouches for the row at a position in this generation of its slot.
-    pub(crate) fn vouch(&mut self, position: Position, generation: u32) {
-        self.row_mut(position).generation = generation;
+    /// Where its bytes are.
+    pub(crate) fn place(&self, position: Position) -> Place {
+        match self.row(position).place() {
+            RowPlace::Here(extent) => Place::Here(extent),
+            RowPlace::At(holder) => Place::At(self.holders[holder as usize]),
+        }
     }
 
     /// The row at a position, if one stands there.
     pub(crate) fn get(&self, position: Position) -> Option<&Row> {
-        self.rows.get(position as usize)?.as_ref()
+        self.rows.0.get(position as usize).filter(|row| !row.is_vacant())
     }
 
     /// One past the last position that may have a row.
     pub(crate) fn end(&self) -> Position {
-        self.rows.len() as Position
+        self.rows.0.len() as Position
+    }
+
+    /// Protects the row at a position until `until` at least.
+    pub(crate) fn extend_lease(&mut self, position: Position, until: Moment) {
+        self.row_mut(position).extend_lease(until);
+    }
+
+    /// Vouches for the row at a position in this generation of its slot.
+    pub(crate) fn vouch(&mut self, position: Position, generation: u32) {
+        self.row_mut(position).set_generation(generation);
+    }
+
+    /// The bytes of a row here are in another extent from now on.
+    pub(crate) fn move_to(&mut self, position: Position, extent: ExtentId) {
+        self.row_mut(position).move_to(extent);
     }
 
     /// Adds a row whose name has none.
-    pub(crate) fn insert(&mut self, row: Row) -> Position {
-        debug_assert!(self.find(row.name.as_ref(), row.hash).is_none());
-        let (hash, is_here) = (row.hash, row.is_here());
+    pub(crate) fn insert(
+        &mut self,
+        name: HashedName<'_>,
+        facts: Facts,
+        place: Place,
+        hints: Hints,
+    ) -> Position {
+        debug_assert!(self.find(name).is_none());
+        let place = match place {
+            Place::Here(extent) => RowPlace::Here(extent),
+            Place::At(holder) => RowPlace::At(self.holder_number(holder)),
+        };
+        let row = Row::new(self.names.insert(name.name.bytes()), name.hash, facts, place);
+        let is_here = row.is_here();
+        self.name_bytes += name.name.bytes().len() as u64;
         self.live_bytes += row.allocated_bytes();
-        let position = match self.vacant.pop() {
-            Some(position) => {
-                self.rows[position as usize] = Some(row);
-                position
-            }
-            None => {
-                assert!(self.rows.len() < NOWHERE as usize, "more rows than positions");
-                self.rows.push(Some(row));
-                self.rows.len() as Position - 1
+        let position = match self.vacant {
+            NOWHERE => self.rows.0.push(row) as Position,
+            vacant => {
+                self.vacant = self.row(vacant).next_vacant();
+                *self.row_mut(vacant) = row;
+                vacant
             }
         };
-        let rows = &self.rows;
-        let hash_at = |&at: &Position| rows[at as usize].as_ref().expect("the position of a row").hash;
-        self.table.insert_unique(hash, position, hash_at);
+        assert!(position < NOWHERE, "more rows than positions");
+        self.table.insert(name.hash, position);
         if is_here {
             self.here_count += 1;
-            self.link_youngest(position);
+            let Hints { parent, continues, is_leaf, pin } = hints;
+            let parent = parent.and_then(|hash| self.table.first_position(hash));
+            let parent = parent.filter(|&parent| parent != position && self.row(parent).is_here());
+            let arrival = Arrival { hash: name.hash, parent, continues, is_leaf, pin };
+            self.eviction.insert(&mut self.rows, position, &arrival);
         }
         position
     }
 
-    /// Takes the row at a position out.
-    pub(crate) fn remove(&mut self, position: Position) -> Row {
-        let hash = self.row(position).hash;
-        let found = self.table.find_entry(hash, |&at| at == position);
-        found.unwrap_or_else(|_| unreachable!("a row is in the table")).remove();
+    fn holder_number(&mut self, holder: CoreId) -> u32 {
+        let holders = &mut self.holders;
+        *self.holder_numbers.entry(holder).or_insert_with(|| {
+            holders.push(holder);
+            holders.len() as u32 - 1
+        })
+    }
+
+    /// Takes the row at a position out. What it kept in memory is the caller's to let go.
+    pub(crate) fn remove(&mut self, position: Position, why: Why) -> Gone {
+        let hash = self.name(position).hash();
+        let row = self.row(position);
+        let (version, value_bytes) = (row.version(), row.value_bytes());
+        let gone = Gone { hash, version, value_bytes, place: self.place(position) };
+        assert!(self.table.remove(hash, position), "a row is in the table");
         if self.row(position).is_here() {
             self.here_count -= 1;
-            self.unlink(position);
+            self.live_bytes -= self.row(position).allocated_bytes();
+            self.eviction.remove(&mut self.rows, position, hash, why == Why::Evicted);
         }
-        self.vacant.push(position);
-        let row = self.rows[position as usize].take().expect("the position of a row");
-        self.live_bytes -= row.allocated_bytes();
-        row
+        self.name_bytes -= self.name(position).bytes().len() as u64;
+        self.names.remove(self.row(position).name);
+        let next = std::mem::replace(&mut self.vacant, position);
+        self.row_mut(position).vacate(next);
+        gone
     }
 
-    /// Makes the row the most recently used one, if its bytes are here.
-    pub(crate) fn touch(&mut self, position: Position) {
-        if self.youngest != position && self.row(position).is_here() {
-            self.unlink(position);
-            self.link_youngest(position);
+    /// Asks the processor for what [`Index::touch`] will change.
+    pub(crate) fn prefetch_neighbours(&self, position: Position) {
+        let neighbours = self.row(position).seat.neighbours();
+        neighbours.into_iter().filter(|&at| at != NOWHERE).for_each(|at| prefetch(self.row(at)));
+    }
+
+    /// The row was used, if its bytes are here.
+    pub(crate) fn touch(&mut self, position: Position, hash: u64) {
+        if self.row(position).is_here() {
+            self.eviction.hit(&mut self.rows, position, hash);
         }
     }
 
-    /// The rows whose bytes are here, the least recently used first.
-    pub(crate) fn oldest_first(&self) -> impl Iterator<Item = Position> + '_ {
-        let next = |&position: &Position| self.get(position).map(|row| row.younger);
-        let first = (self.oldest != NOWHERE).then_some(self.oldest);
-        std::iter::successors(first, next).take_while(|&position| position != NOWHERE)
+    /// Of the rows whose bytes are here and that may go: which should go next.
+    pub(crate) fn victim(&mut self, mut may_go: impl FnMut(&Row) -> bool) -> Option<Position> {
+        self.eviction.victim(&mut self.rows, |rows, at| may_go(&rows.0[at as usize]))
     }
 
-    /// Whether this is the most recently used row.
-    pub(crate) fn is_youngest(&self, position: Position) -> bool {
-        self.youngest == position
+    /// Whether this is what was put last.
+    pub(crate) fn is_newest(&self, position: Position) -> bool {
+        self.eviction.is_newest(position)
+    }
+
+    /// Changes what protects a row whose bytes are here from eviction.
+    pub(crate) fn set_pin(&mut self, position: Position, pin: Pin) {
+        self.eviction.set_pin(&mut self.rows, position, pin);
     }
 
     /// Rows whose bytes are here.
@@ -215,31 +265,14 @@ impl Index {
         self.live_bytes
     }
 
-    fn link_youngest(&mut self, position: Position) {
-        let older = self.youngest;
-        let row = self.row_mut(position);
-        (row.younger, row.older) = (NOWHERE, older);
-        match older {
-            NOWHERE => self.oldest = position,
-            _ => self.row_mut(older).younger = position,
-        }
-        self.youngest = position;
-    }
-
-    fn unlink(&mut self, position: Position) {
-        let (younger, older) = (self.row(position).younger, self.row(position).older);
-        match younger {
-            NOWHERE => self.youngest = older,
-            _ => self.row_mut(younger).older = older,
-        }
-        match older {
-            NOWHERE => self.oldest = younger,
-            _ => self.row_mut(older).younger = younger,
-        }
+    /// Bytes of the process's own memory, without the bytes of the names.
+    pub(crate) fn heap_bytes_beside_names(&self) -> usize {
+        let all = self.table.heap_bytes() + self.rows.0.heap_bytes() + self.names.heap_bytes();
+        all + self.eviction.footprint_bytes() - self.name_bytes as usize
     }
 
     fn row_mut(&mut self, position: Position) -> &mut Row {
-        self.rows[position as usize].as_mut().expect("the position of a row")
+        &mut self.rows.0[position as usize]
     }
 }
 

@@ -1,21 +1,29 @@
 use super::*;
-use crate::segment::Segment;
+use crate::segment::{Extent, Mapping, Segments, allocated_bytes};
 use quickcheck::quickcheck;
+use snowskin_protocol::{Checksum, ObjectName};
 use std::collections::BTreeMap;
 
-/// Few keys, so that steps meet; more than hashes when hashes collide.
+/// Few keys, so that steps meet.
 const KEYS: u8 = 16;
+const FAR: CoreId = CoreId { engine: snowskin_protocol::EngineId(7), core: 3 };
 
 fn name(number: u8) -> ObjectName {
     ObjectName::new("t", format!("key-{number}").as_bytes()).unwrap()
 }
 
-fn row(segment: &Segment, number: u8, here: bool) -> Row {
-    let bytes = match here {
-        true => Bytes::Here(segment.reserve(1).unwrap().publish()),
-        false => Bytes::At(CoreId::default()),
+fn segments() -> Segments {
+    Segments::of(Mapping::plain(1 << 20).unwrap(), 1)
+}
+
+fn insert(index: &mut Index, segments: &mut Segments, key: u8, value_bytes: u64, here: bool) -> Position {
+    let version = Version(value_bytes + 1);
+    let facts = Facts { version, value_bytes, checksum: Checksum(u64::from(key)), generation: 0 };
+    let place = match here {
+        true => Place::Here(segments.reserve(value_bytes as usize).unwrap().publish()),
+        false => Place::At(CoreId { core: u16::from(key % 3), ..FAR }),
     };
-    Row::new(name(number), Version(1), 1, Checksum(0), bytes, 0)
+    index.insert(name(key).as_ref().hashed(), facts, place, Hints::default())
 }
 
 /// A row as the model has it.
@@ -23,37 +31,32 @@ fn row(segment: &Segment, number: u8, here: bool) -> Row {
 struct Listed {
     key: u8,
     position: Position,
-    version: Version,
-    /// Of memory; `None`: at another core.
-    allocated_bytes: Option<u64>,
-    lease_until: Moment,
+    value_bytes: u64,
+    is_here: bool,
+    /// In milliseconds.
+    lease_until: u64,
     generation: u32,
 }
 
-/// The index beside a list of its rows, the least recently used first.
+/// The index beside a list of its rows.
 struct Beside {
     index: Index,
     list: Vec<Listed>,
-    segment: Segment,
+    segments: Segments,
     /// Extents of removed rows that somebody still reads.
-    pins: Vec<crate::segment::Extent>,
+    pins: Vec<(u64, Extent)>,
     rows_max: usize,
-    /// Whether all names hash to one of three numbers.
-    collide: bool,
 }
 
 impl Beside {
-    fn new(collide: bool) -> Self {
-        let segment = Segment::map(1 << 20, false).unwrap();
-        Beside { index: Index::new(), list: Vec::new(), segment, pins: Vec::new(), rows_max: 0, collide }
-    }
-
-    fn hash(&self, key: u8) -> u64 {
-        if self.collide { u64::from(key % 3) } else { name(key).hash() }
+    fn new(policy: u8) -> Self {
+        let policy = PolicyKind::ALL[usize::from(policy) % PolicyKind::ALL.len()];
+        let index = Index::new(policy);
+        Beside { index, list: Vec::new(), segments: segments(), pins: Vec::new(), rows_max: 0 }
     }
 
     fn find(&self, key: u8) -> Option<Position> {
-        self.index.find(name(key).as_ref(), self.hash(key))
+        self.index.find(name(key).as_ref().hashed())
     }
 
     /// One of the things that verbs do with rows. `kind` chooses, `number` is its argument.
@@ -62,58 +65,67 @@ impl Beside {
             return self.insert(key, !kind.is_multiple_of(4), number);
         };
         let position = self.list[at].position;
-        match kind % 6 {
-            0 | 1 => {
-                self.index.touch(position);
-                if self.list[at].allocated_bytes.is_some() {
-                    let touched = self.list.remove(at);
-                    self.list.push(touched);
-                }
-            }
+        match kind % 7 {
+            0 | 1 => self.index.touch(position, name(key).hash()),
             2 => {
-                let until = Moment(u64::from(number));
-                self.index.extend_lease(position, until);
-                self.list[at].lease_until = self.list[at].lease_until.max(until);
+                self.index.extend_lease(position, Moment(u64::from(number) * 1_000_000));
+                self.list[at].lease_until = self.list[at].lease_until.max(u64::from(number));
             }
             3 => {
                 self.index.vouch(position, u32::from(number));
                 self.list[at].generation = u32::from(number);
             }
-            _ => {
-                let removed = self.index.remove(position);
-                assert_eq!(as_listed(&removed, key, position), self.list.remove(at));
-                if let (Bytes::Here(extent), true) = (removed.bytes, number.is_multiple_of(2)) {
-                    self.pins.push(extent);
-                }
-            }
+            4 => self.evict(number),
+            _ => self.remove(at, Why::Dropped, number.is_multiple_of(2)),
         }
     }
 
-    fn insert(&mut self, key: u8, here: bool, number: u8) {
-        let mut row = row(&self.segment, key, false);
-        row.hash = self.hash(key);
-        row.version = Version(u64::from(number) + 1);
-        if here {
-            let extent = self.segment.reserve(usize::from(number) * 16).unwrap().publish();
-            row.bytes = Bytes::Here(extent);
-        }
-        let listed = as_listed(&row, key, NOWHERE);
-        let position = self.index.insert(row);
+    fn insert(&mut self, key: u8, is_here: bool, number: u8) {
+        let value_bytes = u64::from(number) * 16 + 1;
+        let position = insert(&mut self.index, &mut self.segments, key, value_bytes, is_here);
         assert!(self.list.iter().all(|other| other.position != position), "two rows at {position}");
-        self.list.push(Listed { position, ..listed });
+        self.list.push(Listed { key, position, value_bytes, is_here, lease_until: 0, generation: 0 });
         self.rows_max = self.rows_max.max(self.list.len());
+        assert_eq!(self.index.is_newest(position), is_here);
+    }
+
+    /// The policy names somebody who may go, if there is one and it has not to look at too many.
+    fn evict(&mut self, number: u8) {
+        let protected_until = u64::from(number);
+        let may_go = |listed: &Listed| listed.is_here && listed.lease_until <= protected_until;
+        let victim = self.index.victim(|row| row.lease_until() <= Moment(protected_until * 1_000_000));
+        assert_eq!(victim.is_some(), self.list.iter().any(may_go));
+        let Some(victim) = victim else { return };
+        let at = self.list.iter().position(|listed| listed.position == victim).unwrap();
+        assert!(may_go(&self.list[at]));
+        self.remove(at, Why::Evicted, false);
+    }
+
+    fn remove(&mut self, at: usize, why: Why, is_read: bool) {
+        let listed = self.list.remove(at);
+        let place = self.index.place(listed.position);
+        if let Place::Here(extent) = place {
+            if is_read {
+                let pin = self.segments.pin(extent, listed.value_bytes);
+                self.pins.push((allocated_bytes(listed.value_bytes), pin));
+            }
+            self.segments.let_go(extent);
+        }
+        let gone = self.index.remove(listed.position, why);
+        let expected = (name(listed.key).hash(), listed.value_bytes, place);
+        assert_eq!((gone.hash, gone.value_bytes, gone.place), expected);
     }
 
     fn check(&self) {
         self.check_rows();
-        self.check_ages();
-        let here = |listed: &&Listed| listed.allocated_bytes.is_some();
+        let here = |listed: &&Listed| listed.is_here;
         let here_count = self.list.iter().filter(here).count();
         assert_eq!(self.index.here_count(), here_count as u64);
         assert_eq!(self.index.elsewhere_count(), (self.list.len() - here_count) as u64);
-        let live: u64 = self.list.iter().filter_map(|listed| listed.allocated_bytes).sum();
-        let pinned: u64 = self.pins.iter().map(|pin| pin.allocated_bytes()).sum();
-        assert_eq!((self.index.live_bytes(), self.segment.usage().published_bytes()), (live, live + pinned));
+        let live: u64 = self.list.iter().filter(here).map(|it| allocated_bytes(it.value_bytes)).sum();
+        let pinned: u64 = self.pins.iter().map(|(bytes, _)| bytes).sum();
+        let published = self.segments.usage().published_bytes();
+        assert_eq!((self.index.live_bytes(), published), (live, live + pinned));
     }
 
     /// Every row is found where it was put, as it was put; nothing else is found, by name or by position.
@@ -123,7 +135,7 @@ impl Beside {
             assert_eq!(self.find(key), expected.get(&key).map(|listed| listed.position), "key {key}");
         }
         for listed in &self.list {
-            assert_eq!(&as_listed(self.index.row(listed.position), listed.key, listed.position), listed);
+            assert_eq!(&as_listed(&self.index, listed.key, listed.position), listed);
         }
         // Positions are used again before there are more of them.
         assert_eq!(self.index.end() as usize, self.rows_max);
@@ -131,38 +143,24 @@ impl Beside {
         assert_eq!(standing.count(), self.list.len());
         assert!(self.index.get(self.index.end()).is_none() && self.index.get(NOWHERE).is_none());
     }
-
-    /// From the old end and from the young one: the rows whose bytes are here, in the order of their last use.
-    fn check_ages(&self) {
-        let here = |listed: &&Listed| listed.allocated_bytes.is_some();
-        let order: Vec<Position> = self.list.iter().filter(here).map(|listed| listed.position).collect();
-        // A ring of rows would never end.
-        let most = order.len() + 1;
-        assert_eq!(self.index.oldest_first().take(most).collect::<Vec<_>>(), order);
-        let first = Some(self.index.youngest).filter(|&youngest| youngest != NOWHERE);
-        let older = |&position: &Position| Some(self.index.get(position)?.older).filter(|&at| at != NOWHERE);
-        let mut youngest_first: Vec<Position> = std::iter::successors(first, older).take(most).collect();
-        youngest_first.reverse();
-        assert_eq!(youngest_first, order);
-        for listed in &self.list {
-            assert_eq!(self.index.is_youngest(listed.position), order.last() == Some(&listed.position));
-        }
-    }
 }
 
-fn as_listed(row: &Row, key: u8, position: Position) -> Listed {
-    assert_eq!(row.name, name(key));
-    let allocated_bytes = match &row.bytes {
-        Bytes::Here(extent) => Some(extent.allocated_bytes()),
-        Bytes::At(_) => None,
+fn as_listed(index: &Index, key: u8, position: Position) -> Listed {
+    let row = index.row(position);
+    assert_eq!(index.name(position), name(key).as_ref());
+    assert_eq!((row.version(), row.checksum()), (Version(row.value_bytes() + 1), Checksum(u64::from(key))));
+    let is_here = match index.place(position) {
+        Place::Here(_) => true,
+        Place::At(holder) => holder != CoreId { core: u16::from(key % 3), ..FAR },
     };
-    let Row { version, lease_until, generation, .. } = *row;
-    Listed { key, position, version, allocated_bytes, lease_until, generation }
+    let lease_until = row.lease_until().0 / 1_000_000;
+    let (value_bytes, generation) = (row.value_bytes(), row.generation());
+    Listed { key, position, value_bytes, is_here, lease_until, generation }
 }
 
 quickcheck! {
-    fn every_history_agrees_with_a_list(steps: Vec<(u8, u8, u8)>, collide: bool) -> bool {
-        let mut beside = Beside::new(collide);
+    fn every_history_agrees_with_a_list(steps: Vec<(u8, u8, u8)>, policy: u8) -> bool {
+        let mut beside = Beside::new(policy);
         for (kind, key, number) in steps {
             beside.step(kind, key % KEYS, number);
             beside.check();
@@ -172,7 +170,7 @@ quickcheck! {
 
     /// What hand-over and removal by pattern rely on: they stop and go on by position while rows come, go and age.
     fn a_slow_walk_sees_once_each_row_that_stays(before: Vec<(u8, u8, u8)>, during: Vec<(u8, u8, u8)>) -> bool {
-        let mut beside = Beside::new(false);
+        let mut beside = Beside::new(0);
         before.into_iter().for_each(|(kind, key, number)| beside.step(kind, key % KEYS, number));
         let mut stay: BTreeMap<u8, Position> =
             beside.list.iter().map(|listed| (listed.key, listed.position)).collect();
@@ -195,12 +193,29 @@ quickcheck! {
 
 #[test]
 fn positions_are_stable_and_reused() {
-    let segment = Segment::map(1 << 20, false).unwrap();
-    let mut index = Index::new();
-    let positions: Vec<_> = (0..3).map(|key| index.insert(row(&segment, key, true))).collect();
-    index.remove(positions[1]);
-    assert_eq!(index.row(positions[2]).name, name(2));
+    let (mut index, mut segments) = (Index::new(PolicyKind::default()), segments());
+    let positions: Vec<_> = (0..3).map(|key| insert(&mut index, &mut segments, key, 1, true)).collect();
+    index.remove(positions[1], Why::Dropped);
+    assert_eq!(index.name(positions[2]), name(2).as_ref());
     assert!(index.get(positions[1]).is_none());
-    assert_eq!(index.insert(row(&segment, 9, true)), positions[1]);
+    assert_eq!(insert(&mut index, &mut segments, 9, 1, true), positions[1]);
     assert_eq!(index.end(), 3);
+}
+
+/// What a million objects cost beside their keys, as they are counted by the structures themselves.
+#[test]
+fn a_million_objects_cost_no_more_than_96_bytes_each() {
+    const OBJECTS: u32 = 1_000_000;
+    let mut index = Index::new(PolicyKind::default());
+    for number in 0..OBJECTS {
+        let key = format!("model@0@{:064x}", u128::from(number) * 0x9E37_79B9_7F4A_7C15);
+        let name = ObjectName::new("default", key.as_bytes()).unwrap();
+        let range = crate::segment::RangeId::from_number(number);
+        let facts = Facts { version: Version(1), value_bytes: 1, checksum: Checksum(0), generation: 0 };
+        let place = Place::Here(crate::segment::ExtentId { segment: 0, range });
+        index.insert(name.as_ref().hashed(), facts, place, Hints::default());
+    }
+    let each = index.heap_bytes_beside_names() as f64 / f64::from(OBJECTS);
+    println!("{each:.1} bytes an object beside its name");
+    assert!(each <= 96.0, "{each:.1} bytes an object");
 }

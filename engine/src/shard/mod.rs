@@ -13,32 +13,58 @@
 
 mod eviction;
 mod ghosts;
+mod groups;
 mod handover;
 mod index;
+mod names;
+mod pins;
 mod put;
 mod read;
 mod remove;
+mod row;
 mod slots;
+mod table;
+mod together;
+mod unmount;
 
+#[cfg(test)]
+mod memory_tests;
 #[cfg(test)]
 mod tests;
 
+pub use eviction::EvictStep;
 pub use ghosts::Departure;
 pub use put::{PutStart, PutTicket};
 pub use read::{Answer, Held};
 pub use remove::Dropped;
 pub use slots::Life;
+pub use together::{TOGETHER, some_at_a_time};
+pub use unmount::UnmountStep;
 
-use crate::segment::Segment;
+use crate::eviction::PolicyKind;
+use crate::segment::Segments;
 use ghosts::Ghosts;
-use index::{Index, Position, Row};
+use groups::Groups;
+use index::{Gone, Index, Why};
+use pins::SoftPins;
+use row::{Place, Position, Row};
 use slots::{Service, Slots};
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::ItemStatus;
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{CoreId, Incarnation, MissReason, NameRef, RoutingTable, Settings, Slot, Version};
+use snowskin_protocol::{CoreId, HashedName, Incarnation, MissReason, RoutingTable, Settings, Slot, Version};
 use std::time::Duration;
+use unmount::Unmount;
+
+/// What a shard is made with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// What holds until the master says otherwise.
+    pub settings: Settings,
+    /// Which object goes when room is needed.
+    pub policy: PolicyKind,
+}
 
 /// What a core owns of the store.
 #[derive(Debug)]
@@ -48,7 +74,12 @@ pub struct Shard {
     index: Index,
     slots: Slots,
     ghosts: Ghosts,
-    segment: Segment,
+    segments: Segments,
+    soft_pins: SoftPins,
+    groups: Groups,
+    unmounts: Vec<Unmount>,
+    /// Rows that the reads of the present batch have used, and the hashes of their names.
+    touched: Vec<(Position, u64)>,
     settings: Settings,
     /// The last version given to a put.
     version: Version,
@@ -58,15 +89,21 @@ pub struct Shard {
 
 impl Shard {
     /// An empty shard that serves no slot yet.
-    pub fn new((me, incarnation): (CoreId, Incarnation), segment: Segment, settings: Settings) -> Self {
+    pub fn new((me, incarnation): (CoreId, Incarnation), segments: Segments, options: Options) -> Self {
+        let mut segments = segments;
+        segments.set_strategy(options.settings.strategy());
         Shard {
             me,
             incarnation,
-            index: Index::new(),
+            index: Index::new(options.policy),
             slots: Slots::new(),
             ghosts: Ghosts::default(),
-            segment,
-            settings,
+            segments,
+            soft_pins: SoftPins::default(),
+            groups: Groups::default(),
+            unmounts: Vec::new(),
+            touched: Vec::new(),
+            settings: options.settings,
             version: if seeded_bug!("lives share versions") {
                 Version(0)
             } else {
@@ -85,16 +122,44 @@ impl Shard {
     /// Takes over new settings.
     pub fn apply_settings(&mut self, settings: Settings) {
         self.settings = settings;
+        self.segments.set_strategy(settings.strategy());
     }
 
-    /// Where the memory is.
-    pub fn segment(&self) -> &Segment {
-        &self.segment
+    /// The memory.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// The memory, to reserve some of it.
+    pub fn segments_mut(&mut self) -> &mut Segments {
+        &mut self.segments
+    }
+
+    /// Bytes of the process's own memory that keep account of objects: of their rows without the bytes of their names,
+    /// and of the ranges of segments.
+    pub fn account_bytes(&self) -> (usize, usize) {
+        (self.index.heap_bytes_beside_names(), self.segments.heap_bytes())
+    }
+
+    /// Whether there is a row of that name, whatever it means: what a lookup does least.
+    pub fn knows(&self, name: HashedName<'_>) -> bool {
+        self.index.find(name).is_some()
+    }
+
+    /// Asks the processor for what [`Shard::knows`] will read.
+    pub fn prefetch_rows(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        self.index.prefetch(hashes);
+    }
+
+    /// Asks the processor for what verbs on these names will read.
+    pub fn prefetch(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        hashes.clone().for_each(|hash| self.slots.prefetch(Slot::of_hash(hash)));
+        self.index.prefetch(hashes);
     }
 
     /// The counters of the store; those of frames and connections are counted elsewhere.
     pub fn stats(&self) -> CoreStats {
-        let usage = self.segment.usage();
+        let usage = self.segments.usage();
         let slots = self.slots.counts();
         let live_bytes = self.index.live_bytes();
         CoreStats {
@@ -122,9 +187,9 @@ impl Shard {
         self.ghosts.departures_after(number)
     }
 
-    fn note_departure(&mut self, row: &Row, reason: MissReason) {
-        let value_bytes = row.is_here().then_some(row.value_bytes);
-        self.ghosts.remember(row.hash, reason, value_bytes);
+    fn note_departure(&mut self, gone: &Gone, reason: MissReason) {
+        let is_here = matches!(gone.place, Place::Here(_));
+        self.ghosts.remember(gone.hash, reason, is_here.then_some(gone.value_bytes));
     }
 
     fn lease_end(&self, now: Moment) -> Moment {
@@ -144,17 +209,17 @@ impl Shard {
     }
 
     fn is_entry(&self, row: &Row) -> bool {
-        row.generation == self.slots.generation(row.slot())
+        row.generation() == self.slots.generation(row.slot())
     }
 
     /// The entry of a name whose home we are. A row that is no entry is an orphan here: nobody refers to it (any
     /// more), so it goes.
-    fn find_entry(&mut self, name: NameRef<'_>, hash: u64) -> Option<Position> {
-        let position = self.index.find(name, hash)?;
+    fn find_entry(&mut self, name: HashedName<'_>) -> Option<Position> {
+        let position = self.index.find(name)?;
         if self.is_entry(self.index.row(position)) {
             return Some(position);
         }
-        self.index.remove(position);
+        self.take_out(position, Why::Dropped);
         None
     }
 

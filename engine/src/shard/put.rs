@@ -9,13 +9,16 @@
 //! Nothing is visible before `finish_put`, and everything is decided again there, because the world may have
 //! changed while the value arrived.
 
-use super::index::{Bytes, Row};
+use super::index::{Hints, Why};
+use super::row::{Facts, Place, Position};
 use super::{Dropped, Shard};
+use crate::eviction::Pin;
 use crate::segment::Reservation;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
-use snowskin_protocol::wire::data::{ItemStatus, PutItem};
-use snowskin_protocol::{Checksum, Digest, NameRef, Slot, Version};
+use snowskin_protocol::wire::data::{ItemStatus, PutHints, PutItem};
+use snowskin_protocol::{Checksum, Digest, HashedName, Version};
+use std::time::Duration;
 
 /// Whether a put may begin.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub struct PutTicket {
     filled_bytes: usize,
     digest: Digest,
     expected: Checksum,
+    hints: PutHints,
 }
 
 impl PutTicket {
@@ -57,22 +61,27 @@ impl PutTicket {
 
 impl Shard {
     /// Decides whether a value is wanted and makes room for it.
-    pub fn begin_put(&mut self, name: NameRef<'_>, item: &PutItem, replace: bool, now: Moment) -> PutStart {
-        let hash = name.hash();
-        if let Some(status) = self.refuse_put(name, hash, replace) {
+    pub fn begin_put(
+        &mut self,
+        name: HashedName<'_>,
+        item: &PutItem,
+        replace: bool,
+        now: Moment,
+    ) -> PutStart {
+        if let Some(status) = self.refuse_put(name, replace) {
             return PutStart::Answered(status);
         }
-        let capacity = self.segment.usage().capacity_bytes;
-        if item.value_bytes > capacity {
+        if item.value_bytes > self.segments.value_bytes_max() {
             return PutStart::Answered(ItemStatus::TooLarge);
         }
-        let reserve = |shard: &Shard| shard.segment.reserve(item.value_bytes as usize);
+        let reserve = |shard: &mut Shard| shard.segments.reserve(item.value_bytes as usize);
         match self.evict_until(now, reserve) {
             Some(reservation) => PutStart::Reserved(PutTicket {
                 reservation,
                 filled_bytes: 0,
                 digest: Digest::new(),
                 expected: item.checksum,
+                hints: item.hints,
             }),
             None => {
                 self.counters.puts_no_space += 1;
@@ -84,7 +93,7 @@ impl Shard {
     /// Publishes a value that has arrived whole. Answers what became of it, and which replica elsewhere it replaced.
     pub fn finish_put(
         &mut self,
-        name: NameRef<'_>,
+        name: HashedName<'_>,
         ticket: PutTicket,
         replace: bool,
         now: Moment,
@@ -95,30 +104,36 @@ impl Shard {
             self.counters.puts_corrupt += 1;
             return (ItemStatus::ChecksumMismatch, None);
         }
-        let hash = name.hash();
-        if let Some(status) = self.refuse_put(name, hash, replace) {
+        if let Some(status) = self.refuse_put(name, replace) {
             return (status, None);
         }
-        if seeded_bug!("upsert lost") && replace && self.find_entry(name, hash).is_some() {
+        if seeded_bug!("upsert lost") && replace && self.find_entry(name).is_some() {
             return (ItemStatus::Ok, None);
         }
-        let replaced = self.find_entry(name, hash).map(|position| self.index.remove(position));
-        let version = self.next_version();
-        let generation = self.slots.generation(Slot::of_hash(hash));
-        let bytes = Bytes::Here(ticket.reservation.publish());
-        self.index.insert(Row::new(
-            name.to_owned(),
-            version,
+        let replaced = self.find_entry(name).map(|position| self.take_out(position, Why::Dropped));
+        let facts = Facts {
+            version: self.next_version(),
             value_bytes,
-            ticket.expected,
-            bytes,
-            generation,
-        ));
-        self.ghosts.forget(hash);
+            checksum: ticket.expected,
+            generation: self.slots.generation(name.slot()),
+        };
+        let place = Place::Here(ticket.reservation.publish());
+        let position = self.index.insert(name, facts, place, hints_of(&ticket.hints));
+        self.protect(position, &ticket.hints, now);
+        self.ghosts.forget(name.hash);
         self.counters.puts_stored += 1;
         self.counters.value_bytes_in += value_bytes;
         self.evict_slice(now);
-        (ItemStatus::Ok, replaced.and_then(Dropped::of_row))
+        (ItemStatus::Ok, replaced.and_then(|gone| Dropped::of(name.name, &gone)))
+    }
+
+    fn protect(&mut self, position: Position, hints: &PutHints, now: Moment) {
+        if hints.soft_pin_ms > 0 {
+            self.soft_pins.pin(position, Duration::from_millis(u64::from(hints.soft_pin_ms)), now);
+        }
+        if hints.group != 0 {
+            self.groups.join(position, hints.group);
+        }
     }
 
     /// A value whose connection broke on the way.
@@ -130,11 +145,11 @@ impl Shard {
         drop(ticket);
     }
 
-    fn refuse_put(&mut self, name: NameRef<'_>, hash: u64, replace: bool) -> Option<ItemStatus> {
-        if let Err(status) = self.answers_for(Slot::of_hash(hash)) {
+    fn refuse_put(&mut self, name: HashedName<'_>, replace: bool) -> Option<ItemStatus> {
+        if let Err(status) = self.answers_for(name.slot()) {
             return Some(status);
         }
-        if !replace && self.find_entry(name, hash).is_some() && !seeded_bug!("last writer wins") {
+        if !replace && self.find_entry(name).is_some() && !seeded_bug!("last writer wins") {
             self.counters.puts_exist += 1;
             return Some(ItemStatus::Exists);
         }
@@ -145,4 +160,15 @@ impl Shard {
         self.version = Version(self.version.0 + 1);
         self.version
     }
+}
+
+fn hints_of(hints: &PutHints) -> Hints {
+    let has = |flag| hints.flags & flag != 0;
+    let pin = match (has(PutHints::HARD_PIN), hints.soft_pin_ms) {
+        (true, _) => Pin::Hard,
+        (false, 0) => Pin::None,
+        (false, _) => Pin::Soft,
+    };
+    let parent = Some(hints.parent).filter(|&parent| parent != 0);
+    Hints { parent, continues: has(PutHints::CONTINUES), is_leaf: has(PutHints::LEAF), pin }
 }

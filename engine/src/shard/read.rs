@@ -1,12 +1,12 @@
 //! Get and lookup, at the home and at a holder.
 
-use super::index::{Bytes, Position};
-use super::{Service, Shard};
+use super::row::{Place, Position};
+use super::{Service, Shard, TOGETHER};
 use crate::segment::Extent;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem};
-use snowskin_protocol::{NameRef, Slot, Version};
+use snowskin_protocol::{HashedName, Version};
 
 /// An object that is held here, pinned for as long as this lives.
 #[derive(Debug)]
@@ -26,81 +26,100 @@ pub enum Answer {
     Not(ItemReply),
 }
 
+/// Where a row was found, and its bytes.
+struct Found {
+    position: Position,
+    place: Place,
+}
+
 impl Shard {
     /// Reads one object: pins its bytes and grants a lease.
-    pub fn get(&mut self, name: NameRef<'_>, item: &KeyItem, now: Moment) -> Answer {
-        let answer = self.read(name, item, now);
-        match &answer {
-            Answer::Held(held) => {
+    pub fn get(&mut self, name: HashedName<'_>, item: &KeyItem, now: Moment) -> Answer {
+        let (reply, found) = self.read(name, item, now);
+        match found {
+            Some(Found { position, place: Place::Here(extent) }) => {
+                self.touched.push((position, name.hash));
                 self.counters.get_hits += 1;
-                self.counters.value_bytes_out += held.reply.value_bytes;
+                self.counters.value_bytes_out += reply.value_bytes;
+                let extent = self.segments.pin(extent, reply.value_bytes);
+                return Answer::Held(Held { extent, reply });
             }
-            Answer::Not(reply) if reply.status == ItemStatus::Miss => self.counters.get_misses += 1,
-            Answer::Not(_) => {}
+            None if reply.status == ItemStatus::Miss => self.counters.get_misses += 1,
+            _ => {}
         }
-        answer
+        Answer::Not(reply)
     }
 
-    /// Says whether an object is held and grants a lease on it.
-    pub fn lookup(&mut self, name: NameRef<'_>, item: &KeyItem, now: Moment) -> ItemReply {
-        match self.read(name, item, now) {
-            Answer::Held(held) => {
-                self.counters.lookup_hits += 1;
-                held.reply
-            }
-            Answer::Not(reply) => {
-                self.counters.lookup_misses += u64::from(reply.status == ItemStatus::Miss);
-                reply
-            }
+    /// Says whether an object is held and grants a lease on it. That is no use of it: whoever wants the bytes will read
+    /// them while the lease lasts.
+    pub fn lookup(&mut self, name: HashedName<'_>, item: &KeyItem, now: Moment) -> ItemReply {
+        let (reply, found) = self.read(name, item, now);
+        match found {
+            Some(Found { place: Place::Here(_), .. }) => self.counters.lookup_hits += 1,
+            _ => self.counters.lookup_misses += u64::from(reply.status == ItemStatus::Miss),
+        }
+        reply
+    }
+
+    /// The reads of a batch are over: tells the eviction policy which rows were used, the last one first. Of a chain in
+    /// order the end is the oldest then, and goes first.
+    pub fn note_uses(&mut self) {
+        while !self.touched.is_empty() {
+            let some = self.touched.len().saturating_sub(TOGETHER)..;
+            self.touched[some.clone()].iter().for_each(|&(at, _)| self.index.prefetch_neighbours(at));
+            self.touched.drain(some).rev().for_each(|(at, hash)| self.index.touch(at, hash));
         }
     }
 
-    fn read(&mut self, name: NameRef<'_>, item: &KeyItem, now: Moment) -> Answer {
-        let hash = name.hash();
+    fn read(&mut self, name: HashedName<'_>, item: &KeyItem, now: Moment) -> (ItemReply, Option<Found>) {
         if item.version != Version::ANY {
-            return self.read_replica(name, hash, item.version, now);
+            return self.read_replica(name, item.version, now);
         }
-        let service = match self.answers_for(Slot::of_hash(hash)) {
+        let service = match self.answers_for(name.slot()) {
             Ok(service) => service,
-            Err(status) => return Answer::Not(ItemReply::status(status)),
+            Err(status) => return (ItemReply::status(status), None),
         };
-        match self.find_entry(name, hash) {
+        match self.find_entry(name) {
             Some(position) => self.read_row(position, now),
-            None => Answer::Not(ItemReply::miss(self.miss_reason(hash, service))),
+            None => (ItemReply::miss(self.miss_reason(name.hash, service)), None),
         }
     }
 
     /// As a holder: just this version, whoever the home is.
-    fn read_replica(&mut self, name: NameRef<'_>, hash: u64, version: Version, now: Moment) -> Answer {
-        let found = self.index.find(name, hash).filter(|&position| {
+    fn read_replica(
+        &mut self,
+        name: HashedName<'_>,
+        version: Version,
+        now: Moment,
+    ) -> (ItemReply, Option<Found>) {
+        let found = self.index.find(name).filter(|&position| {
             let row = self.index.row(position);
-            (row.version == version || seeded_bug!("version unchecked")) && row.is_here()
+            (row.version() == version || seeded_bug!("version unchecked")) && row.is_here()
         });
         match found {
             Some(position) => self.read_row(position, now),
-            None => Answer::Not(ItemReply::miss(self.miss_reason(hash, Service::WrongHome))),
+            None => (ItemReply::miss(self.miss_reason(name.hash, Service::WrongHome)), None),
         }
     }
 
-    fn read_row(&mut self, position: Position, now: Moment) -> Answer {
+    fn read_row(&mut self, position: Position, now: Moment) -> (ItemReply, Option<Found>) {
         if !seeded_bug!("read without lease") {
             self.index.extend_lease(position, self.lease_end(now));
         }
-        self.index.touch(position);
-        let row = self.index.row(position);
+        self.soft_pins.renew(position, now);
+        let (row, place) = (self.index.row(position), self.index.place(position));
+        let (status, holder) = match place {
+            Place::Here(_) => (ItemStatus::Ok, self.me),
+            Place::At(holder) => (ItemStatus::Elsewhere, holder),
+        };
         let reply = ItemReply {
             lease_ms: self.settings.lease_ms,
-            value_bytes: row.value_bytes,
-            checksum: row.checksum,
-            version: row.version,
-            holder: self.me,
-            ..ItemReply::status(ItemStatus::Ok)
+            value_bytes: row.value_bytes(),
+            checksum: row.checksum(),
+            version: row.version(),
+            holder,
+            ..ItemReply::status(status)
         };
-        match &row.bytes {
-            Bytes::Here(extent) => Answer::Held(Held { extent: extent.clone(), reply }),
-            Bytes::At(holder) => {
-                Answer::Not(ItemReply { status: ItemStatus::Elsewhere, holder: *holder, ..reply })
-            }
-        }
+        (reply, Some(Found { position, place }))
     }
 }

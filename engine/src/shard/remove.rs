@@ -1,13 +1,14 @@
 //! Removing objects: by name, by pattern, and dropping what nobody refers to.
 
 use super::Shard;
-use super::index::{Bytes, Position, Row};
+use super::index::{Gone, Why};
+use super::row::{Place, Position};
 use regex::bytes::Regex;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, RemovedStep};
-use snowskin_protocol::{Checksum, CoreId, MissReason, NameRef, ObjectName, Slot, Version};
+use snowskin_protocol::{Checksum, CoreId, HashedName, MissReason, NameRef, ObjectName, Version};
 
 /// Rows that are matched with a pattern in one step: matching may be slow.
 const MATCHED_ROWS_PER_STEP: u32 = 512;
@@ -24,27 +25,31 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    pub(super) fn of_row(row: Row) -> Option<Self> {
-        match row.bytes {
-            Bytes::Here(_) => None,
-            Bytes::At(holder) => Some(Dropped { holder, name: row.name, version: row.version }),
+    pub(super) fn of(name: NameRef<'_>, gone: &Gone) -> Option<Self> {
+        match gone.place {
+            Place::Here(_) => None,
+            Place::At(holder) => Some(Dropped { holder, name: name.to_owned(), version: gone.version }),
         }
     }
 }
 
 impl Shard {
     /// Removes one object, unless a lease protects it and `item` does not force.
-    pub fn remove(&mut self, name: NameRef<'_>, item: &KeyItem, now: Moment) -> (ItemReply, Option<Dropped>) {
-        let hash = name.hash();
-        let service = match self.answers_for(Slot::of_hash(hash)) {
+    pub fn remove(
+        &mut self,
+        name: HashedName<'_>,
+        item: &KeyItem,
+        now: Moment,
+    ) -> (ItemReply, Option<Dropped>) {
+        let service = match self.answers_for(name.slot()) {
             Ok(service) => service,
             Err(status) => return (ItemReply::status(status), None),
         };
-        let Some(position) = self.find_entry(name, hash) else {
-            return (ItemReply::miss(self.miss_reason(hash, service)), None);
+        let Some(position) = self.find_entry(name) else {
+            return (ItemReply::miss(self.miss_reason(name.hash, service)), None);
         };
         let force = item.flags & KeyItem::FORCE != 0;
-        if !force && self.index.row(position).lease_until > now && !seeded_bug!("remove under lease") {
+        if !force && self.index.row(position).lease_until() > now && !seeded_bug!("remove under lease") {
             return (ItemReply::status(ItemStatus::Leased), None);
         }
         if seeded_bug!("remove forgotten") && position.is_multiple_of(4) {
@@ -69,7 +74,7 @@ impl Shard {
         let mut dropped = Vec::new();
         for position in cursor..end {
             let Some(row) = self.index.get(position) else { continue };
-            let name = row.name.as_ref();
+            let name = self.index.name(position);
             let is_mine = self.serves(row.slot()) && self.is_entry(row);
             let is_mine = is_mine && !(seeded_bug!("sweep skips rows") && position % 8 == 7);
             // The pattern last: it is the dear part.
@@ -78,7 +83,7 @@ impl Shard {
             if !is_mine || !is_theirs || !matches() {
                 continue;
             }
-            if !force && row.lease_until > now {
+            if !force && row.lease_until() > now {
                 step.leased += 1;
                 continue;
             }
@@ -93,54 +98,55 @@ impl Shard {
 
     /// As a home: a reader was told by the holder that this version is gone, and why. Drops the entry if it still
     /// says so. As a holder: a reader got wrong bytes of this version. Drops them if they are wrong here.
-    pub fn forget(&mut self, name: NameRef<'_>, item: &KeyItem) {
-        let (hash, version) = (name.hash(), item.version);
+    pub fn forget(&mut self, name: HashedName<'_>, item: &KeyItem) {
+        let version = item.version;
         if item.flags & KeyItem::CORRUPT != 0 {
-            return self.drop_corrupt(name, hash, version);
+            return self.drop_corrupt(name, version);
         }
-        let serves = self.serves(Slot::of_hash(hash));
-        let Some(position) = self.index.find(name, hash) else { return };
+        let serves = self.serves(name.slot());
+        let Some(position) = self.index.find(name) else { return };
         let row = self.index.row(position);
-        let is_same = row.version == version || seeded_bug!("forget another version");
+        let is_same = row.version() == version || seeded_bug!("forget another version");
         if serves && !row.is_here() && is_same {
-            let row = self.index.remove(position);
+            let gone = self.take_out(position, Why::Dropped);
             // A holder that does not know why has lost what it knew.
             let known = |reason: &MissReason| matches!(reason, MissReason::Evicted | MissReason::Corrupt);
             let reason = item.reason().filter(known).unwrap_or(MissReason::OwnerLost);
             let told = if seeded_bug!("lost called evicted") { MissReason::Evicted } else { reason };
-            self.note_departure(&row, told);
+            self.note_departure(&gone, told);
         }
     }
 
-    fn drop_corrupt(&mut self, name: NameRef<'_>, hash: u64, version: Version) {
-        let Some(position) = self.index.find(name, hash) else { return };
+    fn drop_corrupt(&mut self, name: HashedName<'_>, version: Version) {
+        let Some(position) = self.index.find(name) else { return };
         let row = self.index.row(position);
-        if let Bytes::Here(extent) = &row.bytes
-            && row.version == version
-            && Checksum::of(extent.value()) != row.checksum
+        if let Place::Here(extent) = self.index.place(position)
+            && row.version() == version
+            && Checksum::of(self.segments.pin(extent, row.value_bytes()).value()) != row.checksum()
         {
-            log::error!("core {}: the bytes of {name:?} have changed in memory; dropped", self.me);
-            let row = self.index.remove(position);
-            self.note_departure(&row, MissReason::Corrupt);
+            log::error!("core {}: the bytes of {:?} have changed in memory; dropped", self.me, name.name);
+            let gone = self.take_out(position, Why::Dropped);
+            self.note_departure(&gone, MissReason::Corrupt);
         }
     }
 
     /// As a holder: the home no longer refers to this version. Frees it, unless we vouch for it ourselves.
-    pub fn drop_replica(&mut self, name: NameRef<'_>, version: Version) {
-        let hash = name.hash();
-        let Some(position) = self.index.find(name, hash) else { return };
+    pub fn drop_replica(&mut self, name: HashedName<'_>, version: Version) {
+        let Some(position) = self.index.find(name) else { return };
         let row = self.index.row(position);
-        let is_same = row.version == version || seeded_bug!("drop another version");
+        let is_same = row.version() == version || seeded_bug!("drop another version");
         if row.is_here() && is_same && (!self.is_entry(row) || seeded_bug!("drop another version")) {
             // Nothing to remember: it may have been removed or replaced, and its home knows which.
-            self.index.remove(position);
+            self.take_out(position, Why::Dropped);
         }
     }
 
     fn remove_entry(&mut self, position: Position) -> Option<Dropped> {
-        let row = self.index.remove(position);
-        self.note_departure(&row, MissReason::Removed);
+        let is_elsewhere = !self.index.row(position).is_here();
+        let name = is_elsewhere.then(|| self.index.name(position).to_owned());
+        let gone = self.take_out(position, Why::Dropped);
+        self.note_departure(&gone, MissReason::Removed);
         self.counters.removed += 1;
-        Dropped::of_row(row)
+        name.and_then(|name| Dropped::of(name.as_ref(), &gone))
     }
 }

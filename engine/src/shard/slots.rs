@@ -22,6 +22,7 @@
 //! taker serves only after it was given everything. An entry counts only if it carries the slot's current
 //! generation; raising the generation forgets all entries of a slot at once.
 
+use snowskin_io::memory::prefetch;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::key::SLOT_COUNT;
 use snowskin_protocol::table::{LOST, NOBODY, RoutingTable};
@@ -109,6 +110,12 @@ impl Slots {
                 self.give_up(slot);
             }
         }
+    }
+
+    /// Asks the processor for what is known of a slot.
+    pub(crate) fn prefetch(&self, slot: Slot) {
+        prefetch(&self.states[slot.index()]);
+        prefetch(&self.generations[slot.index()]);
     }
 
     /// What may be answered about a slot now.

@@ -1,15 +1,17 @@
 //! The verbs of a shard against a model, and the cases worth naming.
 
+use super::index::Hints;
+use super::row::Facts;
 use super::*;
-use crate::segment::Extent;
+use crate::segment::{Extent, Mapping};
 use quickcheck::quickcheck;
 use snowskin_protocol::table::NOBODY;
 use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
-use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, PutItem, RemovedStep};
+use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, PutHints, PutItem, RemovedStep};
 use snowskin_protocol::{Checksum, EngineId, Epoch, Incarnation, Member, ObjectName, Slot};
 use std::collections::{BTreeSet, HashMap};
 
-const NOW: Moment = Moment(1_000_000_000);
+pub(super) const NOW: Moment = Moment(1_000_000_000);
 
 fn core(number: u16) -> CoreId {
     CoreId { engine: EngineId(1), core: number }
@@ -32,29 +34,60 @@ fn table(epoch: u64, home: u16, origin: u16) -> RoutingTable {
 }
 
 /// A shard that is the home of everything.
-fn shard(memory_bytes: usize) -> Shard {
+pub(super) fn shard(memory_bytes: usize) -> Shard {
     let mut shard = empty_shard(0, memory_bytes);
     shard.apply_table(&table(1, 0, NOBODY));
     shard
 }
 
-fn empty_shard(number: u16, memory_bytes: usize) -> Shard {
-    let settings = Settings { high_watermark_permille: 1000, low_watermark_permille: 1000, lease_ms: 100 };
-    Shard::new((core(number), Incarnation(1)), Segment::map(memory_bytes, false).unwrap(), settings)
+fn segments(memory_bytes: usize) -> Segments {
+    Segments::of(Mapping::plain(memory_bytes).unwrap(), 1)
 }
 
-fn name(key: &str) -> ObjectName {
+fn empty_shard(number: u16, memory_bytes: usize) -> Shard {
+    let settings = Settings {
+        high_watermark_permille: 1000,
+        low_watermark_permille: 1000,
+        lease_ms: 100,
+        ..Settings::default()
+    };
+    let options = Options { settings, ..Options::default() };
+    Shard::new((core(number), Incarnation(1)), segments(memory_bytes), options)
+}
+
+pub(super) fn name(key: &str) -> ObjectName {
     ObjectName::new("t", key.as_bytes()).unwrap()
 }
 
 fn put_with(shard: &mut Shard, key: &str, value: &[u8], replace: bool, now: Moment) -> ItemStatus {
+    put_item(shard, key, value, PutHints::default(), replace, now)
+}
+
+pub(super) fn put_hinted(
+    shard: &mut Shard,
+    key: &str,
+    value: &[u8],
+    hints: PutHints,
+    now: Moment,
+) -> ItemStatus {
+    put_item(shard, key, value, hints, false, now)
+}
+
+fn put_item(
+    shard: &mut Shard,
+    key: &str,
+    value: &[u8],
+    hints: PutHints,
+    replace: bool,
+    now: Moment,
+) -> ItemStatus {
     let name = name(key);
-    let item = PutItem::new(name.as_ref(), value.len() as u64, Checksum::of(value));
-    match shard.begin_put(name.as_ref(), &item, replace, now) {
+    let item = PutItem { hints, ..PutItem::new(name.as_ref(), value.len() as u64, Checksum::of(value)) };
+    match shard.begin_put(name.as_ref().hashed(), &item, replace, now) {
         PutStart::Answered(status) => status,
         PutStart::Reserved(mut ticket) => {
             fill(&mut ticket, value);
-            shard.finish_put(name.as_ref(), ticket, replace, now).0
+            shard.finish_put(name.as_ref().hashed(), ticket, replace, now).0
         }
     }
 }
@@ -64,25 +97,25 @@ fn fill(ticket: &mut PutTicket, value: &[u8]) {
     ticket.advance(value.len());
 }
 
-fn put(shard: &mut Shard, key: &str, value: &[u8]) -> ItemStatus {
+pub(super) fn put(shard: &mut Shard, key: &str, value: &[u8]) -> ItemStatus {
     put_with(shard, key, value, false, NOW)
 }
 
-fn get(shard: &mut Shard, key: &str, now: Moment) -> Result<Extent, ItemReply> {
+pub(super) fn get(shard: &mut Shard, key: &str, now: Moment) -> Result<Extent, ItemReply> {
     let name = name(key);
-    match shard.get(name.as_ref(), &KeyItem::at_home(name.as_ref()), now) {
+    match shard.get(name.as_ref().hashed(), &KeyItem::at_home(name.as_ref()), now) {
         Answer::Held(held) => Ok(held.extent),
         Answer::Not(reply) => Err(reply),
     }
 }
 
-fn remove(shard: &mut Shard, key: &str, force: bool, now: Moment) -> ItemReply {
+pub(super) fn remove(shard: &mut Shard, key: &str, force: bool, now: Moment) -> ItemReply {
     let name = name(key);
     let flags = if force { KeyItem::FORCE } else { 0 };
-    shard.remove(name.as_ref(), &KeyItem { flags, ..KeyItem::at_home(name.as_ref()) }, now).0
+    shard.remove(name.as_ref().hashed(), &KeyItem { flags, ..KeyItem::at_home(name.as_ref()) }, now).0
 }
 
-fn accounts_are_square(shard: &Shard) {
+pub(super) fn accounts_are_square(shard: &Shard) {
     let stats = shard.stats();
     let sum = stats.free_bytes + stats.live_bytes + stats.pinned_bytes + stats.reserved_bytes;
     assert_eq!(sum, stats.capacity_bytes, "{stats:?}");
@@ -109,10 +142,12 @@ fn the_second_of_two_racing_writers_is_told_so() {
     let mut shard = shard(1 << 16);
     let name = name("k");
     let item = PutItem::new(name.as_ref(), 3, Checksum::of(b"two"));
-    let PutStart::Reserved(mut slow) = shard.begin_put(name.as_ref(), &item, false, NOW) else { panic!() };
+    let PutStart::Reserved(mut slow) = shard.begin_put(name.as_ref().hashed(), &item, false, NOW) else {
+        panic!()
+    };
     assert_eq!(put(&mut shard, "k", b"one"), ItemStatus::Ok);
     fill(&mut slow, b"two");
-    assert_eq!(shard.finish_put(name.as_ref(), slow, false, NOW).0, ItemStatus::Exists);
+    assert_eq!(shard.finish_put(name.as_ref().hashed(), slow, false, NOW).0, ItemStatus::Exists);
     assert_eq!(get(&mut shard, "k", NOW).unwrap().value(), b"one");
     assert_eq!(shard.stats().reserved_bytes, 0);
 }
@@ -122,9 +157,11 @@ fn a_value_with_another_checksum_is_not_stored() {
     let mut shard = shard(1 << 16);
     let name = name("k");
     let item = PutItem::new(name.as_ref(), 3, Checksum::of(b"abc"));
-    let PutStart::Reserved(mut ticket) = shard.begin_put(name.as_ref(), &item, false, NOW) else { panic!() };
+    let PutStart::Reserved(mut ticket) = shard.begin_put(name.as_ref().hashed(), &item, false, NOW) else {
+        panic!()
+    };
     fill(&mut ticket, b"abd");
-    assert_eq!(shard.finish_put(name.as_ref(), ticket, false, NOW).0, ItemStatus::ChecksumMismatch);
+    assert_eq!(shard.finish_put(name.as_ref().hashed(), ticket, false, NOW).0, ItemStatus::ChecksumMismatch);
     assert_eq!(get(&mut shard, "k", NOW).unwrap_err().miss, Some(MissReason::NotHeld));
     assert_eq!(shard.stats().puts_corrupt, 1);
     accounts_are_square(&shard);
@@ -135,7 +172,9 @@ fn an_abandoned_put_leaves_nothing() {
     let mut shard = shard(1 << 16);
     let name = name("k");
     let item = PutItem::new(name.as_ref(), 3000, Checksum(0));
-    let PutStart::Reserved(ticket) = shard.begin_put(name.as_ref(), &item, false, NOW) else { panic!() };
+    let PutStart::Reserved(ticket) = shard.begin_put(name.as_ref().hashed(), &item, false, NOW) else {
+        panic!()
+    };
     assert_eq!(shard.stats().reserved_bytes, 3072);
     shard.abandon_put(ticket);
     let stats = shard.stats();
@@ -229,7 +268,9 @@ fn entries_move_and_bytes_stay() {
     assert_eq!(remove(&mut new, "k", false, NOW).status, ItemStatus::Leased, "the lease moves too");
     let name = name("k");
     let at_holder = KeyItem::at_holder(name.as_ref(), elsewhere.version);
-    let Answer::Held(held) = old.get(name.as_ref(), &at_holder, NOW) else { panic!("the holder has it") };
+    let Answer::Held(held) = old.get(name.as_ref().hashed(), &at_holder, NOW) else {
+        panic!("the holder has it")
+    };
     assert_eq!(held.extent.value(), b"bytes");
 }
 
@@ -245,11 +286,14 @@ fn a_holder_gives_the_version_that_it_is_asked_for_and_no_other() {
     for other in [Version(version.0 - 1), Version(version.0 + 1)] {
         let item = KeyItem::at_holder(k.as_ref(), other);
         assert!(
-            matches!(old.get(k.as_ref(), &item, NOW), Answer::Not(reply) if reply.status == ItemStatus::Miss)
+            matches!(old.get(k.as_ref().hashed(), &item, NOW), Answer::Not(reply) if reply.status == ItemStatus::Miss)
         );
-        assert_eq!(old.lookup(k.as_ref(), &item, NOW).status, ItemStatus::Miss);
+        assert_eq!(old.lookup(k.as_ref().hashed(), &item, NOW).status, ItemStatus::Miss);
     }
-    assert_eq!(old.lookup(k.as_ref(), &KeyItem::at_holder(k.as_ref(), version), NOW).status, ItemStatus::Ok);
+    assert_eq!(
+        old.lookup(k.as_ref().hashed(), &KeyItem::at_holder(k.as_ref(), version), NOW).status,
+        ItemStatus::Ok
+    );
 }
 
 #[test]
@@ -285,15 +329,13 @@ fn a_new_home_vouches_for_the_very_bytes_that_the_entry_names_and_no_others() {
 #[test]
 fn lives_of_a_core_do_not_share_versions() {
     let version_in = |incarnation| {
-        let settings =
-            Settings { high_watermark_permille: 1000, low_watermark_permille: 1000, lease_ms: 100 };
-        let segment = Segment::map(1 << 16, false).unwrap();
-        let mut shard = Shard::new((core(0), Incarnation(incarnation)), segment, settings);
+        let life = (core(0), Incarnation(incarnation));
+        let mut shard = Shard::new(life, segments(1 << 16), Options::default());
         let mut table = table(1, 0, NOBODY);
         table.members[0].incarnation = Incarnation(incarnation);
         shard.apply_table(&table);
         put(&mut shard, "k", b"bytes");
-        shard.lookup(name("k").as_ref(), &KeyItem::at_home(name("k").as_ref()), NOW).version
+        shard.lookup(name("k").as_ref().hashed(), &KeyItem::at_home(name("k").as_ref()), NOW).version
     };
     let versions: BTreeSet<Version> = (1..=100).map(version_in).collect();
     assert_eq!(versions.len(), 100);
@@ -312,14 +354,16 @@ fn a_replaced_or_removed_replica_is_dropped_at_its_holder() {
     hand_over(&mut old, &mut new);
     let name = name("k");
     let item = PutItem::new(name.as_ref(), 3, Checksum::of(b"new"));
-    let PutStart::Reserved(mut ticket) = new.begin_put(name.as_ref(), &item, true, NOW) else { panic!() };
+    let PutStart::Reserved(mut ticket) = new.begin_put(name.as_ref().hashed(), &item, true, NOW) else {
+        panic!()
+    };
     fill(&mut ticket, b"new");
-    let (status, dropped) = new.finish_put(name.as_ref(), ticket, true, NOW);
+    let (status, dropped) = new.finish_put(name.as_ref().hashed(), ticket, true, NOW);
     let dropped = dropped.expect("the holder is to be told");
     assert_eq!((status, dropped.holder), (ItemStatus::Ok, core(0)));
-    old.drop_replica(name.as_ref(), Version(dropped.version.0 + 1));
+    old.drop_replica(name.as_ref().hashed(), Version(dropped.version.0 + 1));
     assert_eq!(old.stats().objects, 1, "another version stays");
-    old.drop_replica(dropped.name.as_ref(), dropped.version);
+    old.drop_replica(dropped.name.as_ref().hashed(), dropped.version);
     assert_eq!(old.stats().objects, 0);
     assert_eq!(get(&mut new, "k", NOW).unwrap().value(), b"new");
 }
@@ -341,7 +385,7 @@ fn a_holder_that_does_not_know_why_has_lost_it() {
         hand_over(&mut old, &mut new);
         let k = name("k");
         let gone = KeyItem::at_holder(k.as_ref(), get(&mut new, "k", NOW).unwrap_err().version);
-        new.forget(k.as_ref(), &told.map_or(gone, |reason| gone.because(reason)));
+        new.forget(k.as_ref().hashed(), &told.map_or(gone, |reason| gone.because(reason)));
         assert_eq!(get(&mut new, "k", NOW).unwrap_err().miss, Some(remembered));
     }
 }
@@ -356,10 +400,10 @@ fn a_stale_descriptor_is_forgotten_once_the_holder_says_so() {
     hand_over(&mut old, &mut new);
     let version = get(&mut new, "k", NOW).unwrap_err().version;
     let k = name("k");
-    new.forget(k.as_ref(), &KeyItem::at_holder(k.as_ref(), Version(version.0 + 1)));
+    new.forget(k.as_ref().hashed(), &KeyItem::at_holder(k.as_ref(), Version(version.0 + 1)));
     assert_eq!(get(&mut new, "k", NOW).unwrap_err().status, ItemStatus::Elsewhere);
     let gone = KeyItem::at_holder(k.as_ref(), version);
-    new.forget(k.as_ref(), &gone.because(MissReason::Evicted));
+    new.forget(k.as_ref().hashed(), &gone.because(MissReason::Evicted));
     assert_eq!(get(&mut new, "k", NOW).unwrap_err().miss, Some(MissReason::Evicted));
 }
 
@@ -492,20 +536,21 @@ fn bytes_that_have_changed_in_memory_are_dropped_and_named() {
     let mut shard = shard(1 << 16);
     put(&mut shard, "k", b"bytes");
     let k = name("k");
-    let position = shard.index.find(k.as_ref(), k.hash()).unwrap();
-    let version = shard.index.row(position).version;
+    let position = shard.index.find(k.as_ref().hashed()).unwrap();
+    let version = shard.index.row(position).version();
     let report = KeyItem { flags: KeyItem::CORRUPT, ..KeyItem::at_holder(k.as_ref(), version) };
-    shard.forget(k.as_ref(), &report);
+    shard.forget(k.as_ref().hashed(), &report);
     assert_eq!(
         get(&mut shard, "k", NOW).unwrap().value(),
         b"bytes",
         "the bytes are right, the reader was not"
     );
     // As if a bit had flipped: the same bytes with another checksum.
-    let row = shard.index.remove(position);
-    let generation = row.generation;
-    shard.index.insert(Row::new(k.clone(), version, 5, Checksum(1), row.bytes, generation));
-    shard.forget(k.as_ref(), &report);
+    let generation = shard.index.row(position).generation();
+    let place = shard.index.remove(position, Why::Dropped).place;
+    let facts = Facts { version, value_bytes: 5, checksum: Checksum(1), generation };
+    shard.index.insert(k.as_ref().hashed(), facts, place, Hints::default());
+    shard.forget(k.as_ref().hashed(), &report);
     assert_eq!(get(&mut shard, "k", NOW).unwrap_err().miss, Some(MissReason::Corrupt));
     assert_eq!(shard.stats().live_bytes, 0);
 }

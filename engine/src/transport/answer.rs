@@ -2,7 +2,7 @@
 
 use super::outbox::Reply;
 use crate::percore::{PerCore, count};
-use crate::shard::Answer;
+use crate::shard::{self, Answer};
 use regex::bytes::RegexBuilder;
 use snowskin_io::Platform;
 use snowskin_io::framing::FrameError;
@@ -13,8 +13,9 @@ use snowskin_protocol::wire::data::{
     Batch, ITEM_REPLY_BYTES, ItemReply, ItemStatus, KeyItem, RemoveMatching,
 };
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
-use snowskin_protocol::{Epoch, RoutingTable, Slot, Version};
+use snowskin_protocol::{Epoch, HashedName, RoutingTable, Slot, Version};
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 /// Memory that a peer's compiled pattern may take. It also bounds the time to match a key: at worst the product of
 /// this (in states) and the key's length.
@@ -56,7 +57,7 @@ pub(super) fn answer<P: Platform>(
         Opcode::DropReplicas => {
             let batch = Batch::<KeyItem>::decode(header.items, body)?;
             let mut shard = core.shard.borrow_mut();
-            batch.iter().for_each(|(item, name)| shard.drop_replica(name, item.version));
+            batch.iter().for_each(|(item, name)| shard.drop_replica(name.hashed(), item.version));
             finish(header, core.epoch(), 0, 0, reply);
         }
         Opcode::RemoveMatching => {
@@ -72,7 +73,7 @@ pub(super) fn answer<P: Platform>(
             reply.head.extend_from_slice(bytemuck::bytes_of(&core.stats()));
             finish(header, core.epoch(), 0, 0, reply);
         }
-        Opcode::Hello | Opcode::Put | Opcode::Upsert => return Err(FrameError::Unexpected),
+        Opcode::Hello | Opcode::Put | Opcode::Upsert | Opcode::Admin => return Err(FrameError::Unexpected),
         Opcode::Register | Opcode::Heartbeat | Opcode::Leave | Opcode::OfferTable => {
             count(&core.traffic.frames_refused);
             let sentence = "this is an engine's core: membership is the master's business";
@@ -88,17 +89,35 @@ fn answer_batch<P: Platform>(
     batch: &Batch<'_, KeyItem>,
     reply: &mut Reply,
 ) {
-    let now = core.platform.now();
     let mut payload_bytes = 0;
+    shard::some_at_a_time(batch, |asked| answer_some(core, header.opcode, asked, &mut payload_bytes, reply));
+    core.shard.borrow_mut().note_uses();
+    let items = (reply.head.len() - HEADER_BYTES) / ITEM_REPLY_BYTES;
+    finish(header, core.epoch(), items as u32, payload_bytes, reply);
+    if payload_bytes <= COPIED_PAYLOAD_BYTES_MAX {
+        reply.values.drain(..).for_each(|value| reply.head.extend_from_slice(value.value()));
+    }
+}
+
+/// Answers the next items of a batch. Breaks if a prefix does.
+fn answer_some<P: Platform>(
+    core: &PerCore<P>,
+    opcode: Opcode,
+    asked: &[(KeyItem, HashedName<'_>)],
+    payload_bytes: &mut u64,
+    reply: &mut Reply,
+) -> ControlFlow<()> {
+    let now = core.platform.now();
     let mut shard = core.shard.borrow_mut();
-    for (item, name) in batch.iter() {
-        let answered = match header.opcode {
-            Opcode::Get if payload_bytes >= GET_PAYLOAD_BYTES_TARGET => {
+    shard.prefetch(asked.iter().map(|(_, name)| name.hash));
+    for &(item, name) in asked {
+        let answered = match opcode {
+            Opcode::Get if *payload_bytes >= GET_PAYLOAD_BYTES_TARGET => {
                 ItemReply::status(ItemStatus::Deferred)
             }
             Opcode::Get => match shard.get(name, &item, now) {
                 Answer::Held(held) => {
-                    payload_bytes += held.reply.value_bytes;
+                    *payload_bytes += held.reply.value_bytes;
                     if seeded_bug!("pin leaked") {
                         std::mem::forget(held.extent.clone());
                     }
@@ -122,16 +141,11 @@ fn answer_batch<P: Platform>(
         };
         answered.encode(&mut reply.head);
         let held = matches!(answered.status, ItemStatus::Ok | ItemStatus::Elsewhere);
-        if header.opcode == Opcode::MatchPrefix && !held {
-            break;
+        if opcode == Opcode::MatchPrefix && !held {
+            return ControlFlow::Break(());
         }
     }
-    drop(shard);
-    let items = (reply.head.len() - HEADER_BYTES) / ITEM_REPLY_BYTES;
-    finish(header, core.epoch(), items as u32, payload_bytes, reply);
-    if payload_bytes <= COPIED_PAYLOAD_BYTES_MAX {
-        reply.values.drain(..).for_each(|value| reply.head.extend_from_slice(value.value()));
-    }
+    ControlFlow::Continue(())
 }
 
 fn remove_matching<P: Platform>(

@@ -2,9 +2,12 @@
 
 use super::outbox::{Outbox, Reply};
 use super::{HELLO_TIME, answer, put};
+use crate::control::admin;
 use crate::percore::{PerCore, count};
 use snowskin_io::framing::{FrameError, FrameReader, accept_hello};
 use snowskin_io::{ByteReader, ByteWriter, Platform, Stream, with_deadline};
+use snowskin_protocol::limits::HEADER_BYTES;
+use snowskin_protocol::wire::admin::AdminRequest;
 use snowskin_protocol::wire::hello::Welcome;
 use snowskin_protocol::wire::{Header, Opcode, Refusal, WireError};
 use std::net::SocketAddr;
@@ -97,6 +100,12 @@ async fn serve_request<P: Platform, R: ByteReader, W: ByteWriter>(
         Opcode::Put | Opcode::Upsert => {
             count(&core.traffic.data_frames_in);
             put::receive(core, reader, header, body, &mut reply).await?;
+        }
+        Opcode::Admin => {
+            let asked = AdminRequest::decode(body)?;
+            reply.head.resize(HEADER_BYTES, 0);
+            reply.head.extend_from_slice(&admin::serve(core, asked).await.encode());
+            answer::finish(header, core.epoch(), 0, 0, &mut reply);
         }
         _ => answer::answer(core, header, body, &mut reply)?,
     }

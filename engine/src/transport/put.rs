@@ -7,7 +7,7 @@ use crate::shard::{PutStart, PutTicket};
 use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::seeded_bug;
 use snowskin_io::{ByteReader, Platform};
-use snowskin_protocol::NameRef;
+use snowskin_protocol::HashedName;
 use snowskin_protocol::limits::HEADER_BYTES;
 use snowskin_protocol::wire::data::{Batch, ItemReply, ItemStatus, PutItem};
 use snowskin_protocol::wire::{Header, Opcode};
@@ -27,6 +27,7 @@ pub(super) async fn receive<P: Platform, R: ByteReader>(
     let replace = header.opcode == Opcode::Upsert;
     reply.head.resize(HEADER_BYTES, 0);
     for (item, name) in batch.iter() {
+        let name = name.hashed();
         let start = core.shard.borrow_mut().begin_put(name, &item, replace, core.platform.now());
         let status = match start {
             PutStart::Answered(status) => {
@@ -55,7 +56,7 @@ impl<P: Platform> Arriving<'_, P> {
     async fn receive<R: ByteReader>(
         mut self,
         reader: &mut FrameReader<R>,
-        name: NameRef<'_>,
+        name: HashedName<'_>,
         replace: bool,
     ) -> Result<ItemStatus, FrameError> {
         let ticket = self.ticket.as_mut().expect("present until finished");
@@ -66,7 +67,7 @@ impl<P: Platform> Arriving<'_, P> {
             }
         }
         let ticket = self.ticket.take().expect("present until finished");
-        if seeded_bug!("acknowledged and not published") && name.hash().is_multiple_of(4) {
+        if seeded_bug!("acknowledged and not published") && name.hash.is_multiple_of(4) {
             return Ok(ItemStatus::Ok);
         }
         let now = self.core.platform.now();

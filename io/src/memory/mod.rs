@@ -1,12 +1,25 @@
 //! Bytes: who may touch which, and until when.
 //!
-//! * [`Span`]: a range of a segment's memory. Every byte of a segment belongs to exactly one span, so a span may be
-//!   written without asking anybody. Allocators split spans and join them again; nothing else makes them.
+//! * [`Mapping`]: how a segment gets its memory: which pages, on which node, from what.
+//! * [`Segment`]: a mapping, given out in ranges: a [`Reservation`] is written by one task and seen by nobody, an
+//!   [`Extent`] is a pin of what is published and never changes. [`Ranges`] say which ranges are free, in numbers only.
 //! * [`Loan`], [`LoanMut`]: a caller's buffer, lent to tasks of the client for the length of one call. When the call
 //!   returns, for whatever reason, the buffer is the caller's again and no task can reach it any more.
 
+mod lengths;
 mod loan;
-mod span;
+mod mapping;
+mod paged;
+mod prefetch;
+mod ranges;
+mod segment;
 
 pub use loan::{Loan, LoanMut, lend, lend_mut};
-pub use span::{Span, SpanError};
+pub use mapping::{
+    Backing, HugePagePool, Mapping, MappingError, MappingRequest, PageChoice, PageFacts, PageForecast,
+    PageKind, PagesUsed, Prefault, Progress, TransparentTrial, try_transparent_pages,
+};
+pub use paged::Paged;
+pub use prefetch::prefetch;
+pub use ranges::{Cut, RangeId, Ranges};
+pub use segment::{Extent, ExtentId, Reservation, Segment, Usage, allocated_bytes};

@@ -7,6 +7,7 @@ use super::{Cursor, WireError};
 use crate::checksum::Checksum;
 use crate::ids::{CoreId, EngineId, Epoch, Incarnation, Version};
 use crate::key::{NameRef, SLOT_COUNT, Slot};
+use crate::limits::VALUE_BYTES_MAX;
 use crate::settings::Settings;
 use crate::table::{Member, WireMember};
 use bytemuck::{Pod, Zeroable};
@@ -112,7 +113,7 @@ impl Orders {
         let mut rest = Cursor::new(body);
         let orders: Orders = rest.pod()?;
         rest.end()?;
-        orders.settings.checked().map_err(|_| WireError::Value("watermark"))?;
+        orders.settings.checked().map_err(|_| WireError::Value("settings"))?;
         if orders.wants_table > 1 || orders.wants_register > 1 || orders.reserved != [0; 6] {
             return Err(WireError::Value("flag or reserved part of the orders"));
         }
@@ -327,7 +328,7 @@ impl<'a> Page<'a> {
         while !rest.rest().is_empty() {
             let head: WireEntry = rest.pod()?;
             let name = NameRef::parse(rest.take(usize::from(head.name_bytes))?)?;
-            if head.value_bytes == 0 {
+            if head.value_bytes == 0 || head.value_bytes > VALUE_BYTES_MAX {
                 return Err(WireError::Value("value length"));
             }
             if head.version == Version::ANY {
@@ -347,7 +348,7 @@ impl<'a> Page<'a> {
 }
 
 const _: () = assert!(size_of::<WireReport>() == 120);
-const _: () = assert!(size_of::<Orders>() == 24);
+const _: () = assert!(size_of::<Orders>() == 32);
 const _: () = assert!(size_of::<WireTakeSlots>() == 24);
 const _: () = assert!(size_of::<WireEntry>() == 40);
 

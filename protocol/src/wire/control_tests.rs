@@ -34,7 +34,7 @@ fn orders_are_checked() {
         reserved: [0; 6],
     };
     assert_eq!(Orders::decode(bytemuck::bytes_of(&orders)), Ok(orders));
-    assert_eq!(Orders::decode(&[0; 24]), Err(WireError::Value("watermark")));
+    assert_eq!(Orders::decode(&[0; 32]), Err(WireError::Value("settings")));
     for odd in [Orders { wants_table: 2, ..orders }, Orders { reserved: [1, 0, 0, 0, 0, 0], ..orders }] {
         let refused = Err(WireError::Value("flag or reserved part of the orders"));
         assert_eq!(Orders::decode(bytemuck::bytes_of(&odd)), refused);

@@ -32,10 +32,37 @@ pub struct PutItem {
     pub value_bytes: u64,
     /// Of the value.
     pub checksum: Checksum,
+    /// Of the object's place among others.
+    pub hints: PutHints,
     /// Bytes of the name.
     pub name_bytes: u16,
     /// 0.
     pub reserved: [u16; 3],
+}
+
+/// What a put says about the place of an object among others: which to evict first. All of it may be left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct PutHints {
+    /// The hash of the name of the block before this one in its chain; 0: not said.
+    pub parent: u64,
+    /// The hash of the name of a group whose objects are evicted together; 0: none.
+    pub group: u64,
+    /// Milliseconds for which the object goes last, from each use on; 0: it is not soft-pinned.
+    pub soft_pin_ms: u32,
+    /// [`PutHints::HARD_PIN`], [`PutHints::CONTINUES`], [`PutHints::LEAF`].
+    pub flags: u32,
+}
+
+impl PutHints {
+    /// Never evict it.
+    pub const HARD_PIN: u32 = 1;
+    /// What is before it in its chain was held before this put.
+    pub const CONTINUES: u32 = 2;
+    /// Nothing behind it in its chain is put with it.
+    pub const LEAF: u32 = 4;
+
+    const FLAGS: u32 = PutHints::HARD_PIN | PutHints::CONTINUES | PutHints::LEAF;
 }
 
 impl NamedItem for PutItem {
@@ -44,14 +71,15 @@ impl NamedItem for PutItem {
     }
 
     fn is_plain(&self) -> bool {
-        self.reserved == [0; 3]
+        self.reserved == [0; 3] && self.hints.flags & !PutHints::FLAGS == 0
     }
 }
 
 impl PutItem {
     /// The item for a value under `name`.
     pub fn new(name: NameRef<'_>, value_bytes: u64, checksum: Checksum) -> Self {
-        PutItem { value_bytes, checksum, name_bytes: name.bytes().len() as u16, reserved: [0; 3] }
+        let name_bytes = name.bytes().len() as u16;
+        PutItem { value_bytes, checksum, hints: PutHints::default(), name_bytes, reserved: [0; 3] }
     }
 }
 
@@ -154,7 +182,7 @@ impl<'a, T: NamedItem> Batch<'a, T> {
         let mut names = Cursor::new(self.names);
         self.items().map(move |item| {
             let name = names.take(item.name_bytes()).expect("checked by decode");
-            (item, NameRef::parse(name).expect("checked by decode"))
+            (item, NameRef::known(name))
         })
     }
 
@@ -295,7 +323,7 @@ struct WireItemReply {
 /// Bytes of one reply on the wire.
 pub const ITEM_REPLY_BYTES: usize = 40;
 const _: () = assert!(size_of::<WireItemReply>() == ITEM_REPLY_BYTES);
-const _: () = assert!(size_of::<PutItem>() == 24);
+const _: () = assert!(size_of::<PutItem>() == 48);
 const _: () = assert!(size_of::<KeyItem>() == 16);
 
 impl ItemReply {

@@ -44,6 +44,8 @@ pub enum Opcode {
     Table = 11,
     /// A core's counters.
     Stats = 12,
+    /// From an operator to a core: see [`super::admin`].
+    Admin = 13,
     /// From a core to the master: here I am.
     Register = 16,
     /// From a core to the master: I am still here, and this full.
@@ -60,7 +62,7 @@ pub enum Opcode {
 
 impl Opcode {
     /// All operations.
-    pub const ALL: [Opcode; 18] = [
+    pub const ALL: [Opcode; 19] = [
         Opcode::Hello,
         Opcode::Put,
         Opcode::Upsert,
@@ -73,6 +75,7 @@ impl Opcode {
         Opcode::DropReplicas,
         Opcode::Table,
         Opcode::Stats,
+        Opcode::Admin,
         Opcode::Register,
         Opcode::Heartbeat,
         Opcode::Leave,

@@ -10,10 +10,12 @@
 //! * [`header`]: what every frame begins with, and what a receiver checks before it reads on.
 //! * [`hello`]: the first exchange on a connection; agrees on a version.
 //! * [`data`]: put, get, lookup, match_prefix, remove and their replies, in batches.
+//! * [`admin`]: what an operator asks of a core.
 //! * [`control`]: membership, tables, hand-over of slots, counters.
 //!
 //! Decoders borrow from the bytes they are given. What a decoder accepts, its encoder would have written.
 
+pub mod admin;
 pub mod control;
 mod cursor;
 pub mod data;

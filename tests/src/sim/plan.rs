@@ -153,8 +153,12 @@ impl Plan {
         let one_of = |random: &mut StdRng, choices: &[u64]| choices[random.random_range(0..choices.len())];
         let lease_ms = one_of(&mut random, &[1, 20, 100, 400]) as u32;
         let high = one_of(&mut random, &[600, 900, 1000]) as u16;
-        let settings =
-            Settings { lease_ms, high_watermark_permille: high, low_watermark_permille: high - 100 };
+        let settings = Settings {
+            lease_ms,
+            high_watermark_permille: high,
+            low_watermark_permille: high - 100,
+            ..Settings::default()
+        };
         let core_bytes = one_of(&mut random, &[16, 32, 64, 128]) as usize * 1024;
         let cores = one_of(&mut random, &[1, 1, 2, 2, 3, 4]) as u16;
         let engines = random.random_range(2..=if cores > 2 { 3 } else { 5 });

@@ -250,12 +250,13 @@ impl Storm {
     /// Reserves most of what a core has free, as other puts would that take long.
     fn take_memory(&mut self, cluster: &SimCluster) -> Option<(String, Cure)> {
         let core = self.one_of(cluster.cores().collect())?;
-        let segment = core.shard.borrow().segment().clone();
+        let mut shard = core.shard.borrow_mut();
+        let segments = shard.segments_mut();
         let mut taken = Vec::new();
-        let mut bytes = segment.usage().free_range_bytes_max as usize;
+        let mut bytes = segments.usage().free_range_bytes_max as usize;
         while bytes > 0 && self.random.random_range(0..16) > 0 {
-            taken.extend(segment.reserve(bytes));
-            bytes = segment.usage().free_range_bytes_max as usize;
+            taken.extend(segments.reserve(bytes));
+            bytes = segments.usage().free_range_bytes_max as usize;
         }
         Some((format!("{} runs of core {}", taken.len(), core.identity.id), Cure::GiveBack(taken)))
     }

@@ -2,9 +2,11 @@
 //!
 //! It is a client like any other: what it shows it has asked the cores themselves.
 
+mod segments;
 mod status;
 
 use argh::FromArgs;
+use segments::{EvictVerb, MountVerb, SegmentsVerb, UnmountVerb};
 use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOutcome, RemoveOutcome};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -40,6 +42,10 @@ enum Verb {
     Lookup(LookupVerb),
     Remove(RemoveVerb),
     RemoveMatching(RemoveMatchingVerb),
+    Segments(SegmentsVerb),
+    Mount(MountVerb),
+    Unmount(UnmountVerb),
+    Evict(EvictVerb),
 }
 
 /// who is there, how full, which slots
@@ -141,6 +147,10 @@ fn run(args: &Args) -> Result<(), Failure> {
     match &args.verb {
         Verb::Status(_) => write!(out, "{}", status::status(&client)?).map_err(written),
         Verb::Counters(_) => write!(out, "{}", status::counters(&client)?).map_err(written),
+        Verb::Segments(_) => write!(out, "{}", segments::segments(&client)?).map_err(written),
+        Verb::Mount(verb) => write!(out, "{}", segments::mount(&client, verb)?).map_err(written),
+        Verb::Unmount(verb) => write!(out, "{}", segments::unmount(&client, verb)?).map_err(written),
+        Verb::Evict(verb) => write!(out, "{}", segments::evict(&client, verb)?).map_err(written),
         Verb::Put(verb) => put(&client, verb),
         Verb::Get(verb) => match client.get(&[verb.key.as_bytes()]).remove(0)? {
             Found::Hit(value) => out.write_all(&value).map_err(written),

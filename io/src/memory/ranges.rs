@@ -14,6 +14,7 @@
 //! length there can be, and 4 bytes for each length below [`SHORT`].
 
 use super::lengths::Lengths;
+use super::paged::Paged;
 use std::collections::HashMap;
 
 /// Names a range from when it is given out until it is given back.
@@ -21,9 +22,14 @@ use std::collections::HashMap;
 pub struct RangeId(u32);
 
 impl RangeId {
-    /// Names are given anew: they count from 0 to the greatest number of ranges that there ever were.
-    pub fn index(self) -> usize {
-        self.0 as usize
+    /// The name as a number, below the greatest number of ranges that there ever were.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The name with this number.
+    pub fn from_number(number: u32) -> Self {
+        RangeId(number)
     }
 }
 
@@ -39,7 +45,7 @@ struct Range {
     /// Neighbours by place.
     before: RangeId,
     behind: RangeId,
-    /// Neighbours in the list of its length; a held range is its own.
+    /// Neighbours in the list of its length. A held range is its own next, and `previous` is its holder's word.
     previous: RangeId,
     next: RangeId,
 }
@@ -47,29 +53,18 @@ struct Range {
 /// A range that was given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Its name: that of the free range of which it is the beginning.
+    /// Its name.
     pub range: RangeId,
     /// Where it begins.
     pub start: u32,
-    /// The name of what is left of that range, behind it.
-    pub rest: Option<RangeId>,
-}
-
-/// What a range that was given back has become one with; those names mean nothing any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Merged {
-    /// The free range before it.
-    pub before: Option<RangeId>,
-    /// The free range behind it.
-    pub behind: Option<RangeId>,
 }
 
 /// The ranges of a segment. Lengths and places are in units of its owner's choice.
 #[derive(Debug)]
 pub struct Ranges {
-    ranges: Vec<Range>,
-    /// Names that mean nothing at present.
-    spare: Vec<RangeId>,
+    ranges: Paged<Range>,
+    /// Names that mean nothing at present: a list through `next`.
+    spare: RangeId,
     short: Vec<RangeId>,
     long: HashMap<u32, RangeId>,
     lengths: Lengths,
@@ -81,8 +76,8 @@ impl Ranges {
     /// One free range of so many units.
     pub fn new(units: u32) -> Self {
         let mut ranges = Ranges {
-            ranges: Vec::new(),
-            spare: Vec::new(),
+            ranges: Paged::new(),
+            spare: NONE,
             short: vec![NONE; units.min(SHORT - 1) as usize + 1],
             long: HashMap::new(),
             lengths: Lengths::up_to(units),
@@ -105,38 +100,49 @@ impl Ranges {
         let range = self.head(found);
         self.take_out(range);
         let start = self.at(range).start;
-        let rest = (found > length).then(|| self.cut(range, length));
-        Some(Cut { range, start, rest })
+        if found > length {
+            self.cut(range, length);
+        }
+        self.set_word(range, 0);
+        Some(Cut { range, start })
     }
 
-    /// Gives a range back. It becomes one with its free neighbours, and keeps its name.
-    pub fn free(&mut self, range: RangeId) -> Merged {
+    /// Gives a range back. It becomes one with its free neighbours.
+    pub fn free(&mut self, range: RangeId) {
         assert!(!self.is_free(range), "{range:?} is given back twice");
         let Range { before, behind, .. } = *self.at(range);
-        let merged = Merged {
-            before: Some(before).filter(|&before| before != NONE && self.is_free(before)),
-            behind: Some(behind).filter(|&behind| behind != NONE && self.is_free(behind)),
-        };
-        if let Some(before) = merged.before {
+        if before != NONE && self.is_free(before) {
             let Range { start, length, before: beyond, .. } = *self.take_out(before);
             let own = self.at_mut(range);
             (own.start, own.length, own.before) = (start, own.length + length, beyond);
             self.link(beyond, range);
-            self.spare.push(before);
+            self.forget(before);
         }
-        if let Some(behind) = merged.behind {
+        if behind != NONE && self.is_free(behind) {
             let Range { length, behind: beyond, .. } = *self.take_out(behind);
             self.at_mut(range).length += length;
             self.link(range, beyond);
-            self.spare.push(behind);
+            self.forget(behind);
         }
         self.put_in(range);
-        merged
     }
 
-    /// Where the one free range is, when there is only one and nothing is held.
-    pub fn whole(&self) -> Option<RangeId> {
-        (self.units > 0 && self.free_units == self.units).then(|| self.head(self.units))
+    /// A word that belongs to whoever holds the range; 0 at first.
+    pub fn word(&self, range: RangeId) -> u32 {
+        assert!(!self.is_free(range), "{range:?} is not held");
+        self.at(range).previous.0
+    }
+
+    /// Changes that word.
+    pub fn set_word(&mut self, range: RangeId, word: u32) {
+        assert!(!self.is_free(range), "{range:?} is not held");
+        self.at_mut(range).previous = RangeId(word);
+    }
+
+    /// Where a range begins, and its length.
+    pub fn place(&self, range: RangeId) -> (u32, u32) {
+        let Range { start, length, .. } = *self.at(range);
+        (start, length)
     }
 
     /// All units.
@@ -147,6 +153,17 @@ impl Ranges {
     /// Units that are not held.
     pub fn free_units(&self) -> u32 {
         self.free_units
+    }
+
+    /// Asks the processor for what is known of a range.
+    pub fn prefetch(&self, range: RangeId) {
+        super::prefetch(self.at(range));
+    }
+
+    /// Bytes of the process's own memory that these numbers take.
+    pub fn heap_bytes(&self) -> usize {
+        let lists = self.short.len() * size_of::<RangeId>() + self.long.capacity() * 9;
+        self.ranges.heap_bytes() + lists + self.lengths.heap_bytes()
     }
 
     /// The length of the longest free range.
@@ -163,12 +180,19 @@ impl Ranges {
     }
 
     fn name(&mut self, range: Range) -> RangeId {
-        if let Some(name) = self.spare.pop() {
-            *self.at_mut(name) = range;
-            return name;
+        match self.spare {
+            NONE => RangeId(self.ranges.push(range) as u32),
+            name => {
+                self.spare = self.at(name).next;
+                *self.at_mut(name) = range;
+                name
+            }
         }
-        self.ranges.push(range);
-        RangeId(self.ranges.len() as u32 - 1)
+    }
+
+    fn forget(&mut self, name: RangeId) {
+        let next = std::mem::replace(&mut self.spare, name);
+        self.at_mut(name).next = next;
     }
 
     /// Two ranges lie behind each other.
@@ -182,7 +206,7 @@ impl Ranges {
     }
 
     /// Shortens a range that is in no list; what is left of it is free.
-    fn cut(&mut self, range: RangeId, length: u32) -> RangeId {
+    fn cut(&mut self, range: RangeId, length: u32) {
         let Range { start, length: all, behind, .. } = *self.at(range);
         self.at_mut(range).length = length;
         let (start, length) = (start + length, all - length);
@@ -190,7 +214,6 @@ impl Ranges {
         self.at_mut(range).behind = rest;
         self.link(rest, behind);
         self.put_in(rest);
-        rest
     }
 
     // -- lists of free ranges of one length --

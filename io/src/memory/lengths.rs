@@ -75,6 +75,11 @@ impl Lengths {
         (word != 0).then(|| self.descend(top, highest(word), highest))
     }
 
+    /// Bytes of all levels.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.levels.iter().map(|level| size_of_val(level.as_slice())).sum()
+    }
+
     /// From a bit of a level down to a number, by the bit that `choose` finds in each word.
     fn descend(&self, height: usize, bit: u32, choose: fn(u64) -> u32) -> u32 {
         let below = self.levels[..height].iter().rev();

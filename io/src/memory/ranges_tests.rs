@@ -45,7 +45,7 @@ quickcheck! {
                 let cut = ranges.allocate(length);
                 assert_eq!(cut.map(|cut| free.contains(&(cut.start, fits.unwrap_or(0)))), fits.map(|_| true));
                 if let Some(cut) = cut {
-                    assert_eq!(cut.rest.is_some(), fits != Some(length.max(1)));
+                    assert_eq!(ranges.place(cut.range), (cut.start, length.max(1)));
                     model.held.insert(cut.start, (length.max(1), cut.range));
                 }
             } else if let Some(&start) = model.held.keys().nth(number as usize % model.held.len().max(1)) {
@@ -58,7 +58,9 @@ quickcheck! {
             ranges.free(range);
         }
         // Everything is one range again, and no name is lost.
-        ranges.longest() == units && ranges.spare.len() + usize::from(units > 0) == ranges.ranges.len()
+        let next = |&name: &RangeId| Some(ranges.at(name).next).filter(|&next| next != NONE);
+        let spare = std::iter::successors(Some(ranges.spare).filter(|&name| name != NONE), next).count();
+        ranges.longest() == units && spare + usize::from(units > 0) == ranges.ranges.len()
     }
 }
 

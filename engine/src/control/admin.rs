@@ -1,0 +1,162 @@
+//! What an operator asks of a core: list, mount and unmount segments, evict down to a level.
+
+use crate::percore::PerCore;
+use crate::segment::{Backing, Mapping, MappingError, MappingRequest};
+use crate::shard::{EvictStep, UnmountStep};
+use snowskin_io::Platform;
+use snowskin_protocol::wire::admin::{AdminReply, AdminRequest, Evict, Mount, SegmentInfo, Unmount};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::mpsc::{TryRecvError, channel};
+use std::time::Duration;
+
+/// Memory that is not larger is mapped and unmapped by the core itself: that takes no longer than a request.
+const BYTES_AT_ONCE_MAX: u64 = 16 << 20;
+/// How often a core looks whether memory that is being mapped is there.
+const MAPPED_CHECK: Duration = Duration::from_millis(20);
+/// Between two steps of slow work, requests have their turn.
+const TURN: Duration = Duration::from_micros(20);
+/// How often a segment is looked at that cannot be emptied yet.
+const UNMOUNT_CHECK: Duration = Duration::from_millis(50);
+
+/// Carries a request out.
+pub(crate) async fn serve<P: Platform>(core: &Rc<PerCore<P>>, request: AdminRequest) -> AdminReply {
+    match request {
+        AdminRequest::Segments => AdminReply::Segments(segments(core)),
+        AdminRequest::Mount(request) => mount(core, request).await,
+        AdminRequest::Unmount(request) => unmount(core, request),
+        AdminRequest::Evict(request) => evict(core, request).await,
+    }
+}
+
+fn segments<P: Platform>(core: &PerCore<P>) -> Vec<SegmentInfo> {
+    let shard = core.shard.borrow();
+    let info = |(segment, is_leaving): (&crate::segment::Segment, bool)| {
+        let usage = segment.usage();
+        SegmentInfo {
+            segment: segment.number(),
+            capacity_bytes: usage.capacity_bytes,
+            free_bytes: usage.free_bytes,
+            free_range_bytes_max: usage.free_range_bytes_max,
+            pages: segment.mapping().pages().to_string(),
+            is_leaving,
+        }
+    };
+    shard.segments().iter().map(info).collect()
+}
+
+async fn mount<P: Platform>(core: &Rc<PerCore<P>>, request: Mount) -> AdminReply {
+    let request = match mapping_request(core, request) {
+        Ok(request) => request,
+        Err(sentence) => return AdminReply::Refused(sentence),
+    };
+    let mapping = match map(core, request).await {
+        Ok(mapping) => mapping,
+        Err(error) => return AdminReply::Refused(error.to_string()),
+    };
+    let (bytes, pages) = (mapping.bytes() as u64, mapping.pages().to_string());
+    match core.shard.borrow_mut().segments_mut().mount(mapping) {
+        Ok(segment) => {
+            log::info!("core {}: segment {segment} of {bytes} bytes is mounted: {pages}", core.identity.id);
+            AdminReply::Mounted { segment, bytes, pages }
+        }
+        Err(error) => AdminReply::Refused(error.to_string()),
+    }
+}
+
+fn mapping_request<P: Platform>(core: &PerCore<P>, request: Mount) -> Result<MappingRequest, String> {
+    let Mount { bytes, path, huge_pages } = request;
+    let pages = match huge_pages {
+        Some(pages) => pages.parse()?,
+        None => core.mounting.pages,
+    };
+    if bytes == 0 && path.is_none() {
+        return Err("say how many bytes the segment is to have, or of which file it is to be made".to_owned());
+    }
+    let bytes = usize::try_from(bytes).map_err(|_| format!("{bytes} bytes are more than a machine has"))?;
+    let backing = path.map_or(Backing::Anonymous, |path| Backing::File { path });
+    Ok(MappingRequest { bytes, backing, pages, ..core.mounting.clone() })
+}
+
+/// Gets the memory, beside the core if that may take long.
+async fn map<P: Platform>(core: &PerCore<P>, request: MappingRequest) -> Result<Mapping, MappingError> {
+    let mut quiet = |_, _| ControlFlow::Continue(());
+    if request.bytes as u64 <= BYTES_AT_ONCE_MAX && request.backing == Backing::Anonymous {
+        return Mapping::create(&request, &mut quiet);
+    }
+    let (sender, receiver) = channel();
+    let what = format!("core {}", core.identity.id);
+    std::thread::spawn(move || {
+        let mut progress = crate::launch::MemoryProgress::of(what);
+        // Nobody waits any more only when the core has ended.
+        let _ = sender.send(Mapping::create(&request, &mut |done, all| {
+            progress.tell(done, all);
+            ControlFlow::Continue(())
+        }));
+    });
+    loop {
+        match receiver.try_recv() {
+            Ok(result) => return result,
+            Err(TryRecvError::Empty) => core.platform.sleep(MAPPED_CHECK).await,
+            Err(TryRecvError::Disconnected) => return Err(MappingError::Stopped),
+        }
+    }
+}
+
+fn unmount<P: Platform>(core: &Rc<PerCore<P>>, request: Unmount) -> AdminReply {
+    let deadline = core.platform.now() + Duration::from_millis(request.grace_ms);
+    let was_unmounting = core.shard.borrow().is_unmounting();
+    let begun = core.shard.borrow_mut().begin_unmount(request.segment, deadline);
+    if let Err(error) = begun {
+        return AdminReply::Refused(error.to_string());
+    }
+    if !was_unmounting {
+        core.platform.spawn(empty_segments(core.clone()));
+    }
+    AdminReply::Unmounting
+}
+
+/// Empties segments until none is left that is to be unmounted.
+async fn empty_segments<P: Platform>(core: Rc<PerCore<P>>) {
+    while core.shard.borrow().is_unmounting() {
+        let step = core.shard.borrow_mut().unmount_step(core.platform.now());
+        let pause = match step {
+            UnmountStep::More => TURN,
+            UnmountStep::Waits => UNMOUNT_CHECK,
+            UnmountStep::Gone(segment, mapping) => {
+                log::info!("core {}: segment {segment} is unmounted", core.identity.id);
+                unmap(mapping);
+                TURN
+            }
+        };
+        core.platform.sleep(pause).await;
+    }
+}
+
+fn unmap(mapping: Mapping) {
+    if mapping.bytes() as u64 > BYTES_AT_ONCE_MAX {
+        std::thread::spawn(move || drop(mapping));
+    }
+}
+
+async fn evict<P: Platform>(core: &PerCore<P>, request: Evict) -> AdminReply {
+    let permille = u64::from(request.permille);
+    if permille > 1000 {
+        return AdminReply::Refused(format!("{permille} is no share in thousandths: use 0 to 1000"));
+    }
+    let before = core.stats();
+    let reached = loop {
+        match core.shard.borrow_mut().evict_towards(permille, core.platform.now()) {
+            EvictStep::More => {}
+            EvictStep::Reached => break true,
+            EvictStep::Stuck => break false,
+        }
+        core.platform.sleep(TURN).await;
+    };
+    let after = core.stats();
+    AdminReply::Evicted {
+        objects: after.evicted - before.evicted,
+        bytes: after.evicted_bytes - before.evicted_bytes,
+        reached,
+    }
+}
