@@ -32,12 +32,14 @@ pub struct Shape {
     pub core_bytes: usize,
     /// Watermarks and lease.
     pub settings: Settings,
+    /// Which object goes when room is needed.
+    pub policy: PolicyKind,
 }
 
 impl Default for Shape {
     fn default() -> Self {
         let settings = Settings { lease_ms: 50, ..Settings::default() };
-        Shape { cores: 2, core_bytes: 1 << 20, settings }
+        Shape { cores: 2, core_bytes: 1 << 20, settings, policy: PolicyKind::default() }
     }
 }
 
@@ -309,7 +311,7 @@ impl SimCluster {
             advertise: None,
             master: self.master_platform.address(MASTER_PORT),
             memory: MappingRequest::plain(self.shape.core_bytes),
-            policy: PolicyKind::default(),
+            policy: self.shape.policy,
             connections_max: 64,
             settings: self.shape.settings,
         };

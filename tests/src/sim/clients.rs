@@ -6,10 +6,11 @@ use crate::keys::Keys;
 use crate::model::{ClientId, KeyId, Outcome, Verb};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use snowskin_client::{ClientConfig, Error, Session};
+use snowskin_client::{ClientConfig, Error, PutValue, Session};
 use snowskin_io::sim::SimPlatform;
 use snowskin_io::{Moment, Platform};
 use snowskin_protocol::ObjectName;
+use snowskin_protocol::wire::data::PutHints;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -175,13 +176,25 @@ impl Asker {
         let verbs: Vec<Verb> = generations.iter().map(verb).collect();
         let value = |(&key, &generation): (&KeyId, &u64)| self.keys.value(key, generation);
         let values = keys.iter().zip(&generations).map(value);
-        let items = self.names(keys).into_iter().zip(values).collect();
+        let hints = keys.iter().zip(&generations).map(|(&key, &generation)| self.hints(key, generation));
+        let values =
+            values.zip(hints).map(|(value, hints)| PutValue::owned(value).with_hints(hints)).collect();
         let running = self.begin(operation, keys, verbs);
-        let results = match operation {
-            Operation::Put => self.session.put(items, self.deadline()).await,
-            _ => self.session.upsert(items, self.deadline()).await,
-        };
+        let (replace, names) = (operation != Operation::Put, self.names(keys));
+        let results = self.session.put_values(replace, names, values, self.deadline()).await;
         (running, self.outcomes(results, |_, stored| stored.into()))
+    }
+
+    /// What a put says about its place among others: always the same for the same put.
+    fn hints(&self, key: KeyId, generation: u64) -> PutHints {
+        let drawn = (key as u64 * 0x9E37_79B9 + generation).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let parent = key.checked_sub(TENANTS.len()).filter(|_| drawn.is_multiple_of(3));
+        PutHints {
+            parent: parent.map_or(0, |parent| self.keys.name(parent).hash()),
+            group: if drawn.is_multiple_of(7) { 1 + drawn % 3 } else { 0 },
+            soft_pin_ms: if drawn.is_multiple_of(5) { 20 + (drawn % 1_000) as u32 } else { 0 },
+            flags: (drawn as u32 >> 8) & (PutHints::CONTINUES | PutHints::LEAF),
+        }
     }
 
     async fn read(&self, operation: Operation, keys: &[KeyId]) -> (Running, Vec<Outcome>) {

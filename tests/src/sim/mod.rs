@@ -19,6 +19,7 @@ mod bugs;
 mod clients;
 mod coverage;
 mod detect;
+mod operator;
 mod phases;
 mod plan;
 mod seeds;

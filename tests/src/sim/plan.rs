@@ -6,6 +6,7 @@
 use crate::simulated::Shape;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use snowskin_engine::eviction::PolicyKind;
 use snowskin_io::sim::{NetworkOptions, Options};
 use snowskin_protocol::Settings;
 use std::time::Duration;
@@ -172,7 +173,7 @@ impl Plan {
         let clock_ahead_max = Duration::from_secs(one_of(&mut random, &[0, 3_600]));
         Plan {
             engines,
-            shape: Shape { cores, core_bytes, settings },
+            shape: Shape { cores, core_bytes, settings, policy: PolicyKind::ALL[seed as usize % 3] },
             options: Options { network, clock_ahead_max, ..Options::default() },
             clients: random.random_range(4..=16_usize).min(random.random_range(4..=16)),
             workers: random.random_range(1..=2),

@@ -1,0 +1,83 @@
+//! An operator who mounts and unmounts segments and evicts, while everything else goes on.
+//!
+//! Nothing that it does may break a promise: what it evicts is a miss that says so, what it moves keeps its bytes. It
+//! leaves each core's first segment alone, so that every value has room somewhere.
+
+use super::book::SharedBook;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use snowskin_client::admin::{AdminReply, AdminRequest, Evict, Mount, Unmount};
+use snowskin_client::{ClientConfig, Session};
+use snowskin_io::Platform;
+use snowskin_io::sim::SimPlatform;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Segments that it knows of in a core, besides the first.
+const SEGMENTS: u16 = 3;
+
+/// Whether there is one in the run of this seed.
+pub(super) fn is_there(seed: u64) -> bool {
+    seed % 3 == 1
+}
+
+/// Starts it; it goes on until `is_over`.
+pub(super) fn start(
+    seed: u64,
+    platform: &SimPlatform,
+    config: ClientConfig,
+    book: &SharedBook,
+    is_over: &Rc<Cell<bool>>,
+) {
+    let session = Session::open(platform.clone(), config);
+    let random = StdRng::seed_from_u64(seed.rotate_left(43) ^ 0x0be2_a702);
+    let (book, is_over) = (book.clone(), is_over.clone());
+    platform.spawn(work(session, random, book, is_over));
+}
+
+async fn work(
+    session: Rc<Session<SimPlatform>>,
+    mut random: StdRng,
+    book: SharedBook,
+    is_over: Rc<Cell<bool>>,
+) {
+    let platform = session.platform().clone();
+    while !is_over.get() {
+        platform.sleep(Duration::from_millis(random.random_range(20..1_000))).await;
+        let deadline = platform.now() + Duration::from_secs(2);
+        let Ok(table) = session.table(deadline).await else { continue };
+        if table.members.is_empty() {
+            continue;
+        }
+        let core = table.members[random.random_range(0..table.members.len())].id;
+        let request = request(&mut random);
+        let what = match &request {
+            AdminRequest::Segments => "segments",
+            AdminRequest::Mount(_) => "mount",
+            AdminRequest::Unmount(_) => "unmount",
+            AdminRequest::Evict(_) => "evict",
+        };
+        let outcome = match session.admin(core, &request, deadline).await {
+            Ok(AdminReply::Refused(_)) => "refused",
+            Ok(_) => "done",
+            Err(_) => "without an answer",
+        };
+        book.borrow_mut().coverage.count(format!("operator {what} {outcome}"), 1);
+    }
+}
+
+fn request(random: &mut StdRng) -> AdminRequest {
+    match random.random_range(0..8) {
+        0 => AdminRequest::Segments,
+        1..4 => {
+            let (bytes, huge_pages) = (random.random_range(1..=64) * 1024, Some("off".to_owned()));
+            AdminRequest::Mount(Mount { bytes, path: None, huge_pages })
+        }
+        4..7 => {
+            let segment = random.random_range(1..=SEGMENTS);
+            AdminRequest::Unmount(Unmount { segment, grace_ms: random.random_range(0..3_000) })
+        }
+        _ => AdminRequest::Evict(Evict { permille: random.random_range(0..=1000) }),
+    }
+}
