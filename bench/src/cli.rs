@@ -324,17 +324,17 @@ pub(crate) struct PolicyArguments {
 #[argh(
     subcommand,
     name = "evict",
-    example = "Two sizes, an engine of one core with a gibibyte, a minute:\n  {command_name}"
+    example = "Two sizes, two engines of one core with a gibibyte each, a minute:\n  {command_name}"
 )]
 pub(crate) struct EvictArguments {
-    /// memory of the engine (1GiB)
+    /// memory of each of the two engines (1GiB)
     #[argh(option, default = "ByteSize(1 << 30)", from_str_fn(parse_size))]
     pub(crate) memory: ByteSize,
     /// size of the values; may be given several times (1MiB and 64KiB)
     #[argh(option, from_str_fn(parse_size))]
     pub(crate) value_size: Vec<ByteSize>,
-    /// rounds of each size (7)
-    #[argh(option, default = "7")]
+    /// turns of each size (60)
+    #[argh(option, default = "60")]
     pub(crate) rounds: usize,
     /// folder for figures (report)
     #[argh(option, default = "PathBuf::from(\"report\")")]

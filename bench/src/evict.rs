@@ -1,8 +1,8 @@
 //! Puts into a full engine beside puts into an empty one.
 //!
-//! A round empties the engine, fills nine tenths of its memory, goes on until it evicts with every put, and then measures
-//! as many puts again. Both halves put the same bytes under new keys, so that all that differs is whether room has to be
-//! made.
+//! Two engines of the same size: one is emptied whenever nine tenths of it are full, the other is full and evicts with every
+//! put. They take turns, some puts each, so that what else goes on in the machine hits both. All values have the same
+//! bytes, under new keys, so that all that differs is whether room has to be made.
 
 use crate::cli::{EvictArguments, Failed};
 use crate::cluster::{Cluster, ClusterPlan};
@@ -18,21 +18,23 @@ use std::time::{Duration, Instant};
 
 /// Latencies are kept up to this, with three digits.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
-/// Part of the memory that the first half of a round fills.
+/// Part of the memory that is filled before it is emptied again.
 const FILLED: f64 = 0.9;
+/// Bytes that an engine is given in one turn.
+const TURN_BYTES: u64 = 64 << 20;
 
 /// One size of values.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outcome {
     value_bytes: u64,
-    puts_per_half: u64,
+    puts_per_turn: u64,
     evicted: u64,
-    /// GB/s of each round, in order.
+    /// GB/s of each turn, in order.
     empty: Vec<f64>,
     evicting: Vec<f64>,
-    /// Of the rounds' ratios.
+    /// Of the turns' ratios.
     ratio_median: f64,
-    ratio_least: f64,
+    ratio_quartiles: [f64; 2],
     empty_p99_us: f64,
     evicting_p99_us: f64,
     empty_max_us: f64,
@@ -44,16 +46,7 @@ pub(crate) fn evict(arguments: &EvictArguments) -> Result<(), Failed> {
     if arguments.rounds == 0 {
         return Err(Failed::Usage("give a round at least".into()));
     }
-    let plan = ClusterPlan {
-        engines: 1,
-        cores_per_engine: 1,
-        memory_bytes_per_engine: arguments.memory.0,
-        lease_ms: 1,
-        spin_us: None,
-    };
-    let cluster = Cluster::start(&plan).map_err(|error| Failed::Run(error.to_string()))?;
-    let config = ClientConfig { deadline: Duration::from_secs(30), ..ClientConfig::new(cluster.seeds()) };
-    let client = BlockingClient::connect(config).map_err(|error| Failed::Run(error.to_string()))?;
+    let mut engines = [Engine::start(arguments.memory)?, Engine::start(arguments.memory)?];
     let mut outcomes = Vec::new();
     let sizes = match arguments.value_size.is_empty() {
         true => vec![ByteSize(1 << 20), ByteSize(64 << 10)],
@@ -61,7 +54,7 @@ pub(crate) fn evict(arguments: &EvictArguments) -> Result<(), Failed> {
     };
     for ByteSize(bytes) in sizes {
         if !interrupt::stop_requested() {
-            outcomes.push(measure(&client, bytes, arguments)?);
+            outcomes.push(measure(&mut engines, bytes, arguments)?);
         }
     }
     table(&outcomes).lines().into_iter().for_each(|line| println!("{line}"));
@@ -90,33 +83,90 @@ impl Half {
     }
 }
 
-fn measure(client: &BlockingClient, bytes: u64, arguments: &EvictArguments) -> Result<Outcome, Failed> {
+/// An engine of one core, a client of it, and the keys that it was given.
+struct Engine {
+    client: BlockingClient,
+    next_key: u64,
+    _cluster: Cluster,
+}
+
+impl Engine {
+    fn start(memory: ByteSize) -> Result<Self, Failed> {
+        let plan = ClusterPlan {
+            engines: 1,
+            cores_per_engine: 1,
+            memory_bytes_per_engine: memory.0,
+            lease_ms: 1,
+            spin_us: None,
+        };
+        let cluster = Cluster::start(&plan).map_err(|error| Failed::Run(error.to_string()))?;
+        let deadline = Duration::from_secs(30);
+        let config = ClientConfig { deadline, ..ClientConfig::new(cluster.seeds()) };
+        let client = BlockingClient::connect(config).map_err(|error| Failed::Run(error.to_string()))?;
+        Ok(Engine { client, next_key: 0, _cluster: cluster })
+    }
+
+    fn empty(&self) -> Result<(), Failed> {
+        self.client.remove_all(true).map(drop).map_err(|error| Failed::Run(error.to_string()))
+    }
+
+    fn put(&mut self, value: &[u8], puts: u64, mut half: Option<&mut Half>) -> Result<(), Failed> {
+        let began = Instant::now();
+        for _ in 0..puts {
+            self.next_key += 1;
+            let key = format!("evict-{}", self.next_key);
+            let before = Instant::now();
+            match self.client.put(&[(key.as_bytes(), value)]).remove(0) {
+                Ok(PutOutcome::Stored) => {}
+                other => return Err(Failed::Run(format!("{key}: {other:?}"))),
+            }
+            if let Some(half) = &mut half {
+                half.latency_ns.saturating_record(before.elapsed().as_nanos() as u64);
+            }
+        }
+        if let Some(half) = half {
+            half.gb_per_s.push(puts as f64 * value.len() as f64 / began.elapsed().as_secs_f64() / 1e9);
+        }
+        Ok(())
+    }
+}
+
+fn measure(engines: &mut [Engine; 2], bytes: u64, arguments: &EvictArguments) -> Result<Outcome, Failed> {
     let value = vec![0xA5; usize::try_from(bytes).unwrap_or(usize::MAX)];
-    let puts = (arguments.memory.0 as f64 * FILLED / bytes as f64) as u64;
-    if puts < 100 {
-        let sentence = format!("only {puts} values of {} fit: give more --memory", ByteSize(bytes));
+    let fit = (arguments.memory.0 as f64 * FILLED / bytes as f64) as u64;
+    let puts = (TURN_BYTES / bytes).max(8);
+    if fit < 2 * puts {
+        let sentence = format!("only {fit} values of {} fit: give more --memory", ByteSize(bytes));
         return Err(Failed::Usage(sentence));
     }
+    let [emptied, full] = engines;
     let (mut empty, mut evicting) = (Half::new(), Half::new());
-    let (mut next_key, before) = (0, evicted(client)?);
+    let before = evicted(&full.client)?;
     let mut progress = Progress::new("measure", arguments.rounds as u64);
+    progress.at(0, format!("values of {}: filling", ByteSize(bytes)));
+    full.empty()?;
+    full.put(&value, fit * 5 / 4, None)?;
+    let mut held = u64::MAX;
     for round in 0..arguments.rounds {
         progress.at(round as u64, format!("values of {}", ByteSize(bytes)));
-        client.remove_all(true).map_err(|error| Failed::Run(error.to_string()))?;
-        put(client, &mut next_key, &value, puts, Some(&mut empty))?;
-        // The rest of the memory, and a little more.
-        put(client, &mut next_key, &value, puts / 6, None)?;
-        put(client, &mut next_key, &value, puts, Some(&mut evicting))?;
+        if held.saturating_add(puts) > fit {
+            emptied.empty()?;
+            held = 0;
+        }
+        held += puts;
+        emptied.put(&value, puts, Some(&mut empty))?;
+        full.put(&value, puts, Some(&mut evicting))?;
     }
     progress.finish();
     let mut ratios: Vec<f64> = evicting.gb_per_s.iter().zip(&empty.gb_per_s).map(|(a, b)| a / b).collect();
     ratios.sort_by(f64::total_cmp);
+    let [low, ratio_median, high] = [1, 2, 3].map(|quarter| ratios[(ratios.len() - 1) * quarter / 4]);
     Ok(Outcome {
         value_bytes: bytes,
-        puts_per_half: puts,
-        evicted: evicted(client)? - before,
-        ratio_median: ratios[ratios.len() / 2],
-        ratio_least: ratios[0],
+        puts_per_turn: puts,
+        evicted: evicted(&full.client)? - before,
+        ratio_median,
+        ratio_quartiles: [low, high],
         empty_p99_us: empty.us_at(0.99),
         evicting_p99_us: evicting.us_at(0.99),
         empty_max_us: empty.us_at(1.0),
@@ -124,32 +174,6 @@ fn measure(client: &BlockingClient, bytes: u64, arguments: &EvictArguments) -> R
         empty: empty.gb_per_s,
         evicting: evicting.gb_per_s,
     })
-}
-
-fn put(
-    client: &BlockingClient,
-    next_key: &mut u64,
-    value: &[u8],
-    puts: u64,
-    mut half: Option<&mut Half>,
-) -> Result<(), Failed> {
-    let began = Instant::now();
-    for _ in 0..puts {
-        *next_key += 1;
-        let key = format!("evict-{next_key}");
-        let before = Instant::now();
-        match client.put(&[(key.as_bytes(), value)]).remove(0) {
-            Ok(PutOutcome::Stored) => {}
-            other => return Err(Failed::Run(format!("{key}: {other:?}"))),
-        }
-        if let Some(half) = &mut half {
-            half.latency_ns.saturating_record(before.elapsed().as_nanos() as u64);
-        }
-    }
-    if let Some(half) = half {
-        half.gb_per_s.push(puts as f64 * value.len() as f64 / began.elapsed().as_secs_f64() / 1e9);
-    }
-    Ok(())
 }
 
 fn evicted(client: &BlockingClient) -> Result<u64, Failed> {
@@ -161,11 +185,11 @@ fn evicted(client: &BlockingClient) -> Result<u64, Failed> {
 fn table(outcomes: &[Outcome]) -> Table {
     let mut table = Table::new(&[
         "value",
-        "puts a half",
+        "puts a turn",
         "empty GB/s",
         "evicting GB/s",
         "ratio",
-        "least",
+        "quartiles",
         "p99 empty µs",
         "p99 evicting µs",
         "times",
@@ -180,11 +204,11 @@ fn table(outcomes: &[Outcome]) -> Table {
     for outcome in outcomes {
         table.row([
             ByteSize(outcome.value_bytes).to_string(),
-            number(outcome.puts_per_half),
+            number(outcome.puts_per_turn),
             middle(&outcome.empty),
             middle(&outcome.evicting),
             format!("{:.2}", outcome.ratio_median),
-            format!("{:.2}", outcome.ratio_least),
+            format!("{:.2} … {:.2}", outcome.ratio_quartiles[0], outcome.ratio_quartiles[1]),
             format!("{:.0}", outcome.empty_p99_us),
             format!("{:.0}", outcome.evicting_p99_us),
             format!("{:.2}", outcome.evicting_p99_us / outcome.empty_p99_us),
