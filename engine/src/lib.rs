@@ -5,6 +5,7 @@
 //! | [`percore`] | one struct that lists what a core owns |
 //! | [`shard`] | the verbs of the store: the only place where their meaning lives |
 //! | [`segment`] | a core's memory: reservations, extents, pins |
+//! | [`eviction`] | which object goes when room is needed |
 //! | [`transport`] | connections, frames in, replies out |
 //! | [`control`] | membership, hand-over of slots, the life of a core |
 //! | [`config`], [`cli`], [`placement`], [`check`] | what was asked for, and what this machine can do |

@@ -131,7 +131,7 @@ impl<'a> Cache<'a> {
         }
         while self.eviction.bytes() + tokens > self.capacity {
             let victim =
-                self.eviction.victim(&mut self.rows, |_, _| true).expect("nothing is leased or pinned");
+                self.eviction.victim(&mut self.rows, true, |_, _| true).expect("nothing is leased or pinned");
             let gone = self.rows.0[victim as usize].block;
             self.eviction.remove(&mut self.rows, victim, self.blocks.hash(gone), true);
             self.places[gone as usize] = NOWHERE;

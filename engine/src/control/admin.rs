@@ -1,9 +1,10 @@
 //! What an operator asks of a core: list, mount and unmount segments, evict down to a level.
 
 use crate::percore::PerCore;
-use crate::segment::{Backing, Mapping, MappingError, MappingRequest};
+use crate::segment::{Backing, Mapping, MappingRequest, SEGMENT_BYTES_END, SegmentError};
 use crate::shard::{EvictStep, UnmountStep};
 use snowskin_io::Platform;
+use snowskin_io::memory::PageChoice;
 use snowskin_protocol::wire::admin::{AdminReply, AdminRequest, Evict, Mount, SegmentInfo, Unmount};
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -16,6 +17,8 @@ const BYTES_AT_ONCE_MAX: u64 = 16 << 20;
 const MAPPED_CHECK: Duration = Duration::from_millis(20);
 /// Between two steps of slow work, requests have their turn.
 const TURN: Duration = Duration::from_micros(20);
+/// Objects that the policy looks at, at least, before it says that it has no victim.
+const OBJECTS_PER_LOOK: u64 = 4;
 /// How often a segment is looked at that cannot be emptied yet.
 const UNMOUNT_CHECK: Duration = Duration::from_millis(50);
 
@@ -52,7 +55,7 @@ async fn mount<P: Platform>(core: &Rc<PerCore<P>>, request: Mount) -> AdminReply
     };
     let mapping = match map(core, request).await {
         Ok(mapping) => mapping,
-        Err(error) => return AdminReply::Refused(error.to_string()),
+        Err(sentence) => return AdminReply::Refused(sentence),
     };
     let (bytes, pages) = (mapping.bytes() as u64, mapping.pages().to_string());
     match core.shard.borrow_mut().segments_mut().mount(mapping) {
@@ -70,6 +73,9 @@ fn mapping_request<P: Platform>(core: &PerCore<P>, request: Mount) -> Result<Map
         Some(pages) => pages.parse()?,
         None => core.mounting.pages,
     };
+    if bytes >= SEGMENT_BYTES_END {
+        return Err(SegmentError::TooLarge.to_string());
+    }
     if bytes == 0 && path.is_none() {
         return Err("say how many bytes the segment is to have, or of which file it is to be made".to_owned());
     }
@@ -79,14 +85,15 @@ fn mapping_request<P: Platform>(core: &PerCore<P>, request: Mount) -> Result<Map
 }
 
 /// Gets the memory, beside the core if that may take long.
-async fn map<P: Platform>(core: &PerCore<P>, request: MappingRequest) -> Result<Mapping, MappingError> {
+async fn map<P: Platform>(core: &PerCore<P>, request: MappingRequest) -> Result<Mapping, String> {
     let mut quiet = |_, _| ControlFlow::Continue(());
-    if request.bytes as u64 <= BYTES_AT_ONCE_MAX && request.backing == Backing::Anonymous {
-        return Mapping::create(&request, &mut quiet);
+    let is_plain = request.pages == PageChoice::Plain && request.backing == Backing::Anonymous;
+    if is_plain && request.bytes as u64 <= BYTES_AT_ONCE_MAX {
+        return Mapping::create(&request, &mut quiet).map_err(|error| error.to_string());
     }
     let (sender, receiver) = channel();
     let what = format!("core {}", core.identity.id);
-    std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().name("snowskin-mount".to_owned()).spawn(move || {
         let mut progress = crate::launch::MemoryProgress::of(what);
         // Nobody waits any more only when the core has ended.
         let _ = sender.send(Mapping::create(&request, &mut |done, all| {
@@ -94,11 +101,14 @@ async fn map<P: Platform>(core: &PerCore<P>, request: MappingRequest) -> Result<
             ControlFlow::Continue(())
         }));
     });
+    thread.map_err(|error| format!("no thread can be started that gets the memory: {error}"))?;
     loop {
         match receiver.try_recv() {
-            Ok(result) => return result,
+            Ok(result) => return result.map_err(|error| error.to_string()),
             Err(TryRecvError::Empty) => core.platform.sleep(MAPPED_CHECK).await,
-            Err(TryRecvError::Disconnected) => return Err(MappingError::Stopped),
+            Err(TryRecvError::Disconnected) => {
+                return Err("the thread that gets the memory has ended".to_owned());
+            }
         }
     }
 }
@@ -135,7 +145,8 @@ async fn empty_segments<P: Platform>(core: Rc<PerCore<P>>) {
 
 fn unmap(mapping: Mapping) {
     if mapping.bytes() as u64 > BYTES_AT_ONCE_MAX {
-        std::thread::spawn(move || drop(mapping));
+        // Without a thread, it is dropped here: late is better than never.
+        let _ = std::thread::Builder::new().name("snowskin-unmap".to_owned()).spawn(move || drop(mapping));
     }
 }
 
@@ -145,11 +156,16 @@ async fn evict<P: Platform>(core: &PerCore<P>, request: Evict) -> AdminReply {
         return AdminReply::Refused(format!("{permille} is no share in thousandths: use 0 to 1000"));
     }
     let before = core.stats();
+    // So often all objects may have been looked at, some at a time.
+    let fruitless_max = before.objects / OBJECTS_PER_LOOK + 1;
+    let mut fruitless = 0;
     let reached = loop {
-        match core.shard.borrow_mut().evict_towards(permille, core.platform.now()) {
-            EvictStep::More => {}
+        let step = core.shard.borrow_mut().evict_towards(permille, core.platform.now());
+        match step {
+            EvictStep::More => fruitless = 0,
             EvictStep::Reached => break true,
-            EvictStep::Stuck => break false,
+            EvictStep::Stuck if fruitless == fruitless_max => break false,
+            EvictStep::Stuck => fruitless += 1,
         }
         core.platform.sleep(TURN).await;
     };

@@ -116,12 +116,12 @@ fn of_a_chain_the_end_goes_first() {
         // Then the beginning alone becomes the oldest.
         (1..6).for_each(|at| eviction.hit(&mut rows, at, hash(at)));
         let mut gone = Vec::new();
-        while let Some(at) = eviction.victim(&mut rows, |_, at| at < 6) {
+        while let Some(at) = eviction.victim(&mut rows, true, |_, at| at < 6) {
             eviction.remove(&mut rows, at, hash(at), true);
             gone.push(at);
         }
         assert_eq!(gone, [5, 4, 3, 2, 1, 0], "{kind}");
-        assert_eq!(eviction.victim(&mut rows, |_, _| true), Some(6), "the newest, when it is alone");
+        assert_eq!(eviction.victim(&mut rows, true, |_, _| true), Some(6), "the newest, when it is alone");
     }
 }
 
@@ -152,13 +152,13 @@ fn pins_soft_last_hard_never() {
         }
         eviction.insert(&mut rows, 4, &Arrival { pin: Pin::Hard, ..arrival(4) });
         let mut gone = Vec::new();
-        while let Some(at) = eviction.victim(&mut rows, |_, _| true) {
+        while let Some(at) = eviction.victim(&mut rows, true, |_, _| true) {
             eviction.remove(&mut rows, at, hash(at), true);
             gone.push(at);
         }
         assert_eq!(gone, [2, 3, 1], "{kind}");
         eviction.set_pin(&mut rows, 0, Pin::None);
-        assert_eq!(eviction.victim(&mut rows, |_, _| true), Some(0));
+        assert_eq!(eviction.victim(&mut rows, true, |_, _| true), Some(0));
     }
 }
 
@@ -167,7 +167,7 @@ fn what_may_not_go_makes_way_for_what_may() {
     for kind in PolicyKind::ALL {
         let (mut eviction, mut rows) = (Eviction::new(kind), Rows::new([1; 512]));
         (0..512).for_each(|at| eviction.insert(&mut rows, at, &arrival(at)));
-        let found = (0..100).find_map(|_| eviction.victim(&mut rows, |_, at| at == 500));
+        let found = (0..100).find_map(|_| eviction.victim(&mut rows, true, |_, at| at == 500));
         assert_eq!(found, Some(500), "{kind}");
         assert_linked(&eviction, &rows);
     }
@@ -198,7 +198,7 @@ fn calls_and_memories_are_bounded() {
                 );
             } else {
                 // Those that may not go gather at the old ends: sometimes only a later look finds others.
-                let victim = eviction.victim(&mut rows, |_, at| !at.is_multiple_of(3));
+                let victim = eviction.victim(&mut rows, true, |_, at| !at.is_multiple_of(3));
                 nobody += u32::from(victim.is_none());
                 victim.iter().for_each(|&at| eviction.remove(&mut rows, at, names[at as usize], true));
             }
@@ -231,7 +231,7 @@ fn hit_density_keeps_what_is_used() {
             continue;
         }
         if eviction.count() == 1_500 {
-            let at = eviction.victim(&mut rows, |_, _| true).unwrap();
+            let at = eviction.victim(&mut rows, true, |_, _| true).unwrap();
             eviction.remove(&mut rows, at, names[at as usize], true);
             held.remove(&names[at as usize]);
         }
@@ -331,7 +331,7 @@ quickcheck! {
                 }
                 _ => {
                     let expected = list.iter().copied().find(|&row| Some(row) != newest).or(newest);
-                    let victim = eviction.victim(&mut rows, |_, _| true);
+                    let victim = eviction.victim(&mut rows, true, |_, _| true);
                     assert_eq!(victim, expected);
                     let Some(victim) = victim else { continue };
                     eviction.remove(&mut rows, victim, hash(victim), true);
@@ -370,7 +370,7 @@ quickcheck! {
                     newest = newest.filter(|&row| row != at);
                 }
                 _ => {
-                    let victim = eviction.victim(&mut rows, |_, _| true);
+                    let victim = eviction.victim(&mut rows, true, |_, _| true);
                     assert_eq!(victim, model.victim(|at| u64::from(at % 3) + 1, newest));
                     let Some(victim) = victim else { continue };
                     eviction.remove(&mut rows, victim, hash(victim), true);
@@ -411,7 +411,7 @@ quickcheck! {
                     parents.remove(&at);
                 }
                 _ => {
-                    let Some(victim) = eviction.victim(&mut rows, |_, at| at % 5 != other % 5) else { continue };
+                    let Some(victim) = eviction.victim(&mut rows, true, |_, at| at % 5 != other % 5) else { continue };
                     assert!(rows.rows[victim as usize].0.linked() != HARD && victim % 5 != other % 5);
                     eviction.remove(&mut rows, victim, hash(victim), true);
                     parents.remove(&victim);

@@ -109,6 +109,11 @@ impl Seat {
         self.queue == VACANT
     }
 
+    /// Whether its row does not go.
+    pub fn is_hard(&self) -> bool {
+        !self.is_vacant() && self.linked() == HARD
+    }
+
     /// Those beside it in its queue, whose seats change when it moves; [`NOWHERE`] at the ends.
     pub fn neighbours(&self) -> [Position; 2] {
         [self.newer, self.older]
@@ -318,11 +323,13 @@ impl Eviction {
         }
     }
 
-    /// Who should go next; they are not removed. `may_go` says whether leases and the like allow it. A soft-pinned row
-    /// is named when none of the others that were looked at may go, what was inserted last when there is nothing else.
+    /// Who should go next; they are not removed. `may_go` says whether leases and the like allow it. A soft-pinned row is
+    /// named only if `soft_too`, when none of the others that were looked at may go; what was inserted last, when there is
+    /// nothing else. Those that were looked at in vain are not looked at again before the others.
     pub fn victim<S: Seats>(
         &mut self,
         seats: &mut S,
+        soft_too: bool,
         mut may_go: impl FnMut(&S, Position) -> bool,
     ) -> Option<Position> {
         let victim = match self.kind {
@@ -330,12 +337,21 @@ impl Eviction {
             PolicyKind::S3Fifo => self.s3fifo_victim(seats, &mut may_go),
             PolicyKind::HitDensity => self.density_victim(seats, &mut may_go),
         };
-        let mut soft = || self.look(seats, SOFT, LOOKED_AT_SOFT, &mut may_go).any();
-        let victim = victim.or_else(&mut soft);
-        victim.or_else(|| {
-            let newest = self.newest;
-            let is_held = newest != NOWHERE && seats.seat(newest).linked() != HARD;
-            (is_held && may_go(seats, newest)).then_some(newest)
+        if victim.is_some() {
+            return victim;
+        }
+        if soft_too {
+            let soft = self.look(seats, SOFT, LOOKED_AT_SOFT, &mut may_go).any();
+            if soft.is_some() {
+                return soft;
+            }
+            self.pass_over(seats, SOFT, LOOKED_AT_SOFT);
+        }
+        let newest = Some(self.newest).filter(|&newest| newest != NOWHERE);
+        newest.filter(|&newest| match seats.seat(newest).linked() {
+            HARD => false,
+            SOFT => soft_too && may_go(seats, newest),
+            _ => may_go(seats, newest),
         })
     }
 

@@ -13,11 +13,14 @@ pub use snowskin_io::memory::{
     Backing, Extent, ExtentId, Mapping, MappingError, MappingRequest, RangeId, Ranges, Reservation, Segment,
     Usage, allocated_bytes,
 };
+use snowskin_protocol::ByteSize;
 pub use snowskin_protocol::strategy::{Strategy, UnknownStrategy};
 pub use strategy::{Figures, LOOKED_AT_MAX, Places, Request, SAMPLE_MAX};
 
 /// Segments that a core can have mounted.
 pub const SEGMENTS_MAX: usize = 1024;
+/// Every segment is smaller: its units are counted in 32 bits.
+pub const SEGMENT_BYTES_END: u64 = 1 << 41;
 
 /// The segments of a core.
 #[derive(Debug)]
@@ -49,6 +52,9 @@ pub enum SegmentError {
     /// There are as many as there can be.
     #[error("{SEGMENTS_MAX} segments are mounted, which is as many as a core can have; unmount one first")]
     TooMany,
+    /// It is too large.
+    #[error("a segment has less than {}: mount several", ByteSize(SEGMENT_BYTES_END))]
+    TooLarge,
 }
 
 impl Segments {
@@ -71,6 +77,9 @@ impl Segments {
 
     /// Adds a segment that is made of `mapping`, and answers its number.
     pub fn mount(&mut self, mapping: Mapping) -> Result<u16, SegmentError> {
+        if mapping.bytes() as u64 >= SEGMENT_BYTES_END {
+            return Err(SegmentError::TooLarge);
+        }
         let free = self.mounted.iter().position(Option::is_none);
         let number = free.unwrap_or(self.mounted.len());
         if number == SEGMENTS_MAX {
@@ -150,9 +159,10 @@ impl Segments {
         self.segment(extent.segment).let_go(extent);
     }
 
-    /// Whether the segment of that extent is leaving.
-    pub fn is_leaving(&self, extent: ExtentId) -> bool {
-        self.mounted(extent.segment).is_leaving
+    /// Whether the segment would take a value of that length, if there were nothing else in it.
+    pub fn would_take(&self, number: u16, value_bytes: u64) -> bool {
+        let mounted = self.mounted(number);
+        !mounted.is_leaving && allocated_bytes(value_bytes) <= mounted.segment.mapping().bytes() as u64
     }
 
     /// Where the bytes of all segments are.

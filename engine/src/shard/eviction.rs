@@ -14,6 +14,11 @@ use snowskin_protocol::MissReason;
 
 /// Objects that one put may evict to make room for its value.
 const VICTIMS_PER_PUT_MAX: usize = 65_536;
+/// How often the policy is asked again for a victim of a put. It looks at a few objects each time, always at others; when
+/// leases protect all of those, the put is told that there is no room.
+const LOOKS_PER_PUT: usize = 8;
+/// From which of these looks on soft-pinned objects may go, too.
+const LOOKS_AT_SOFT_FROM: usize = 4;
 /// Objects that one step of an operator's eviction takes.
 const VICTIMS_PER_STEP: usize = 64;
 /// Objects that one put evicts besides, while the core is above its watermark.
@@ -26,7 +31,7 @@ pub enum EvictStep {
     More,
     /// No more than that is in use.
     Reached,
-    /// What is left is protected, or is not ours to evict: being written, or read.
+    /// Those that were looked at are protected. Others may not be.
     Stuck,
 }
 
@@ -37,7 +42,7 @@ impl Shard {
             if self.used_permille() <= permille {
                 return EvictStep::Reached;
             }
-            match self.victim(now) {
+            match self.victim(now, 0, false).or_else(|| self.victim(now, 0, true)) {
                 Some(victim) => self.evict(victim),
                 None => return EvictStep::Stuck,
             }
@@ -49,13 +54,15 @@ impl Shard {
     pub(super) fn evict_until<T>(
         &mut self,
         now: Moment,
+        value_bytes: u64,
         mut attempt: impl FnMut(&mut Self) -> Option<T>,
     ) -> Option<T> {
         for _ in 0..VICTIMS_PER_PUT_MAX {
             if let Some(done) = attempt(self) {
                 return Some(done);
             }
-            let victim = self.victim(now)?;
+            let mut looks = 0..LOOKS_PER_PUT;
+            let victim = looks.find_map(|look| self.victim(now, value_bytes, look >= LOOKS_AT_SOFT_FROM))?;
             self.evict(victim);
         }
         None
@@ -72,7 +79,7 @@ impl Shard {
             if !self.evicting {
                 return;
             }
-            match self.victim(now) {
+            match self.victim(now, 0, false) {
                 // What has just been put stays, also when it alone is above the watermark.
                 Some(victim) if !self.index.is_newest(victim) => self.evict(victim),
                 _ => return,
@@ -86,7 +93,8 @@ impl Shard {
         (usage.capacity_bytes - usage.free_bytes) * 1000 / usage.capacity_bytes.max(1)
     }
 
-    fn victim(&mut self, now: Moment) -> Option<Position> {
+    /// Who goes next, to make room for a value of that length: nobody from a segment that would not take it.
+    fn victim(&mut self, now: Moment, value_bytes: u64, soft_too: bool) -> Option<Position> {
         self.note_uses();
         for _ in 0..VICTIMS_PER_SLICE {
             match self.soft_pins.run_out(now) {
@@ -95,17 +103,22 @@ impl Shard {
                 None => break,
             }
         }
-        let may_go = |row: &Row| row.lease_until() <= now || seeded_bug!("evict under lease");
+        let segments = &self.segments;
+        let may_go = |row: &Row| {
+            let is_free = row.lease_until() <= now || seeded_bug!("evict under lease");
+            is_free && row.extent().is_some_and(|extent| segments.would_take(extent.segment, value_bytes))
+        };
         if let Some(condemned) = self.groups.next_condemned() {
-            if may_go(self.index.row(condemned)) {
+            let row = self.index.row(condemned);
+            if may_go(row) && !row.seat.is_hard() && !self.index.is_newest(condemned) {
                 return Some(condemned);
             }
             self.groups.spare(condemned);
         }
-        self.index.victim(may_go)
+        self.index.victim(soft_too, may_go)
     }
 
-    fn evict(&mut self, victim: Position) {
+    pub(super) fn evict(&mut self, victim: Position) {
         let gone = self.take_out(victim, Why::Evicted);
         self.counters.evicted += 1;
         self.counters.evicted_bytes += gone.value_bytes;

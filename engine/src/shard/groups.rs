@@ -1,7 +1,8 @@
 //! Groups: objects that are evicted together.
 //!
-//! When one of a group is evicted, the others here are condemned: they go next, before the policy is asked, as soon as
-//! their leases allow. What is in a group at another core is that core's business.
+//! When one of a group is evicted, the others here are condemned: they go next, before the policy is asked. Whoever is
+//! protected just then (by a lease, or a hard pin) is spared, and stays in the group for the next time. What is in a
+//! group at another core is that core's business.
 
 use super::row::Position;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -12,8 +13,8 @@ pub(super) struct Groups {
     /// By the hash of the group's name.
     members: HashMap<u64, BTreeSet<Position>>,
     group_of: HashMap<Position, u64>,
-    /// Rows to evict, each with the group for whose sake.
-    condemned: VecDeque<(Position, u64)>,
+    /// Rows to evict, by the group for whose sake.
+    condemned: VecDeque<(u64, BTreeSet<Position>)>,
 }
 
 impl Groups {
@@ -35,14 +36,19 @@ impl Groups {
             self.members.remove(&group);
         } else if evicted {
             let members = self.members.remove(&group).unwrap_or_default();
-            self.condemned.extend(members.into_iter().map(|member| (member, group)));
+            self.condemned.push_back((group, members));
         }
     }
 
     /// The next row that has to go with its group. It is asked for again if it cannot go yet: see [`Groups::spare`].
     pub(super) fn next_condemned(&mut self) -> Option<Position> {
         loop {
-            let (position, group) = self.condemned.pop_front()?;
+            let (group, members) = self.condemned.front_mut()?;
+            let group = *group;
+            let Some(position) = members.pop_first() else {
+                self.condemned.pop_front();
+                continue;
+            };
             // It may be gone, and another row there, which is in this group only if it joined after the sentence.
             let rejoined = || self.members.get(&group).is_some_and(|members| members.contains(&position));
             if self.group_of.get(&position) == Some(&group) && !rejoined() {

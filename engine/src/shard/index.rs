@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What it costs, beside the bytes of the names: 64 for the row, 12 to 24 for the table, some 6 for the name's place.
-//! Nothing here is ever copied to make room for more, so no put waits for the index to grow.
+//! No row is ever copied to make room for more, so no put waits for the index to grow.
 
 use super::names::Names;
 use super::row::{Facts, NOWHERE, Place, Position, Row, RowPlace};
@@ -18,7 +18,7 @@ use crate::eviction::{Arrival, Eviction, Pin, PolicyKind, Seat, Seats};
 use crate::segment::ExtentId;
 use snowskin_io::Moment;
 use snowskin_io::memory::{Paged, prefetch};
-use snowskin_protocol::{CoreId, HashedName, NameRef, Version};
+use snowskin_protocol::{CoreId, HashedName, NameRef, Slot, Version};
 use std::collections::HashMap;
 
 /// What a put says about the place of an object among others.
@@ -187,8 +187,12 @@ impl Index {
         if is_here {
             self.here_count += 1;
             let Hints { parent, continues, is_leaf, pin } = hints;
-            let parent = parent.and_then(|hash| self.table.first_position(hash));
-            let parent = parent.filter(|&parent| parent != position && self.row(parent).is_here());
+            // By the hash of its name alone: a stranger costs a hint, and is less likely than one in a million.
+            let is_parent = |hash: u64, at: Position| {
+                let row = &self.rows.0[at as usize];
+                at != position && row.is_here() && row.slot() == Slot::of_hash(hash)
+            };
+            let parent = parent.and_then(|hash| self.table.find(hash, |at| is_parent(hash, at)));
             let arrival = Arrival { hash: name.hash, parent, continues, is_leaf, pin };
             self.eviction.insert(&mut self.rows, position, &arrival);
         }
@@ -235,9 +239,13 @@ impl Index {
         }
     }
 
-    /// Of the rows whose bytes are here and that may go: which should go next.
-    pub(crate) fn victim(&mut self, mut may_go: impl FnMut(&Row) -> bool) -> Option<Position> {
-        self.eviction.victim(&mut self.rows, |rows, at| may_go(&rows.0[at as usize]))
+    /// Of the rows whose bytes are here and that may go: which should go next; a soft-pinned one only if `soft_too`.
+    pub(crate) fn victim(
+        &mut self,
+        soft_too: bool,
+        mut may_go: impl FnMut(&Row) -> bool,
+    ) -> Option<Position> {
+        self.eviction.victim(&mut self.rows, soft_too, |rows, at| may_go(&rows.0[at as usize]))
     }
 
     /// Whether this is what was put last.

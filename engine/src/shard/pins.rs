@@ -5,33 +5,32 @@
 
 use super::row::Position;
 use snowskin_io::Moment;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 /// The soft pins of a core, by position.
 #[derive(Debug, Default)]
 pub(super) struct SoftPins {
     pins: HashMap<Position, SoftPin>,
-    /// When to look at whom, and at which of its pins; each pin has one place here.
-    due: BinaryHeap<Reverse<(Moment, Position, u64)>>,
-    count: u64,
+    /// When to look at whom: each pin has one place here.
+    due: BTreeSet<(Moment, Position)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct SoftPin {
-    number: u64,
     until: Moment,
+    /// Its place in `due`: not later.
+    due: Moment,
     time: Duration,
 }
 
 impl SoftPins {
     /// Pins a row for `time` from `now` and from each later use on.
     pub(super) fn pin(&mut self, position: Position, time: Duration, now: Moment) {
-        self.count += 1;
-        let pin = SoftPin { number: self.count, until: now + time, time };
-        self.pins.insert(position, pin);
-        self.due.push(Reverse((pin.until, position, pin.number)));
+        self.forget(position);
+        let until = now + time;
+        self.pins.insert(position, SoftPin { until, due: until, time });
+        self.due.insert((until, position));
     }
 
     /// The row was used.
@@ -46,22 +45,24 @@ impl SoftPins {
 
     /// The row is gone.
     pub(super) fn forget(&mut self, position: Position) {
-        if !self.pins.is_empty() {
-            self.pins.remove(&position);
+        if !self.pins.is_empty()
+            && let Some(pin) = self.pins.remove(&position)
+        {
+            self.due.remove(&(pin.due, position));
         }
     }
 
     /// Looks at the pin that is due first, a bounded step: answers the row if it has run out. `None`: none is due.
     pub(super) fn run_out(&mut self, now: Moment) -> Option<Option<Position>> {
-        let Reverse((due, position, number)) = *self.due.peek()?;
+        let &(due, position) = self.due.first()?;
         if due > now {
             return None;
         }
-        self.due.pop();
-        let pin = self.pins.get(&position).copied().filter(|pin| pin.number == number);
-        let Some(pin) = pin else { return Some(None) };
+        self.due.pop_first();
+        let pin = self.pins.get_mut(&position)?;
         if pin.until > now {
-            self.due.push(Reverse((pin.until, position, number)));
+            pin.due = pin.until;
+            self.due.insert((pin.due, position));
             return Some(None);
         }
         self.pins.remove(&position);
@@ -102,7 +103,7 @@ mod tests {
                 let expected: Vec<Position> = model.extract_if(.., |_, (until, _)| *until <= now).map(|(at, _)| at).collect();
                 assert_eq!(out, expected);
             }
-            pins.pins.len() == model.len() && pins.due.len() <= pins.count as usize
+            (pins.pins.len(), pins.due.len()) == (model.len(), model.len())
         }
     }
 }

@@ -75,7 +75,7 @@ impl Shard {
             return PutStart::Answered(ItemStatus::TooLarge);
         }
         let reserve = |shard: &mut Shard| shard.segments.reserve(item.value_bytes as usize);
-        match self.evict_until(now, reserve) {
+        match self.evict_until(now, item.value_bytes, reserve) {
             Some(reservation) => PutStart::Reserved(PutTicket {
                 reservation,
                 filled_bytes: 0,
@@ -128,7 +128,7 @@ impl Shard {
     }
 
     fn protect(&mut self, position: Position, hints: &PutHints, now: Moment) {
-        if hints.soft_pin_ms > 0 {
+        if hints.soft_pin_ms > 0 && hints.flags & PutHints::HARD_PIN == 0 {
             self.soft_pins.pin(position, Duration::from_millis(u64::from(hints.soft_pin_ms)), now);
         }
         if hints.group != 0 {

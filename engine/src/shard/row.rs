@@ -140,6 +140,14 @@ impl Row {
         self.segment != ELSEWHERE
     }
 
+    /// The extent, if its bytes are here.
+    pub(super) fn extent(&self) -> Option<ExtentId> {
+        match self.place() {
+            RowPlace::Here(extent) => Some(extent),
+            RowPlace::At(_) => None,
+        }
+    }
+
     pub(super) fn place(&self) -> RowPlace {
         match self.segment {
             ELSEWHERE => RowPlace::At(self.place),

@@ -1,19 +1,20 @@
-//! Emptying a segment: what it holds moves to the core's other segments, as far as they have room, and is dropped when
-//! the time is over. Until then all of it stays readable.
+//! Emptying a segment: what it holds moves to the core's other segments, as far as they have room, and is evicted when
+//! the time is over, as soon as leases allow. Until then all of it stays readable.
 //!
 //! A step looks at a bounded number of rows and copies a bounded number of bytes, so a large value moves in several steps.
 //! Nothing is evicted to make room: what finds none stays where it is, until the deadline.
 
 use super::Shard;
-use super::index::Why;
 use super::row::{Place, Position};
 use crate::segment::{ExtentId, Mapping, Reservation, SegmentError};
 use snowskin_io::Moment;
-use snowskin_protocol::MissReason;
 use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
+use std::time::Duration;
 
 /// Bytes that one step copies.
 const COPIED_BYTES_PER_STEP: usize = 1 << 20;
+/// Between two walks over all rows: what has found no room, or is leased, is not looked for all the time.
+const PASS_PAUSE: Duration = Duration::from_secs(1);
 
 /// A segment on its way out.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Unmount {
     /// When what is still there is dropped.
     deadline: Moment,
     cursor: Position,
+    /// When rows are looked at again after all of them have been.
+    again_at: Moment,
     moving: Option<Moving>,
 }
 
@@ -49,7 +52,13 @@ impl Shard {
     /// Begins to empty a segment; what is still there at the deadline is dropped.
     pub fn begin_unmount(&mut self, segment: u16, deadline: Moment) -> Result<(), SegmentError> {
         self.segments.begin_unmount(segment)?;
-        self.unmounts.push(Unmount { segment, deadline, cursor: 0, moving: None });
+        self.unmounts.push(Unmount {
+            segment,
+            deadline,
+            cursor: 0,
+            again_at: Moment::default(),
+            moving: None,
+        });
         Ok(())
     }
 
@@ -61,46 +70,53 @@ impl Shard {
     /// A bounded step of emptying the first segment that is to be emptied.
     pub fn unmount_step(&mut self, now: Moment) -> UnmountStep {
         let Some(mut unmount) = self.unmounts.pop() else { return UnmountStep::Waits };
-        if let Some(moving) = unmount.moving.take() {
-            unmount.moving = self.go_on(moving);
-        }
-        if unmount.moving.is_none() {
+        if now >= unmount.again_at {
             self.empty_some(&mut unmount, now);
         }
-        let is_through = unmount.cursor == self.index.end() && unmount.moving.is_none();
+        let is_through =
+            unmount.moving.is_none() && (unmount.cursor >= self.index.end() || now < unmount.again_at);
         if is_through && let Some(mapping) = self.segments.finish_unmount(unmount.segment) {
             return UnmountStep::Gone(unmount.segment, mapping);
         }
-        if is_through {
+        if is_through && now >= unmount.again_at {
             unmount.cursor = 0;
+            let later = now + PASS_PAUSE;
+            unmount.again_at = if now < unmount.deadline { later.min(unmount.deadline) } else { later };
         }
         // Others have their turn before this one has another.
         self.unmounts.insert(0, unmount);
         if is_through { UnmountStep::Waits } else { UnmountStep::More }
     }
 
-    /// Walks on, up to a value that is to be moved.
+    /// Walks on and moves what it meets, so many rows and bytes.
     fn empty_some(&mut self, unmount: &mut Unmount, now: Moment) {
         let end = self.index.end().min(unmount.cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
-        let is_over = now >= unmount.deadline;
-        while unmount.cursor < end && unmount.moving.is_none() {
-            let position = unmount.cursor;
-            unmount.cursor += 1;
-            match self.extent_in(position, unmount.segment) {
-                Some(_) if is_over => {
-                    let gone = self.take_out(position, Why::Dropped);
-                    self.counters.evicted += 1;
-                    self.counters.evicted_bytes += gone.value_bytes;
-                    self.note_departure(&gone, MissReason::Evicted);
-                }
-                Some(from) => {
-                    let value_bytes = self.index.row(position).value_bytes() as usize;
-                    let to = self.segments.reserve(value_bytes);
-                    unmount.moving = to.map(|to| Moving { position, from, to, copied_bytes: 0 });
-                }
-                None => {}
+        let mut bytes_left = COPIED_BYTES_PER_STEP;
+        loop {
+            if let Some(moving) = unmount.moving.take() {
+                unmount.moving = self.go_on(moving, &mut bytes_left);
             }
+            if unmount.moving.is_some() || bytes_left == 0 || unmount.cursor >= end {
+                return;
+            }
+            unmount.moving = self.move_or_drop(unmount.cursor, unmount, now);
+            unmount.cursor += 1;
         }
+    }
+
+    /// Begins to move the row at a position, if it is in the segment. What has found no room goes after the deadline, as
+    /// soon as its lease is over.
+    fn move_or_drop(&mut self, position: Position, unmount: &Unmount, now: Moment) -> Option<Moving> {
+        let from = self.extent_in(position, unmount.segment)?;
+        let row = self.index.row(position);
+        let (value_bytes, is_leased) = (row.value_bytes() as usize, row.lease_until() > now);
+        if let Some(to) = self.segments.reserve(value_bytes) {
+            return Some(Moving { position, from, to, copied_bytes: 0 });
+        }
+        if now >= unmount.deadline && !is_leased {
+            self.evict(position);
+        }
+        None
     }
 
     /// The extent of the row at this position, if it is in this segment.
@@ -113,13 +129,14 @@ impl Shard {
     }
 
     /// Copies some more; `None` when it is done or the value is no longer there.
-    fn go_on(&mut self, mut moving: Moving) -> Option<Moving> {
+    fn go_on(&mut self, mut moving: Moving, bytes_left: &mut usize) -> Option<Moving> {
         if self.extent_in(moving.position, moving.from.segment) != Some(moving.from) {
             return None;
         }
         let value_bytes = self.index.row(moving.position).value_bytes();
         let from = self.segments.pin(moving.from, value_bytes);
-        let end = from.value().len().min(moving.copied_bytes + COPIED_BYTES_PER_STEP);
+        let end = from.value().len().min(moving.copied_bytes + *bytes_left);
+        *bytes_left -= end - moving.copied_bytes;
         let bytes = moving.copied_bytes..end;
         moving.to.value_mut()[bytes.clone()].copy_from_slice(&from.value()[bytes]);
         moving.copied_bytes = end;

@@ -30,6 +30,8 @@ use std::rc::Rc;
 
 const RESERVED: u32 = u32::MAX;
 const KEPT: u32 = 1 << 31;
+/// Far from where a count of pins would look like something else.
+const PINS_MAX: u32 = 1 << 30;
 
 /// A run of memory. Clones are the same one; it is unmapped when the last of them, its reservations and its pins is gone.
 #[derive(Clone, Debug)]
@@ -127,7 +129,7 @@ impl Segment {
         let (start, units) = ranges.place(extent.range);
         assert!(extent.segment == self.0.number && word != RESERVED, "{extent:?} is not published here");
         assert!(value_bytes <= units as usize * EXTENT_ALIGNMENT, "{extent:?} is shorter than {value_bytes}");
-        ranges.set_word(extent.range, word + 1);
+        ranges.set_word(extent.range, with_a_pin(word));
         drop(ranges);
         Extent {
             #[cfg(snowskin_seeded_bugs)]
@@ -181,6 +183,12 @@ impl Inner {
     fn times_reused(&self, range: RangeId) -> u32 {
         self.reused.borrow().get(&range).copied().unwrap_or(0)
     }
+}
+
+/// The word of a range with one pin more. Panics when no more can be counted.
+fn with_a_pin(word: u32) -> u32 {
+    assert!(word & !KEPT < PINS_MAX, "more pins than can be counted");
+    word + 1
 }
 
 /// Bytes that a value of this length takes in a segment.
@@ -283,7 +291,7 @@ impl Clone for Extent {
     fn clone(&self) -> Self {
         let mut ranges = self.place.segment.0.ranges.borrow_mut();
         let word = ranges.word(self.place.range);
-        ranges.set_word(self.place.range, word + 1);
+        ranges.set_word(self.place.range, with_a_pin(word));
         Extent { place: self.place.clone(), ..*self }
     }
 }

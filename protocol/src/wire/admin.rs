@@ -10,6 +10,9 @@ use super::WireError;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// Bytes of a request: room for a path, and no more.
+pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
 /// What is asked of a core.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,7 +121,10 @@ impl AdminRequest {
 
     /// Reads the body.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
-        serde_json::from_slice(body).map_err(|_| WireError::Value("admin request"))
+        // What is refused is told in words that repeat it.
+        let body = Some(body).filter(|body| body.len() <= REQUEST_BYTES_MAX);
+        let request = body.and_then(|body| serde_json::from_slice(body).ok());
+        request.ok_or(WireError::Value("admin request"))
     }
 }
 
@@ -175,6 +181,11 @@ mod tests {
         for body in [&b""[..], b"{}", b"\"mounts\"", br#"{"mount": {"size": 3}}"#, br#"{"evict": {}}"#] {
             assert!(AdminRequest::decode(body).is_err(), "{}", body.escape_ascii());
         }
+        let long = AdminRequest::Mount(Mount {
+            path: Some("x".repeat(REQUEST_BYTES_MAX).into()),
+            ..Mount::default()
+        });
+        assert!(AdminRequest::decode(&long.encode()).is_err());
         assert!(AdminReply::decode(b"[]").is_err());
     }
 }

@@ -173,7 +173,7 @@ impl Plan {
         let clock_ahead_max = Duration::from_secs(one_of(&mut random, &[0, 3_600]));
         Plan {
             engines,
-            shape: Shape { cores, core_bytes, settings, policy: PolicyKind::ALL[seed as usize % 3] },
+            shape: Shape { cores, core_bytes, settings, policy: PolicyKind::ALL[seed as usize / 3 % 3] },
             options: Options { network, clock_ahead_max, ..Options::default() },
             clients: random.random_range(4..=16_usize).min(random.random_range(4..=16)),
             workers: random.random_range(1..=2),
