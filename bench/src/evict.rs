@@ -9,7 +9,8 @@ use crate::cluster::{Cluster, ClusterPlan};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::table::{Table, number};
-use crate::report::write_json;
+use crate::report::write_figures;
+use crate::spread::Spread;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use snowskin_client::{BlockingClient, ClientConfig, PutOutcome};
@@ -58,12 +59,7 @@ pub(crate) fn evict(arguments: &EvictArguments) -> Result<(), Failed> {
         }
     }
     table(&outcomes).lines().into_iter().for_each(|line| println!("{line}"));
-    let numbers = arguments.report.join("evict.json");
-    let place = |error: std::io::Error| Failed::Run(format!("cannot write {}: {error}", numbers.display()));
-    std::fs::create_dir_all(&arguments.report).map_err(place)?;
-    write_json(&numbers, &outcomes).map_err(Failed::Run)?;
-    println!("figures: {}", numbers.display());
-    Ok(())
+    write_figures(&arguments.report, "evict", &outcomes, None).map_err(Failed::Run)
 }
 
 /// Puts of one kind.
@@ -196,11 +192,7 @@ fn table(outcomes: &[Outcome]) -> Table {
         "max empty µs",
         "max evicting µs",
     ]);
-    let middle = |values: &[f64]| {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        format!("{:.2}", sorted[sorted.len() / 2])
-    };
+    let middle = |values: &[f64]| format!("{:.2}", Spread::of(values.iter().copied()).median);
     for outcome in outcomes {
         table.row([
             ByteSize(outcome.value_bytes).to_string(),

@@ -27,6 +27,7 @@ mod progress;
 mod replay;
 mod report;
 mod run;
+mod spread;
 mod store;
 pub mod trace;
 pub mod values;

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// What to do with an object beside storing it. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PutOptions {
-    /// Evict it last, for so long from each use on (whole milliseconds, 49 days at most).
+    /// Evict it last, for so long from each use on: a millisecond at least, 49 days at most.
     pub soft_pin: Option<Duration>,
     /// Never evict it. It stays until it is removed or replaced.
     pub hard_pin: bool,
@@ -34,7 +34,7 @@ pub(crate) fn hints(tenant: &str, items: &[(&[u8], &PutOptions)]) -> Vec<PutHint
             (is_leaf, PutHints::LEAF),
         ];
         let hash = |key: &Vec<u8>| name_hash(tenant, key);
-        let milliseconds = |ttl: Duration| u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX);
+        let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1);
         PutHints {
             parent: options.parent.as_ref().map_or(0, hash),
             group: options.group.as_ref().map_or(0, hash),

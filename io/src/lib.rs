@@ -23,8 +23,10 @@ pub mod probe;
 pub mod seeded;
 pub mod sim;
 pub mod sockets;
+mod split_mix;
 pub mod sync;
 pub mod topology;
 pub mod uring;
 
 pub use platform::{ByteReader, ByteWriter, Listener, Moment, Platform, Stream, with_deadline};
+pub use split_mix::SplitMix;

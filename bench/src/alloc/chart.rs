@@ -2,16 +2,12 @@
 //! strategy.
 
 use super::cell::{Outcome, Shares, Sizes};
-use crate::report::plot::{GRID, TEXT, draw_legend, words};
-use plotters::coord::Shift;
-use plotters::drawing::DrawingArea;
-use plotters::prelude::{
-    ChartBuilder, Circle, Color, IntoDrawingArea, IntoFont, IntoLogRange, LineSeries, PathElement, RGBColor,
-    SVGBackend, SeriesLabelPosition, WHITE,
-};
+use crate::report::plot::{Curve, Panel, panels};
+use plotters::prelude::{RGBColor, SeriesLabelPosition};
 use snowskin_engine::segment::Strategy;
 
-const SIZE: (u32, u32) = (1_100, 780);
+const PANEL: (u32, u32) = (550, 390);
+const COLUMNS: usize = 2;
 /// The plot shows what the bars are about, not the half that all fill.
 const FILL_MIN: f64 = 0.90;
 
@@ -27,60 +23,26 @@ fn colour(strategy: Strategy) -> RGBColor {
 
 /// One copy, even shares: how full.
 pub(super) fn fill(outcomes: &[Outcome]) -> Result<String, String> {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        area.fill(&WHITE).map_err(words)?;
-        for (panel, sizes) in area.split_evenly((2, 2)).iter().zip(Sizes::ALL) {
-            let shown = |outcome: &&Outcome| {
-                let cell = &outcome.cell;
-                cell.sizes == sizes && cell.copies == 1 && cell.shares == Shares::Even
-            };
-            draw(panel, sizes, &outcomes.iter().filter(shown).collect::<Vec<_>>())?;
-        }
-        area.present().map_err(words)?;
-    }
-    Ok(svg)
+    panels(Sizes::ALL.into_iter().map(|sizes| panel(sizes, outcomes)).collect(), COLUMNS, PANEL)
 }
 
-fn draw(
-    panel: &DrawingArea<SVGBackend<'_>, Shift>,
-    sizes: Sizes,
-    outcomes: &[&Outcome],
-) -> Result<(), String> {
-    let mut chart = ChartBuilder::on(panel)
-        .caption(format!("sizes: {}", sizes.name()), ("sans-serif", 18).into_font().color(&TEXT))
-        .margin(14)
-        .x_label_area_size(40)
-        .y_label_area_size(54)
-        .build_cartesian_2d((0.9..70.0).log_scale(), 100.0 * FILL_MIN..100.0)
-        .map_err(words)?;
-    chart
-        .configure_mesh()
-        .x_desc("segments")
-        .y_desc("full at the first failure, %")
-        .bold_line_style(GRID)
-        .light_line_style(WHITE)
-        .x_label_formatter(&|segments| format!("{segments:.0}"))
-        .label_style(("sans-serif", 13).into_font().color(&TEXT))
-        .draw()
-        .map_err(words)?;
-    for strategy in Strategy::ALL {
-        let style = colour(strategy).stroke_width(2);
-        let of = outcomes.iter().filter(|outcome| outcome.cell.strategy == strategy);
-        let points: Vec<(f64, f64)> = of
-            .map(|outcome| {
-                (outcome.cell.segments as f64, 100.0 * outcome.fill_at_first_failure.max(FILL_MIN))
-            })
-            .collect();
-        chart
-            .draw_series(points.iter().map(|&point| Circle::new(point, 3, style.filled())))
-            .map_err(words)?;
-        chart
-            .draw_series(LineSeries::new(points, style))
-            .map_err(words)?
-            .label(strategy.name())
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 22, y)], style));
+fn panel(sizes: Sizes, outcomes: &[Outcome]) -> Panel<'static> {
+    let is_shown = |outcome: &&Outcome| {
+        let cell = &outcome.cell;
+        cell.sizes == sizes && cell.copies == 1 && cell.shares == Shares::Even
+    };
+    let point = |outcome: &Outcome| {
+        (outcome.cell.segments as f64, 100.0 * outcome.fill_at_first_failure.max(FILL_MIN))
+    };
+    let curve = |strategy: Strategy| {
+        let of = outcomes.iter().filter(is_shown).filter(|outcome| outcome.cell.strategy == strategy);
+        Curve { label: strategy.name(), colour: colour(strategy), points: of.map(point).collect() }
+    };
+    Panel {
+        caption: format!("sizes: {}", sizes.name()),
+        x: ("segments", 0.9..70.0),
+        y: ("full at the first failure, %", 100.0 * FILL_MIN..100.0),
+        legend: SeriesLabelPosition::LowerLeft,
+        curves: Strategy::ALL.into_iter().map(curve).collect(),
     }
-    draw_legend(&mut chart, SeriesLabelPosition::LowerLeft)
 }

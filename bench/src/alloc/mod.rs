@@ -14,9 +14,8 @@ use crate::cli::{AllocArguments, Failed};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::table::{Table, number, percent};
-use crate::report::write_json;
+use crate::report::write_figures;
 use snowskin_engine::segment::Strategy;
-use std::fs;
 
 /// Numbers of segments in the matrix.
 const SEGMENTS: [usize; 6] = [1, 2, 4, 8, 16, 64];
@@ -49,15 +48,8 @@ pub(crate) fn alloc(arguments: &AllocArguments) -> Result<(), Failed> {
     }
     progress.finish();
     table(&outcomes).lines().into_iter().for_each(|line| println!("{line}"));
-    let place = |error: std::io::Error| {
-        Failed::Run(format!("cannot write the report to {}: {error}", arguments.report.display()))
-    };
-    fs::create_dir_all(&arguments.report).map_err(place)?;
-    let (numbers, plot) = (arguments.report.join("alloc.json"), arguments.report.join("alloc.svg"));
-    write_json(&numbers, &outcomes).map_err(Failed::Run)?;
-    fs::write(&plot, chart::fill(&outcomes).map_err(Failed::Run)?).map_err(place)?;
-    println!("figures: {}\nplot: {}", numbers.display(), plot.display());
-    Ok(())
+    let plot = chart::fill(&outcomes);
+    write_figures(&arguments.report, "alloc", &outcomes, Some(plot)).map_err(Failed::Run)
 }
 
 /// The cells that the arguments leave.

@@ -17,11 +17,12 @@ use crate::cpu;
 use crate::interrupt::stop_requested;
 use crate::progress::Progress;
 use crate::report::table::{Table, microseconds, number};
+use crate::spread::Spread;
 use memcpy::Arena;
 use ours::{LOOKUP_BATCH, Ours};
 use raw::{Raw, SPIN, STREAM_BYTES};
 use serde::Serialize;
-use slices::{Slice, Spread};
+use slices::Slice;
 use snowskin_protocol::ByteSize;
 use std::time::Duration;
 

@@ -62,6 +62,12 @@ impl Filled {
         Ok(filled)
     }
 
+    /// Of its row, and of its range.
+    pub(super) fn bytes_per_object(&self) -> [f64; 2] {
+        let (rows, ranges) = self.shard.account_bytes();
+        [rows, ranges].map(|bytes| bytes as f64 / self.objects as f64)
+    }
+
     fn put(&mut self, number: u64) -> Result<(), String> {
         let name = name(number);
         let name = name.as_ref().hashed();

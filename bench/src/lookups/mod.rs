@@ -13,7 +13,8 @@ use crate::cpu;
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::table::{Table, number};
-use crate::report::write_json;
+use crate::report::write_figures;
+use crate::spread::Spread;
 use filled::{Filled, Frames};
 use serde::Serialize;
 use snowskin_protocol::limits::BATCH_ITEMS_MAX;
@@ -30,10 +31,10 @@ pub(crate) struct Measured {
     /// Millions a second, of all threads together: of each round, in order.
     probes: Vec<f64>,
     lookups: Vec<f64>,
-    /// Of the rounds' ratios, lookups to probes.
-    ratio_median: f64,
-    ratio_least: f64,
-    ratio_most: f64,
+    /// Lookups to probes, by round.
+    ratio: Spread,
+    /// Bytes of the process's own memory for each object: its row, without the bytes of its name, and its range.
+    bytes_per_object: [f64; 2],
 }
 
 /// `snowskin-bench lookups`.
@@ -60,12 +61,7 @@ pub(crate) fn lookups(arguments: &LookupsArguments) -> Result<(), Failed> {
     }
     table(&all).lines().into_iter().for_each(|line| println!("{line}"));
     scaling(&all).into_iter().for_each(|line| println!("{line}"));
-    let numbers = arguments.report.join("lookups.json");
-    let place = |error: std::io::Error| Failed::Run(format!("cannot write {}: {error}", numbers.display()));
-    std::fs::create_dir_all(&arguments.report).map_err(place)?;
-    write_json(&numbers, &all).map_err(Failed::Run)?;
-    println!("figures: {}", numbers.display());
-    Ok(())
+    write_figures(&arguments.report, "lookups", &all, None).map_err(Failed::Run)
 }
 
 fn as_u64(numbers: &[usize]) -> Vec<u64> {
@@ -80,6 +76,12 @@ fn or(given: &[u64], usual: &[u64]) -> Vec<u64> {
 /// Rates of one thread in one round: probes, lookups, of held names and of others.
 type Round = [[f64; 2]; 2];
 
+/// What one thread has measured.
+struct OfThread {
+    rounds: Vec<Round>,
+    bytes_per_object: [f64; 2],
+}
+
 fn measure(
     objects: u64,
     threads: usize,
@@ -92,24 +94,25 @@ fn measure(
     let work = |thread: usize| {
         let (barrier, cpu) = (barrier.clone(), cpus.get(thread).copied());
         let (batch, rounds) = (arguments.batch, arguments.rounds);
-        move || -> Result<Vec<Round>, String> {
+        move || -> Result<OfThread, String> {
             cpu.map_or(Ok(()), cpu::pin_to).map_err(|error| format!("cannot pin a thread: {error}"))?;
             let filled = Filled::new(objects);
             // Whoever fails must not leave the others waiting.
             barrier.wait();
             let mut filled = filled?;
             let frames = [filled.frames(true, batch), filled.frames(false, batch)];
-            Ok((0..rounds).map(|_| round(&mut filled, &frames, &barrier)).collect())
+            let rounds = (0..rounds).map(|_| round(&mut filled, &frames, &barrier)).collect();
+            Ok(OfThread { rounds, bytes_per_object: filled.bytes_per_object() })
         }
     };
     let running: Vec<_> = (0..threads).map(|thread| std::thread::spawn(work(thread))).collect();
-    let mut rounds = Vec::new();
+    let mut of_threads = Vec::new();
     for thread in running {
         let ended = thread.join().map_err(|_| Failed::Run("a measuring thread panicked".into()))?;
-        rounds.push(ended.map_err(Failed::Run)?);
+        of_threads.push(ended.map_err(Failed::Run)?);
     }
     progress.finish();
-    Ok([true, false].map(|held| summed(objects, threads, held, &rounds)).to_vec())
+    Ok([true, false].map(|held| summed(objects, threads, held, &of_threads)).to_vec())
 }
 
 fn round(filled: &mut Filled, frames: &[Frames; 2], barrier: &Barrier) -> Round {
@@ -125,33 +128,35 @@ fn round(filled: &mut Filled, frames: &[Frames; 2], barrier: &Barrier) -> Round 
     })
 }
 
-fn summed(objects: u64, threads: usize, held: bool, rounds: &[Vec<Round>]) -> Measured {
+fn summed(objects: u64, threads: usize, held: bool, of_threads: &[OfThread]) -> Measured {
+    let rounds: Vec<&Vec<Round>> = of_threads.iter().map(|thread| &thread.rounds).collect();
+    let bytes_per_object = of_threads[0].bytes_per_object;
     let which = usize::from(!held);
     let sum = |what: usize| -> Vec<f64> {
-        let count = rounds.iter().map(Vec::len).min().unwrap_or(0);
+        let count = rounds.iter().map(|rounds| rounds.len()).min().unwrap_or(0);
         (0..count).map(|round| rounds.iter().map(|thread| thread[round][which][what]).sum()).collect()
     };
     let (probes, lookups) = (sum(0), sum(1));
-    let mut ratios: Vec<f64> = lookups.iter().zip(&probes).map(|(lookup, probe)| lookup / probe).collect();
-    ratios.sort_by(f64::total_cmp);
-    let (ratio_median, ratio_least, ratio_most) =
-        (median(&ratios), ratios[0], ratios[ratios.len().saturating_sub(1)]);
-    Measured { objects, held, threads, probes, lookups, ratio_median, ratio_least, ratio_most }
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    sorted[sorted.len() / 2]
+    let ratio = Spread::of(lookups.iter().zip(&probes).map(|(lookup, probe)| lookup / probe));
+    Measured { objects, held, threads, probes, lookups, ratio, bytes_per_object }
 }
 
 fn middle(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    median(&sorted)
+    Spread::of(values.iter().copied()).median
 }
 
 fn table(all: &[Measured]) -> Table {
-    let mut table =
-        Table::new(&["objects", "threads", "names", "probes M/s", "lookups M/s", "ratio", "least", "most"]);
+    let mut table = Table::new(&[
+        "objects",
+        "threads",
+        "names",
+        "probes M/s",
+        "lookups M/s",
+        "ratio",
+        "least",
+        "most",
+        "bytes an object",
+    ]);
     for measured in all {
         table.row([
             number(measured.objects),
@@ -159,9 +164,10 @@ fn table(all: &[Measured]) -> Table {
             if measured.held { "held" } else { "not held" }.to_owned(),
             format!("{:.2}", middle(&measured.probes)),
             format!("{:.2}", middle(&measured.lookups)),
-            format!("{:.2}", measured.ratio_median),
-            format!("{:.2}", measured.ratio_least),
-            format!("{:.2}", measured.ratio_most),
+            format!("{:.2}", measured.ratio.median),
+            format!("{:.2}", measured.ratio.min),
+            format!("{:.2}", measured.ratio.max),
+            format!("{:.0} + {:.0}", measured.bytes_per_object[0], measured.bytes_per_object[1]),
         ]);
     }
     table

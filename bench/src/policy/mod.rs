@@ -16,13 +16,12 @@ use crate::cli::{Failed, PolicyArguments};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::report::table::{Table, number, percent};
-use crate::report::write_json;
+use crate::report::write_figures;
 use crate::trace::{Request, Shape, generate, read_trace};
 use blocks::Blocks;
 use serde::Serialize;
 use simulate::{Cache, Hits, infinite, optimum};
 use snowskin_engine::eviction::PolicyKind;
-use std::fs;
 use std::str::FromStr;
 
 /// What ours must have of LRU where LRU is far from a cache without end, and elsewhere.
@@ -139,19 +138,8 @@ pub(crate) fn policy(arguments: &PolicyArguments) -> Result<(), Failed> {
         "  In brackets: by LRU with the same bytes. The optimum knows each block's next use; with prefixes it is a reference, \
          not a proof."
     );
-    write(arguments, &outcomes)
-}
-
-fn write(arguments: &PolicyArguments, outcomes: &[Outcome]) -> Result<(), Failed> {
-    let place = |error: std::io::Error| {
-        Failed::Run(format!("cannot write the report to {}: {error}", arguments.report.display()))
-    };
-    fs::create_dir_all(&arguments.report).map_err(place)?;
-    let (numbers, plot) = (arguments.report.join("policy.json"), arguments.report.join("policy.svg"));
-    write_json(&numbers, &outcomes).map_err(Failed::Run)?;
-    fs::write(&plot, chart::rates(outcomes).map_err(Failed::Run)?).map_err(place)?;
-    println!("figures: {}\nplot: {}", numbers.display(), plot.display());
-    Ok(())
+    let plot = chart::rates(&outcomes);
+    write_figures(&arguments.report, "policy", &outcomes, Some(plot)).map_err(Failed::Run)
 }
 
 /// The traces that are named, or a generated one and streams that are no traces.

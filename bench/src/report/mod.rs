@@ -25,6 +25,26 @@ pub(crate) fn write(folder: &Path, summary: &Summary, measured: &Measured) -> Re
     Ok(paths)
 }
 
+/// Writes figures as `NAME.json` and their plot as `NAME.svg` into `folder` (made if absent), and says where they are.
+pub(crate) fn write_figures(
+    folder: &Path,
+    name: &str,
+    figures: &impl serde::Serialize,
+    plot: Option<Result<String, String>>,
+) -> Result<(), String> {
+    let place = |error: std::io::Error| format!("cannot write the report to {}: {error}", folder.display());
+    fs::create_dir_all(folder).map_err(place)?;
+    let numbers = folder.join(name).with_extension("json");
+    write_json(&numbers, figures)?;
+    println!("figures: {}", numbers.display());
+    if let Some(svg) = plot {
+        let plot = folder.join(name).with_extension("svg");
+        fs::write(&plot, svg?).map_err(place)?;
+        println!("plot: {}", plot.display());
+    }
+    Ok(())
+}
+
 /// Writes anything as JSON with a line end.
 pub(crate) fn write_json(path: &Path, what: &impl serde::Serialize) -> Result<(), String> {
     let text = serde_json::to_string_pretty(what).expect("reports have string keys and finite numbers");

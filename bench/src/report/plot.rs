@@ -8,20 +8,23 @@ use crate::latency::{Op, Recorder, quantile_us};
 use crate::meter::Second;
 use hdrhistogram::Histogram;
 use plotters::chart::ChartContext;
+use plotters::coord::Shift;
 use plotters::coord::cartesian::Cartesian2d;
 use plotters::coord::ranged1d::Ranged;
+use plotters::drawing::DrawingArea;
 use plotters::prelude::{
-    ChartBuilder, Color, IntoDrawingArea, IntoFont, IntoLogRange, LineSeries, PathElement, RGBColor,
+    ChartBuilder, Circle, Color, IntoDrawingArea, IntoFont, IntoLogRange, LineSeries, PathElement, RGBColor,
     SVGBackend, SeriesLabelPosition, WHITE,
 };
+use std::ops::Range;
 
 const SIZE: (u32, u32) = (960, 540);
 /// Points of a curve for each factor of ten in rareness.
 const POINTS_PER_DECADE: usize = 24;
 /// A row of less time says nothing about a rate.
 const SHORTEST_SECOND_S: f64 = 0.3;
-pub(crate) const GRID: RGBColor = RGBColor(225, 228, 232);
-pub(crate) const TEXT: RGBColor = RGBColor(60, 64, 70);
+const GRID: RGBColor = RGBColor(225, 228, 232);
+const TEXT: RGBColor = RGBColor(60, 64, 70);
 
 /// One colour for each kind of call; told apart by the colour-blind, too (Okabe, Ito 2008).
 fn colour(op: Op) -> RGBColor {
@@ -143,7 +146,7 @@ fn whole_seconds(seconds: &[Second]) -> &[Second] {
     }
 }
 
-pub(crate) fn draw_legend<'a, X, Y>(
+fn draw_legend<'a, X, Y>(
     chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
     position: SeriesLabelPosition,
 ) -> Result<(), String>
@@ -180,7 +183,71 @@ fn short_number(value: f64) -> String {
     if value >= 1.0 { format!("{value:.0}") } else { format!("{value}") }
 }
 
-pub(crate) fn words(error: impl std::fmt::Display) -> String {
+/// A panel of curves over a logarithmic axis.
+pub(crate) struct Panel<'a> {
+    pub(crate) caption: String,
+    pub(crate) x: (&'a str, Range<f64>),
+    /// Percent.
+    pub(crate) y: (&'a str, Range<f64>),
+    pub(crate) legend: SeriesLabelPosition,
+    pub(crate) curves: Vec<Curve<'a>>,
+}
+
+/// Points joined by a line.
+pub(crate) struct Curve<'a> {
+    pub(crate) label: &'a str,
+    pub(crate) colour: RGBColor,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// Draws panels in so many columns, each of this size.
+pub(crate) fn panels(panels: Vec<Panel<'_>>, columns: usize, size: (u32, u32)) -> Result<String, String> {
+    let rows = panels.len().div_ceil(columns).max(1);
+    let mut svg = String::new();
+    {
+        let all = (size.0 * columns as u32, size.1 * rows as u32);
+        let area = SVGBackend::with_string(&mut svg, all).into_drawing_area();
+        area.fill(&WHITE).map_err(words)?;
+        for (place, panel) in area.split_evenly((rows, columns)).iter().zip(panels) {
+            draw_panel(place, panel)?;
+        }
+        area.present().map_err(words)?;
+    }
+    Ok(svg)
+}
+
+fn draw_panel(place: &DrawingArea<SVGBackend<'_>, Shift>, panel: Panel<'_>) -> Result<(), String> {
+    let mut chart = ChartBuilder::on(place)
+        .caption(panel.caption, ("sans-serif", 18).into_font().color(&TEXT))
+        .margin(14)
+        .x_label_area_size(40)
+        .y_label_area_size(54)
+        .build_cartesian_2d(panel.x.1.log_scale(), panel.y.1)
+        .map_err(words)?;
+    chart
+        .configure_mesh()
+        .x_desc(panel.x.0)
+        .y_desc(panel.y.0)
+        .bold_line_style(GRID)
+        .light_line_style(WHITE)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .label_style(("sans-serif", 13).into_font().color(&TEXT))
+        .draw()
+        .map_err(words)?;
+    for Curve { label, colour, points } in panel.curves {
+        let style = colour.stroke_width(2);
+        let dots = points.iter().map(|&point| Circle::new(point, 3, style.filled()));
+        chart.draw_series(dots).map_err(words)?;
+        chart
+            .draw_series(LineSeries::new(points, style))
+            .map_err(words)?
+            .label(label)
+            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 22, y)], style));
+    }
+    draw_legend(&mut chart, panel.legend)
+}
+
+fn words(error: impl std::fmt::Display) -> String {
     format!("cannot draw the plot: {error}")
 }
 

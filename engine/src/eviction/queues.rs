@@ -47,31 +47,25 @@ impl Queues {
         self.place(seats, at, queue, front, older);
     }
 
-    fn place(&mut self, seats: &mut impl Seats, at: Position, number: u8, newer: Position, older: Position) {
-        let bytes = seats.bytes(at);
-        let queue = &mut self.queues[usize::from(number)];
-        queue.count += 1;
-        queue.bytes += bytes;
-        match newer {
-            NOWHERE => queue.newest = at,
-            _ => seats.seat_mut(newer).older = at,
-        }
-        match older {
-            NOWHERE => queue.oldest = at,
-            _ => seats.seat_mut(older).newer = at,
-        }
-        let seat = seats.seat_mut(at);
-        (seat.newer, seat.older) = (newer, older);
-        seat.link(number);
+    fn place(&mut self, seats: &mut impl Seats, at: Position, queue: u8, newer: Position, older: Position) {
+        seats.seat_mut(at).link(queue);
+        self.count(queue, 1, seats.bytes(at) as i64);
+        self.join(seats, queue, newer, at);
+        self.join(seats, queue, at, older);
     }
 
     /// Takes a row out of its queue.
     pub(super) fn take_out(&mut self, seats: &mut impl Seats, at: Position) {
-        let seat = seats.seat(at);
-        let (newer, older, number) = (seat.newer, seat.older, seat.linked());
-        let queue = &mut self.queues[usize::from(number)];
-        queue.count -= 1;
-        queue.bytes -= seats.bytes(at);
+        let seat = seats.seat_mut(at);
+        let (newer, older, queue) = (seat.newer, seat.older, seat.linked());
+        (seat.newer, seat.older) = (NOWHERE, NOWHERE);
+        self.count(queue, -1, -(seats.bytes(at) as i64));
+        self.join(seats, queue, newer, older);
+    }
+
+    /// Two rows stand next to each other, or one of them at an end.
+    fn join(&mut self, seats: &mut impl Seats, queue: u8, newer: Position, older: Position) {
+        let queue = &mut self.queues[usize::from(queue)];
         match newer {
             NOWHERE => queue.newest = older,
             _ => seats.seat_mut(newer).older = older,
@@ -80,7 +74,11 @@ impl Queues {
             NOWHERE => queue.oldest = newer,
             _ => seats.seat_mut(older).newer = newer,
         }
-        let seat = seats.seat_mut(at);
-        (seat.newer, seat.older) = (NOWHERE, NOWHERE);
+    }
+
+    fn count(&mut self, queue: u8, rows: isize, bytes: i64) {
+        let queue = &mut self.queues[usize::from(queue)];
+        queue.count = queue.count.strict_add_signed(rows);
+        queue.bytes = queue.bytes.strict_add_signed(bytes);
     }
 }

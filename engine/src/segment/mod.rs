@@ -9,6 +9,7 @@
 
 mod strategy;
 
+use snowskin_io::SplitMix;
 pub use snowskin_io::memory::{
     Backing, Extent, ExtentId, Mapping, MappingError, MappingRequest, RangeId, Ranges, Reservation, Segment,
     Usage, allocated_bytes,
@@ -30,8 +31,8 @@ pub struct Segments {
     /// Numbers of those that take values.
     taking: Vec<u16>,
     strategy: Strategy,
-    /// State of the generator that draws samples.
-    random: u64,
+    /// Draws samples.
+    random: SplitMix,
 }
 
 #[derive(Debug)]
@@ -60,7 +61,12 @@ pub enum SegmentError {
 impl Segments {
     /// No segment yet. `seed` is where the samples of the strategy come from.
     pub fn new(seed: u64) -> Self {
-        Segments { mounted: Vec::new(), taking: Vec::new(), strategy: Strategy::default(), random: seed }
+        Segments {
+            mounted: Vec::new(),
+            taking: Vec::new(),
+            strategy: Strategy::default(),
+            random: SplitMix::new(seed),
+        }
     }
 
     /// One segment.
@@ -124,23 +130,18 @@ impl Segments {
     }
 
     /// Memory for a value of `value_bytes`, or `None` when no free run is long enough.
-    pub fn reserve(&mut self, value_bytes: usize) -> Option<Reservation> {
+    pub fn reserve(&self, value_bytes: usize) -> Option<Reservation> {
         if let [only] = *self.taking {
             return self.segment(only).reserve(value_bytes);
         }
         let mut reserved = None;
         let bytes = allocated_bytes(value_bytes as u64);
         let request = Request { strategy: self.strategy, bytes, preferred: &[] };
-        let mut state = self.random;
-        request.place_one(
-            &*self,
-            || split_mix(&mut state),
-            |place| {
-                reserved = self.segment(self.taking[place]).reserve(value_bytes);
-                reserved.is_some()
-            },
-        );
-        self.random = state;
+        let draw = || self.random.draw();
+        request.place_one(self, draw, |place| {
+            reserved = self.segment(self.taking[place]).reserve(value_bytes);
+            reserved.is_some()
+        });
         reserved
     }
 
@@ -162,7 +163,7 @@ impl Segments {
     /// Whether the segment would take a value of that length, if there were nothing else in it.
     pub fn would_take(&self, number: u16, value_bytes: u64) -> bool {
         let mounted = self.mounted(number);
-        !mounted.is_leaving && allocated_bytes(value_bytes) <= mounted.segment.mapping().bytes() as u64
+        !mounted.is_leaving && allocated_bytes(value_bytes) <= mounted.segment.capacity_bytes()
     }
 
     /// Where the bytes of all segments are.
@@ -177,7 +178,7 @@ impl Segments {
 
     /// The largest value that could be taken if nothing else were there.
     pub fn value_bytes_max(&self) -> u64 {
-        self.taking.iter().map(|&number| self.segment(number).usage().capacity_bytes).max().unwrap_or(0)
+        self.taking.iter().map(|&number| self.segment(number).capacity_bytes()).max().unwrap_or(0)
     }
 
     /// Bytes of the process's own memory that keep account of all segments.
@@ -211,16 +212,9 @@ fn sum(one: Usage, other: Usage) -> Usage {
         capacity_bytes: one.capacity_bytes + other.capacity_bytes,
         free_bytes: one.free_bytes + other.free_bytes,
         reserved_bytes: one.reserved_bytes + other.reserved_bytes,
+        pinned_bytes: one.pinned_bytes + other.pinned_bytes,
         free_range_bytes_max: one.free_range_bytes_max.max(other.free_range_bytes_max),
     }
-}
-
-/// The next number of SplitMix64.
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

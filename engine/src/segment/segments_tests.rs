@@ -47,7 +47,7 @@ fn pieces_and_a_piece(strategy: Strategy) -> Segments {
 #[test]
 fn free_ratio_first_breaks_the_long_range_and_fragmentation_aware_does_not() {
     let takes_both = |strategy| {
-        let mut segments = pieces_and_a_piece(strategy);
+        let segments = pieces_and_a_piece(strategy);
         let _small = segments.reserve(4 * KIB).unwrap();
         segments.reserve(64 * KIB).is_some()
     };

@@ -40,7 +40,7 @@ impl Groups {
         }
     }
 
-    /// The next row that has to go with its group. It is asked for again if it cannot go yet: see [`Groups::spare`].
+    /// The next row that has to go with its group. Its sentence ends with this: if it cannot go now, [`Groups::spare`] it.
     pub(super) fn next_condemned(&mut self) -> Option<Position> {
         loop {
             let (group, members) = self.condemned.front_mut()?;

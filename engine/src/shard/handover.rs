@@ -1,13 +1,14 @@
 //! Entries change their home: giving them in pages, taking them, forgetting what was given. Bytes stay.
 
 use super::Shard;
-use super::index::{Hints, Why};
+use super::index::Why;
 use super::row::{Facts, Place, Position, Row};
 use super::slots::{Life, SlotCounts};
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
 use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
+use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::{CoreId, MissReason};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +96,7 @@ impl Shard {
                 }
                 let Entry { version, value_bytes, checksum, .. } = *entry;
                 let facts = Facts { version, value_bytes, checksum, generation };
-                self.index.insert(name, facts, Place::At(entry.holder), Hints::default())
+                self.index.insert(name, facts, Place::At(entry.holder), &PutHints::default())
             }
         };
         self.index.extend_lease(position, lease_until);

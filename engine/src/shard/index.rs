@@ -18,20 +18,9 @@ use crate::eviction::{Arrival, Eviction, Pin, PolicyKind, Seat, Seats};
 use crate::segment::ExtentId;
 use snowskin_io::Moment;
 use snowskin_io::memory::{Paged, prefetch};
+use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::{CoreId, HashedName, NameRef, Slot, Version};
 use std::collections::HashMap;
-
-/// What a put says about the place of an object among others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Hints {
-    /// The hash of the name of the block before it.
-    pub(crate) parent: Option<u64>,
-    /// Whether what is before it was held already.
-    pub(crate) continues: bool,
-    /// Whether nothing was put behind it.
-    pub(crate) is_leaf: bool,
-    pub(crate) pin: Pin,
-}
 
 /// What a row was.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +71,15 @@ impl Seats for Rows {
 
     fn bytes(&self, at: Position) -> u64 {
         self.0[at as usize].allocated_bytes()
+    }
+}
+
+/// What hints say about eviction. A hard pin makes a soft one meaningless.
+pub(crate) fn pin_of(hints: &PutHints) -> Pin {
+    match hints.soft_pin_ms {
+        _ if hints.has(PutHints::HARD_PIN) => Pin::Hard,
+        0 => Pin::None,
+        _ => Pin::Soft,
     }
 }
 
@@ -163,7 +161,7 @@ impl Index {
         name: HashedName<'_>,
         facts: Facts,
         place: Place,
-        hints: Hints,
+        hints: &PutHints,
     ) -> Position {
         debug_assert!(self.find(name).is_none());
         let place = match place {
@@ -186,13 +184,15 @@ impl Index {
         self.table.insert(name.hash, position);
         if is_here {
             self.here_count += 1;
-            let Hints { parent, continues, is_leaf, pin } = hints;
             // By the hash of its name alone: a stranger costs a hint, and is less likely than one in a million.
             let is_parent = |hash: u64, at: Position| {
                 let row = &self.rows.0[at as usize];
                 at != position && row.is_here() && row.slot() == Slot::of_hash(hash)
             };
+            let parent = Some(hints.parent).filter(|&hash| hash != 0);
             let parent = parent.and_then(|hash| self.table.find(hash, |at| is_parent(hash, at)));
+            let (continues, is_leaf) = (hints.has(PutHints::CONTINUES), hints.has(PutHints::LEAF));
+            let pin = pin_of(hints);
             let arrival = Arrival { hash: name.hash, parent, continues, is_leaf, pin };
             self.eviction.insert(&mut self.rows, position, &arrival);
         }

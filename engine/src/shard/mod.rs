@@ -54,6 +54,7 @@ use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::ItemStatus;
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, HashedName, Incarnation, MissReason, RoutingTable, Settings, Slot, Version};
+use std::collections::VecDeque;
 use std::time::Duration;
 use unmount::Unmount;
 
@@ -77,7 +78,8 @@ pub struct Shard {
     segments: Segments,
     soft_pins: SoftPins,
     groups: Groups,
-    unmounts: Vec<Unmount>,
+    /// Segments on their way out; the first is the next to have a turn.
+    unmounts: VecDeque<Unmount>,
     /// Rows that the reads of the present batch have used, and the hashes of their names.
     touched: Vec<(Position, u64)>,
     settings: Settings,
@@ -89,8 +91,7 @@ pub struct Shard {
 
 impl Shard {
     /// An empty shard that serves no slot yet.
-    pub fn new((me, incarnation): (CoreId, Incarnation), segments: Segments, options: Options) -> Self {
-        let mut segments = segments;
+    pub fn new((me, incarnation): Life, mut segments: Segments, options: Options) -> Self {
         segments.set_strategy(options.settings.strategy());
         Shard {
             me,
@@ -101,7 +102,7 @@ impl Shard {
             segments,
             soft_pins: SoftPins::default(),
             groups: Groups::default(),
-            unmounts: Vec::new(),
+            unmounts: VecDeque::new(),
             touched: Vec::new(),
             settings: options.settings,
             version: if seeded_bug!("lives share versions") {
@@ -167,7 +168,7 @@ impl Shard {
             free_bytes: usage.free_bytes,
             reserved_bytes: usage.reserved_bytes,
             live_bytes,
-            pinned_bytes: usage.published_bytes() - live_bytes,
+            pinned_bytes: usage.pinned_bytes,
             objects: self.index.here_count(),
             objects_elsewhere: self.index.elsewhere_count(),
             slots_served: slots.served,

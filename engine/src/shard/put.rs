@@ -9,7 +9,7 @@
 //! Nothing is visible before `finish_put`, and everything is decided again there, because the world may have
 //! changed while the value arrived.
 
-use super::index::{Hints, Why};
+use super::index::{Why, pin_of};
 use super::row::{Facts, Place, Position};
 use super::{Dropped, Shard};
 use crate::eviction::Pin;
@@ -118,7 +118,7 @@ impl Shard {
             generation: self.slots.generation(name.slot()),
         };
         let place = Place::Here(ticket.reservation.publish());
-        let position = self.index.insert(name, facts, place, hints_of(&ticket.hints));
+        let position = self.index.insert(name, facts, place, &ticket.hints);
         self.protect(position, &ticket.hints, now);
         self.ghosts.forget(name.hash);
         self.counters.puts_stored += 1;
@@ -128,7 +128,7 @@ impl Shard {
     }
 
     fn protect(&mut self, position: Position, hints: &PutHints, now: Moment) {
-        if hints.soft_pin_ms > 0 && hints.flags & PutHints::HARD_PIN == 0 {
+        if pin_of(hints) == Pin::Soft {
             self.soft_pins.pin(position, Duration::from_millis(u64::from(hints.soft_pin_ms)), now);
         }
         if hints.group != 0 {
@@ -160,15 +160,4 @@ impl Shard {
         self.version = Version(self.version.0 + 1);
         self.version
     }
-}
-
-fn hints_of(hints: &PutHints) -> Hints {
-    let has = |flag| hints.flags & flag != 0;
-    let pin = match (has(PutHints::HARD_PIN), hints.soft_pin_ms) {
-        (true, _) => Pin::Hard,
-        (false, 0) => Pin::None,
-        (false, _) => Pin::Soft,
-    };
-    let parent = Some(hints.parent).filter(|&parent| parent != 0);
-    Hints { parent, continues: has(PutHints::CONTINUES), is_leaf: has(PutHints::LEAF), pin }
 }

@@ -1,6 +1,5 @@
 //! The verbs of a shard against a model, and the cases worth naming.
 
-use super::index::Hints;
 use super::row::Facts;
 use super::*;
 use crate::segment::{Extent, Mapping};
@@ -549,7 +548,7 @@ fn bytes_that_have_changed_in_memory_are_dropped_and_named() {
     let generation = shard.index.row(position).generation();
     let place = shard.index.remove(position, Why::Dropped).place;
     let facts = Facts { version, value_bytes: 5, checksum: Checksum(1), generation };
-    shard.index.insert(k.as_ref().hashed(), facts, place, Hints::default());
+    shard.index.insert(k.as_ref().hashed(), facts, place, &PutHints::default());
     shard.forget(k.as_ref().hashed(), &report);
     assert_eq!(get(&mut shard, "k", NOW).unwrap_err().miss, Some(MissReason::Corrupt));
     assert_eq!(shard.stats().live_bytes, 0);

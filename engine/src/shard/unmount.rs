@@ -5,7 +5,7 @@
 //! Nothing is evicted to make room: what finds none stays where it is, until the deadline.
 
 use super::Shard;
-use super::row::{Place, Position};
+use super::row::Position;
 use crate::segment::{ExtentId, Mapping, Reservation, SegmentError};
 use snowskin_io::Moment;
 use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
@@ -20,7 +20,7 @@ const PASS_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Unmount {
     segment: u16,
-    /// When what is still there is dropped.
+    /// From when on what has found no room is evicted.
     deadline: Moment,
     cursor: Position,
     /// When rows are looked at again after all of them have been.
@@ -49,10 +49,10 @@ pub enum UnmountStep {
 }
 
 impl Shard {
-    /// Begins to empty a segment; what is still there at the deadline is dropped.
+    /// Begins to empty a segment; what has found no room at the deadline is evicted.
     pub fn begin_unmount(&mut self, segment: u16, deadline: Moment) -> Result<(), SegmentError> {
         self.segments.begin_unmount(segment)?;
-        self.unmounts.push(Unmount {
+        self.unmounts.push_back(Unmount {
             segment,
             deadline,
             cursor: 0,
@@ -69,7 +69,7 @@ impl Shard {
 
     /// A bounded step of emptying the first segment that is to be emptied.
     pub fn unmount_step(&mut self, now: Moment) -> UnmountStep {
-        let Some(mut unmount) = self.unmounts.pop() else { return UnmountStep::Waits };
+        let Some(mut unmount) = self.unmounts.pop_front() else { return UnmountStep::Waits };
         if now >= unmount.again_at {
             self.empty_some(&mut unmount, now);
         }
@@ -84,7 +84,7 @@ impl Shard {
             unmount.again_at = if now < unmount.deadline { later.min(unmount.deadline) } else { later };
         }
         // Others have their turn before this one has another.
-        self.unmounts.insert(0, unmount);
+        self.unmounts.push_back(unmount);
         if is_through { UnmountStep::Waits } else { UnmountStep::More }
     }
 
@@ -99,14 +99,14 @@ impl Shard {
             if unmount.moving.is_some() || bytes_left == 0 || unmount.cursor >= end {
                 return;
             }
-            unmount.moving = self.move_or_drop(unmount.cursor, unmount, now);
+            unmount.moving = self.move_or_evict(unmount.cursor, unmount, now);
             unmount.cursor += 1;
         }
     }
 
     /// Begins to move the row at a position, if it is in the segment. What has found no room goes after the deadline, as
     /// soon as its lease is over.
-    fn move_or_drop(&mut self, position: Position, unmount: &Unmount, now: Moment) -> Option<Moving> {
+    fn move_or_evict(&mut self, position: Position, unmount: &Unmount, now: Moment) -> Option<Moving> {
         let from = self.extent_in(position, unmount.segment)?;
         let row = self.index.row(position);
         let (value_bytes, is_leased) = (row.value_bytes() as usize, row.lease_until() > now);
@@ -121,11 +121,7 @@ impl Shard {
 
     /// The extent of the row at this position, if it is in this segment.
     fn extent_in(&self, position: Position, segment: u16) -> Option<ExtentId> {
-        self.index.get(position)?;
-        match self.index.place(position) {
-            Place::Here(extent) if extent.segment == segment => Some(extent),
-            _ => None,
-        }
+        self.index.get(position)?.extent().filter(|extent| extent.segment == segment)
     }
 
     /// Copies some more; `None` when it is done or the value is no longer there.

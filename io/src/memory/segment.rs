@@ -13,7 +13,7 @@
 //! [`Extent`], which is a pin, is left.
 //!
 //! Every byte is always in one of four states, and [`Segment::usage`] knows them by counting, not by scanning:
-//! free, reserved, live (kept; counted by the keeper) or pinned (let go, and still read).
+//! free, reserved, kept (live, if the keeper counts as well) or pinned (let go, and still read).
 //!
 //! Invariant, on which all `unsafe` here rests: ranges that [`Ranges`] has given out and not got back never overlap.
 //! The word of a held range is [`RESERVED`] while there is a `Reservation` of it, and only then; otherwise it counts its
@@ -43,6 +43,7 @@ struct Inner {
     mapping: Mapping,
     ranges: RefCell<Ranges>,
     reserved_units: Cell<u32>,
+    kept_units: Cell<u32>,
     /// How often each range was given back under its readers.
     #[cfg(snowskin_seeded_bugs)]
     reused: RefCell<std::collections::HashMap<RangeId, u32>>,
@@ -57,15 +58,10 @@ pub struct Usage {
     pub free_bytes: u64,
     /// Being written.
     pub reserved_bytes: u64,
+    /// Let go of, and still read.
+    pub pinned_bytes: u64,
     /// The longest run that is not given out.
     pub free_range_bytes_max: u64,
-}
-
-impl Usage {
-    /// Bytes that are published: live or pinned.
-    pub fn published_bytes(&self) -> u64 {
-        self.capacity_bytes - self.free_bytes - self.reserved_bytes
-    }
 }
 
 /// The name of published memory, for its keeper: the number of its segment, and the range.
@@ -86,6 +82,7 @@ impl Segment {
             mapping,
             ranges: RefCell::new(Ranges::new(units)),
             reserved_units: Cell::new(0),
+            kept_units: Cell::new(0),
             #[cfg(snowskin_seeded_bugs)]
             reused: RefCell::default(),
         }))
@@ -94,6 +91,11 @@ impl Segment {
     /// Its number.
     pub fn number(&self) -> u16 {
         self.0.number
+    }
+
+    /// All its bytes.
+    pub fn capacity_bytes(&self) -> u64 {
+        (self.0.mapping.bytes() / EXTENT_ALIGNMENT * EXTENT_ALIGNMENT) as u64
     }
 
     /// The memory it is made of.
@@ -146,6 +148,8 @@ impl Segment {
         let is_kept = word != RESERVED && word & KEPT != 0;
         assert!(extent.segment == self.0.number && is_kept, "{extent:?} is not kept here");
         ranges.set_word(extent.range, word & !KEPT);
+        let (_, units) = ranges.place(extent.range);
+        self.0.kept_units.set(self.0.kept_units.get() - units);
         if word == KEPT {
             ranges.free(extent.range);
         } else if seeded_bug!("reuse before unpin") {
@@ -164,10 +168,12 @@ impl Segment {
     pub fn usage(&self) -> Usage {
         let ranges = self.0.ranges.borrow();
         let bytes = |units: u32| u64::from(units) * EXTENT_ALIGNMENT as u64;
+        let counted = self.0.reserved_units.get() + self.0.kept_units.get();
         Usage {
             capacity_bytes: bytes(ranges.units()),
             free_bytes: bytes(ranges.free_units()),
             reserved_bytes: bytes(self.0.reserved_units.get()),
+            pinned_bytes: bytes(ranges.units() - ranges.free_units() - counted),
             free_range_bytes_max: bytes(ranges.longest()),
         }
     }
@@ -219,8 +225,9 @@ impl Place {
             inner.reserved_units.set(inner.reserved_units.get() - units);
         }
         ranges.set_word(self.range, word);
-        if word == 0 {
-            ranges.free(self.range);
+        match word {
+            0 => ranges.free(self.range),
+            _ => inner.kept_units.set(inner.kept_units.get() + units),
         }
     }
 }

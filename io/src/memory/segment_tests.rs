@@ -119,6 +119,15 @@ impl Beside {
         }
     }
 
+    /// Units that are held by pins alone.
+    fn pinned_units(&self) -> usize {
+        let is_only_pinned = |unit: &usize| {
+            let of_unit = || self.held.iter().filter(|holding| holding.units().contains(unit));
+            of_unit().next().is_some() && of_unit().all(|holding| matches!(holding.holder, Holder::Pinned(_)))
+        };
+        (0..UNITS).filter(is_only_pinned).count()
+    }
+
     fn check(&self) {
         let usage = self.segment.usage();
         let runs = self.free_runs();
@@ -129,6 +138,7 @@ impl Beside {
             capacity_bytes: MEMORY as u64,
             free_bytes: bytes(runs.iter().map(|(_, length)| length).sum()),
             reserved_bytes: bytes(reserved),
+            pinned_bytes: bytes(self.pinned_units()),
             free_range_bytes_max: bytes(runs.iter().map(|(_, length)| *length).max().unwrap_or(0)),
         };
         assert_eq!(usage, expected);
@@ -193,7 +203,7 @@ fn a_pin_outlives_its_keeper_and_its_segment() {
     let kept = reservation.publish();
     let pin = segment.pin(kept, 1000);
     segment.let_go(kept);
-    assert_eq!(segment.usage().published_bytes(), 1024);
+    assert_eq!((segment.usage().pinned_bytes, segment.usage().free_bytes), (1024, MEMORY as u64 - 1024));
     drop(segment);
     assert_eq!(pin.value(), [7; 1000]);
 }
@@ -224,5 +234,5 @@ fn a_name_is_let_go_once_and_its_pins_stay() {
     let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| segment.let_go(kept)));
     assert!(again.is_err());
     assert_eq!(pin.value().len(), 1);
-    assert_eq!(segment.usage().published_bytes(), 512);
+    assert_eq!(segment.usage().pinned_bytes, 512);
 }

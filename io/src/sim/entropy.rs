@@ -2,12 +2,8 @@
 //!
 //! Every consumer (the scheduler, each node, each connection) draws from a stream of its own, so that one more draw
 //! in one of them does not shift the others: two runs that differ in one place stay comparable elsewhere.
-//!
-//! The generator is SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014):
-//! a Weyl sequence of 64 bits, finished by a bijective mixer. It is not for secrets.
 
-/// The odd constant of the Weyl sequence: 2^64 / golden ratio.
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+use crate::SplitMix;
 
 /// Consumers of randomness. The number after the label in [`Entropy::new`] tells apart consumers of one kind.
 #[derive(Clone, Copy, Debug)]
@@ -21,18 +17,17 @@ pub(super) enum Consumer {
 
 /// One stream of random numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Entropy(u64);
+pub(super) struct Entropy(SplitMix);
 
 impl Entropy {
     /// The stream of the `number`-th consumer of its kind, under `seed`.
     pub(super) fn new(seed: u64, consumer: Consumer, number: u64) -> Entropy {
-        Entropy(mix(mix(seed.wrapping_add(GAMMA)) ^ mix((consumer as u64) << 56 | number)))
+        Entropy(SplitMix::new(SplitMix::split(seed, (consumer as u64) << 56 | number)))
     }
 
     /// 64 random bits.
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GAMMA);
-        mix(self.0)
+        self.0.draw()
     }
 
     /// A number in `0..bound`. The bias is below 2^-32 for the bounds of a simulation.
@@ -52,23 +47,9 @@ impl Entropy {
     }
 }
 
-fn mix(mut word: u64) -> u64 {
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn splitmix64_gives_its_published_numbers() {
-        // Seed 1234567, from the reference implementation by Sebastiano Vigna.
-        let mut entropy = Entropy(1_234_567);
-        assert_eq!(entropy.next(), 6_457_827_717_110_365_317);
-        assert_eq!(entropy.next(), 3_203_168_211_198_807_973);
-    }
 
     #[test]
     fn streams_differ_and_bounds_hold() {

@@ -22,10 +22,11 @@ mod stream;
 pub use capsule::Resident;
 pub use stream::{SocketsListener, SocketsReader, SocketsStream, SocketsWriter};
 
+use crate::SplitMix;
 use crate::platform::{Moment, Platform};
 use capsule::Capsule;
 use spin::Spin;
-use std::cell::Cell;
+
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -132,13 +133,13 @@ pub struct SocketsPlatform {
 
 struct Shared {
     origin: Instant,
-    entropy: Cell<u64>,
+    entropy: SplitMix,
     spin: Spin,
 }
 
 impl SocketsPlatform {
     fn new(handle: Handle, origin: Instant, spin_max: Duration) -> Self {
-        let entropy = Cell::new(RandomState::new().build_hasher().finish());
+        let entropy = SplitMix::new(RandomState::new().build_hasher().finish());
         SocketsPlatform { handle, shared: Rc::new(Shared { origin, entropy, spin: Spin::new(spin_max) }) }
     }
 
@@ -157,12 +158,7 @@ impl Platform for SocketsPlatform {
     }
 
     fn entropy(&self) -> u64 {
-        // SplitMix64 (Steele, Lea, Flood 2014), from a seed that the kernel drew.
-        let state = self.shared.entropy.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.shared.entropy.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.shared.entropy.draw()
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {

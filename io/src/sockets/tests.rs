@@ -1,5 +1,6 @@
 use super::*;
 use crate::platform::{ByteReader, ByteWriter, Listener, Stream, with_deadline};
+use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

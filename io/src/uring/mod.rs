@@ -17,9 +17,10 @@ mod turn;
 pub use spin::Spin;
 pub use stream::{UringListener, UringReader, UringStream, UringWriter};
 
+use crate::SplitMix;
 use crate::platform::{Moment, Platform};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use std::cell::Cell;
+
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -41,7 +42,7 @@ pub struct UringPlatform {
 
 struct Inner {
     origin: Instant,
-    entropy: Cell<u64>,
+    entropy: SplitMix,
     shared: Rc<Shared>,
 }
 
@@ -96,7 +97,7 @@ impl UringPlatform {
     fn new(spin_max: Duration, turns: Turns) -> Self {
         let inner = Inner {
             origin: Instant::now(),
-            entropy: Cell::new(RandomState::new().hash_one(std::thread::current().id())),
+            entropy: SplitMix::new(RandomState::new().hash_one(std::thread::current().id())),
             shared: Rc::new(Shared { spin: Spin::new(spin_max), turns }),
         };
         UringPlatform { inner: Rc::new(inner) }
@@ -112,12 +113,7 @@ impl Platform for UringPlatform {
     }
 
     fn entropy(&self) -> u64 {
-        // SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
-        let state = self.inner.entropy.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.inner.entropy.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.inner.entropy.draw()
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {

@@ -62,6 +62,11 @@ impl PutHints {
     /// Nothing behind it in its chain is put with it.
     pub const LEAF: u32 = 4;
 
+    /// Whether a flag is set.
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
     const FLAGS: u32 = PutHints::HARD_PIN | PutHints::CONTINUES | PutHints::LEAF;
 }
 
