@@ -10,7 +10,8 @@ use std::time::Duration;
 pub struct PutOptions {
     /// Evict it last, for so long from each use on: a millisecond at least, 49 days at most.
     pub soft_pin: Option<Duration>,
-    /// Never evict it. It stays until it is removed or replaced.
+    /// Never evict it. It stays until it is removed or replaced, or until its key gets another home core (one comes or
+    /// goes): from then on it is evicted last.
     pub hard_pin: bool,
     /// Objects of one group are evicted together, as far as they lie in one core.
     pub group: Option<Vec<u8>>,

@@ -1,5 +1,6 @@
 //! One cell of the matrix.
 
+use crate::spread::Spread;
 use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -128,9 +129,15 @@ pub(crate) struct Outcome {
     pub(crate) allocations_per_s: f64,
     pub(crate) p50_ns: u64,
     pub(crate) p99_ns: u64,
+    /// Of a range freed and another one allocated, without strategy and without a clock between them: the median of batches.
+    pub(crate) pair_ns: f64,
     /// Of all attempts at a segment.
     pub(crate) attempts_refused: f64,
 }
+
+/// Pairs of freeing and placing between two looks at the clock, and how often they are timed.
+const PAIRS: usize = 64;
+const PAIR_BATCHES: usize = 301;
 
 struct Segments(Vec<RefCell<Ranges>>);
 
@@ -202,6 +209,8 @@ pub(crate) fn measure(cell: Cell, memory_bytes: u64, churn: usize, seed: u64) ->
     run.placing_ns.clear();
     (run.attempts, run.refused) = (0, 0);
     let fill_in_churn = run.churn(churn);
+    let attempts_refused = run.refused as f64 / run.attempts.max(1) as f64;
+    let pair_ns = run.pairs();
     let spent = Duration::from_nanos((run.placing_ns.mean() * run.placing_ns.len() as f64) as u64);
     Outcome {
         cell,
@@ -211,7 +220,8 @@ pub(crate) fn measure(cell: Cell, memory_bytes: u64, churn: usize, seed: u64) ->
         allocations_per_s: run.placing_ns.len() as f64 / spent.as_secs_f64().max(1e-9),
         p50_ns: run.placing_ns.value_at_quantile(0.5),
         p99_ns: run.placing_ns.value_at_quantile(0.99),
-        attempts_refused: run.refused as f64 / run.attempts.max(1) as f64,
+        pair_ns,
+        attempts_refused,
     }
 }
 
@@ -219,17 +229,27 @@ impl Run {
     /// Places a value of a drawn size, as many copies as fit. Answers whether there is one.
     fn place(&mut self) -> bool {
         let units = self.cell.sizes.units(&mut self.random);
+        let mut held = Held::new();
+        let began = Instant::now();
+        self.place_in(units, &mut held);
+        let took = began.elapsed().as_nanos() as u64;
+        if held.is_empty() {
+            return false;
+        }
+        self.placing_ns.saturating_record(took.max(1));
+        self.held.push(held);
+        true
+    }
+
+    fn place_in(&mut self, units: u32, held: &mut Held) {
         let bytes = u64::from(units) * EXTENT_ALIGNMENT as u64;
         let request = Request { strategy: self.cell.strategy, bytes, preferred: &[] };
-        let mut held = Held::new();
-        let (mut attempts, mut refused) = (0, 0);
-        let began = Instant::now();
         let attempt = |place: usize| {
-            attempts += 1;
+            self.attempts += 1;
             match self.segments.0[place].borrow_mut().allocate(units) {
                 Some(cut) => held.push((place, cut.range)),
                 None => {
-                    refused += 1;
+                    self.refused += 1;
                     return false;
                 }
             }
@@ -240,15 +260,35 @@ impl Run {
             1 => drop(request.place_one(&self.segments, random, attempt)),
             copies => drop(request.place(&self.segments, copies, random, attempt)),
         }
-        let took = began.elapsed().as_nanos() as u64;
-        self.attempts += attempts;
-        self.refused += refused;
-        if held.is_empty() {
-            return false;
+    }
+
+    fn free(&self, held: &mut Held) {
+        held.drain(..).for_each(|(place, range)| self.segments.0[place].borrow_mut().free(range));
+    }
+
+    /// Frees a range and allocates another one in the same segment, [`PAIRS`] times between two looks at the clock; what
+    /// and which was drawn before. Answers the nanoseconds a pair, the median of [`PAIR_BATCHES`].
+    fn pairs(&mut self) -> f64 {
+        let mut batches = Vec::with_capacity(PAIR_BATCHES);
+        for _ in 0..PAIR_BATCHES {
+            let mut pairs = Vec::with_capacity(PAIRS);
+            while pairs.len() < PAIRS && !self.held.is_empty() {
+                let number = self.random.random_range(0..self.held.len());
+                let held = self.held.swap_remove(number);
+                let units = self.cell.sizes.units(&mut self.random);
+                pairs.extend(held.into_iter().map(|(place, range)| (place, units, Some(range))));
+            }
+            let began = Instant::now();
+            for (place, units, range) in &mut pairs {
+                let mut ranges = self.segments.0[*place].borrow_mut();
+                range.take().into_iter().for_each(|range| ranges.free(range));
+                *range = ranges.allocate(*units).map(|cut| cut.range);
+            }
+            batches.push(began.elapsed().as_nanos() as f64 / pairs.len().max(1) as f64);
+            let held = pairs.into_iter().filter_map(|(place, _, range)| Some(vec![(place, range?)]));
+            self.held.extend(held);
         }
-        self.placing_ns.saturating_record(took.max(1));
-        self.held.push(held);
-        true
+        Spread::of(batches).median
     }
 
     /// Frees values at random until the next one has a place, again and again. Answers how full it was on average.
@@ -257,9 +297,8 @@ impl Run {
         for _ in 0..values {
             while !self.place() && !self.held.is_empty() {
                 let number = self.random.random_range(0..self.held.len());
-                for (place, range) in self.held.swap_remove(number) {
-                    self.segments.0[place].borrow_mut().free(range);
-                }
+                let mut held = self.held.swap_remove(number);
+                self.free(&mut held);
             }
             fill += self.segments.fill();
         }

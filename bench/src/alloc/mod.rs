@@ -93,6 +93,7 @@ fn table(outcomes: &[Outcome]) -> Table {
         "allocations/s",
         "p50 ns",
         "p99 ns",
+        "free + allocate ns",
         "attempts refused",
     ]);
     for outcome in outcomes {
@@ -109,6 +110,7 @@ fn table(outcomes: &[Outcome]) -> Table {
             number(outcome.allocations_per_s as u64),
             number(outcome.p50_ns),
             number(outcome.p99_ns),
+            format!("{:.0}", outcome.pair_ns),
             percent(outcome.attempts_refused),
         ]);
     }

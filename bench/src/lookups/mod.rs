@@ -2,7 +2,7 @@
 //!
 //! Both answer the same batches of names, prefetched together. The *probe* hashes names and says whether there is
 //! a row. The *lookup* is what a core does with a frame: checks its body, hashes the names, asks whether
-//! it is their home, finds the rows, grants leases, tells the eviction policy, and writes the reply.
+//! it is their home, finds the rows, grants leases, and writes the reply.
 //!
 //! Cores share nothing, so what two of them do at once beside one is measured with a table for each thread.
 

@@ -25,7 +25,7 @@ const OFTEN: u8 = 4;
 const LOOKED_AT: usize = (LOOKED_AT_MAX - LOOKED_AT_SOFT) / CLASSES;
 /// Those who left that are remembered for each row held, as long as they are no more than [`MEMORIES_CHEAP`] (1 MiB): a
 /// small cache knows by its memory alone what is used often. A large one remembers as many as it holds.
-const MEMORIES_PER_ROW: usize = 16;
+const MEMORIES_PER_ROW: usize = 64;
 const MEMORIES_CHEAP: usize = 131_072;
 
 /// A row was used while held.

@@ -26,8 +26,8 @@ pub(super) const CLASSES: usize = 5;
 /// Which classes' rows are worth no less than which others'.
 const NO_LESS: [(usize, usize); 3] = [(3, 0), (3, 1), (4, 3)];
 
-/// Names that are followed at the same time: some 400 KiB at most.
-const FOLLOWED_MAX: usize = 16_384;
+/// Names that are followed at the same time: some 2 MiB at most.
+const FOLLOWED_MAX: usize = 65_536;
 /// For how many touches a name is followed, times the number of rows.
 const WINDOW: u32 = 16;
 const WINDOW_MIN: u32 = 4_096;
@@ -47,7 +47,7 @@ const HALVE_EVERY: u32 = 32_768;
 /// LRU.
 const CHANCE_AT_FIRST: f32 = 0.03;
 /// So many observations of one's own weigh as much as what is known of all classes together.
-const DOUBT: f32 = 30.0;
+const DOUBT: f32 = 20.0;
 
 /// A name that is followed.
 #[derive(Clone, Copy, Debug)]

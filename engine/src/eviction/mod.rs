@@ -28,7 +28,7 @@
 //!
 //! **Bounds.** A choice looks at [`LOOKED_AT_MAX`] rows at most (S3-FIFO moves up to 512 that were used), never at all
 //! of them. Besides the seats: S3-FIFO remembers as many as are held (6.4 to 12.8 bytes each); hit density does, too,
-//! and sixteen times as many while that takes no more than 1 MiB, and it follows 16,384 names at most (some 500 KiB).
+//! and 64 times as many while that takes no more than 1 MiB, and it follows 65,536 names at most (some 2 MiB).
 
 mod density;
 mod ghosts;

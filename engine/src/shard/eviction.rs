@@ -10,7 +10,7 @@ use super::row::{Place, Position, Row};
 use crate::eviction::Pin;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
-use snowskin_protocol::MissReason;
+use snowskin_protocol::{MissReason, NameRef};
 
 /// Objects that one put may evict to make room for its value.
 const VICTIMS_PER_PUT_MAX: usize = 65_536;
@@ -66,6 +66,21 @@ impl Shard {
             self.evict(victim);
         }
         None
+    }
+
+    /// Names have a limit of their own: evicts a few objects if it is reached. Their names may be of other lengths, so
+    /// this does not insist. Answers whether there is room.
+    pub(super) fn make_room_for_name(&mut self, name: NameRef<'_>, now: Moment) -> bool {
+        for _ in 0..VICTIMS_PER_SLICE {
+            if self.index.has_room(name) {
+                return true;
+            }
+            match self.victim(now, 0, true) {
+                Some(victim) => self.evict(victim),
+                None => return false,
+            }
+        }
+        self.index.has_room(name)
     }
 
     /// A bounded step towards the low watermark, if the high one was passed.

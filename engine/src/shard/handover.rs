@@ -4,6 +4,7 @@ use super::Shard;
 use super::index::Why;
 use super::row::{Facts, Place, Position, Row};
 use super::slots::{Life, SlotCounts};
+use crate::eviction::Pin;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
@@ -90,7 +91,7 @@ impl Shard {
             }
             None => {
                 known.map(|position| self.take_out(position, Why::Dropped));
-                if entry.holder == self.me {
+                if entry.holder == self.me || !self.index.has_room(name.name) {
                     self.ghosts.remember(name.hash, MissReason::Evicted, None);
                     return;
                 }
@@ -138,13 +139,16 @@ impl Shard {
         self.slots.counts().awaited > 0
     }
 
-    /// Frees rows that no longer mean anything: entries given away whose bytes are at another core. A bounded step;
-    /// answers where the next one begins.
+    /// Looks after rows that are no entries here any more. Those whose bytes are at another core mean nothing: they go.
+    /// Bytes that are here may be an entry's elsewhere, or nobody's: if they are pinned hard, they are pinned softly from
+    /// now on, so that they can go. A bounded step; answers where the next one begins.
     pub fn sweep(&mut self, cursor: Position) -> Position {
         let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
         for position in cursor..end {
-            if self.index.get(position).is_some_and(|row| !row.is_here() && !self.is_entry(row)) {
-                self.take_out(position, Why::Dropped);
+            match self.index.get(position).filter(|row| !self.is_entry(row)) {
+                Some(row) if !row.is_here() => drop(self.take_out(position, Why::Dropped)),
+                Some(row) if row.seat.is_hard() => self.index.set_pin(position, Pin::Soft),
+                _ => {}
             }
         }
         if end == self.index.end() { 0 } else { end }

@@ -155,7 +155,13 @@ impl Index {
         self.row_mut(position).move_to(extent);
     }
 
-    /// Adds a row whose name has none.
+    /// Whether a row of this name could be added.
+    pub(crate) fn has_room(&self, name: NameRef<'_>) -> bool {
+        let has_position = self.vacant != NOWHERE || self.end() < NOWHERE;
+        has_position && self.names.has_room(name.bytes().len())
+    }
+
+    /// Adds a row whose name has none. There must be room.
     pub(crate) fn insert(
         &mut self,
         name: HashedName<'_>,
@@ -180,7 +186,7 @@ impl Index {
                 vacant
             }
         };
-        assert!(position < NOWHERE, "more rows than positions");
+        assert!(position != NOWHERE, "more rows than positions");
         self.table.insert(name.hash, position);
         if is_here {
             self.here_count += 1;
@@ -277,6 +283,12 @@ impl Index {
     pub(crate) fn heap_bytes_beside_names(&self) -> usize {
         let all = self.table.heap_bytes() + self.rows.0.heap_bytes() + self.names.heap_bytes();
         all + self.eviction.footprint_bytes() - self.name_bytes as usize
+    }
+
+    /// No more pages of names than these.
+    #[cfg(test)]
+    pub(crate) fn limit_names(&mut self, pages: usize) {
+        self.names.limit(pages);
     }
 
     fn row_mut(&mut self, position: Position) -> &mut Row {

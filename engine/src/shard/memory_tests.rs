@@ -1,10 +1,13 @@
 //! What happens to memory: pins of two kinds, groups, chains, evicting down to a level, segments that come and go.
 
-use super::tests::{NOW, accounts_are_square, get, name, put, put_hinted, shard};
+use super::tests::{
+    NOW, accounts_are_square, empty_shard, get, hand_over, name, put, put_hinted, shard, table,
+};
 use super::*;
 use crate::segment::{Mapping, SegmentError};
 use quickcheck::quickcheck;
-use snowskin_protocol::wire::data::PutHints;
+use snowskin_protocol::wire::data::{PutHints, PutItem};
+use snowskin_protocol::{Checksum, ObjectName};
 
 const VALUE: [u8; 4096] = [7; 4096];
 
@@ -54,6 +57,76 @@ fn what_is_pinned_hard_stays_and_what_is_pinned_softly_goes_last() {
     assert_eq!(put_hinted(&mut shard, "one more", &VALUE, hard, later(800)), ItemStatus::NoSpace);
     assert_eq!(super::tests::remove(&mut shard, "0", true, later(800)).status, ItemStatus::Ok);
     assert_eq!(put_hinted(&mut shard, "one more", &VALUE, hard, later(800)), ItemStatus::Ok);
+    accounts_are_square(&shard);
+}
+
+/// Whether the bytes are still an entry's cannot be known here, so they must be able to go.
+#[test]
+fn a_hard_pin_is_a_soft_one_once_its_key_has_another_home() {
+    let (mut old, mut new) = (shard(8 * 4096), empty_shard(1, 1 << 16));
+    for key in 0..8 {
+        let hints = if key < 2 { hinted(PutHints::HARD_PIN) } else { hinted(0) };
+        assert_eq!(put_hinted(&mut old, &key.to_string(), &VALUE, hints, NOW), ItemStatus::Ok);
+    }
+    [&mut old, &mut new].into_iter().for_each(|shard| shard.apply_table(&table(2, 1, 0)));
+    hand_over(&mut old, &mut new);
+    assert_eq!(old.sweep(0), 0);
+    for (permille, left) in [(500, 4), (250, 2), (0, 0)] {
+        assert_eq!(old.evict_towards(permille, later(200)), EvictStep::Reached);
+        assert_eq!(old.stats().objects, left);
+        let is_left = (0..2).all(|key| old.knows(name(&key.to_string()).as_ref().hashed()));
+        assert_eq!(is_left, left > 0, "what was pinned goes last");
+    }
+}
+
+#[test]
+fn names_without_room_are_no_space_and_the_unpinned_make_room() {
+    let (mut shard, mut new) = (shard(1 << 20), empty_shard(1, 1 << 20));
+    [&mut shard, &mut new].into_iter().for_each(|shard| shard.index.limit_names(1));
+    let key = |number: usize| format!("{number:04000}");
+    let put = |shard: &mut Shard, number, hints| put_hinted(shard, &key(number), b"value", hints, NOW);
+    assert_eq!(put(&mut shard, 0, hinted(0)), ItemStatus::Ok);
+    let statuses: Vec<_> =
+        (1..30).map(|number| put(&mut shard, number, hinted(PutHints::HARD_PIN))).collect();
+    let stored = statuses.iter().take_while(|&&status| status == ItemStatus::Ok).count();
+    assert!((13..17).contains(&stored), "{stored} keys of 4,000 bytes fit in a page of 64 KiB");
+    assert!(statuses[stored..].iter().all(|&status| status == ItemStatus::NoSpace));
+    assert!(get(&mut shard, &key(0), NOW).is_err(), "it was not pinned, and made room");
+    accounts_are_square(&shard);
+    // Another home has no room for all of the entries: those are misses there.
+    new.index.limit_names(0);
+    [&mut shard, &mut new].into_iter().for_each(|shard| shard.apply_table(&table(2, 1, 0)));
+    hand_over(&mut shard, &mut new);
+    let reply = get(&mut new, &key(1), NOW).unwrap_err();
+    assert_eq!((reply.status, reply.miss), (ItemStatus::Miss, Some(MissReason::Evicted)));
+}
+
+/// Room that was there when the value began to arrive may be taken when it is complete.
+#[test]
+fn the_last_room_for_a_name_goes_to_whoever_is_complete_first() {
+    let mut shard = shard(1 << 20);
+    shard.index.limit_names(1);
+    let names: Vec<_> = (0..40).map(|number| name(&format!("{number:04000}"))).collect();
+    let hints = hinted(PutHints::HARD_PIN);
+    let item = |name: &ObjectName| PutItem { hints, ..PutItem::new(name.as_ref(), 1, Checksum::of(&[7])) };
+    let mut tickets = Vec::new();
+    for name in &names {
+        match shard.begin_put(name.as_ref().hashed(), &item(name), false, NOW) {
+            PutStart::Reserved(mut ticket) => {
+                ticket.unfilled().fill(7);
+                ticket.advance(1);
+                tickets.push(ticket);
+            }
+            PutStart::Answered(status) => panic!("{status:?}: nothing is stored yet"),
+        }
+    }
+    let finish =
+        |(name, ticket): (&ObjectName, _)| shard.finish_put(name.as_ref().hashed(), ticket, false, NOW).0;
+    let statuses: Vec<_> = names.iter().zip(tickets).map(finish).collect();
+    let stored = statuses.iter().take_while(|&&status| status == ItemStatus::Ok).count();
+    assert!((14..18).contains(&stored), "{stored}");
+    assert!(statuses[stored..].iter().all(|&status| status == ItemStatus::NoSpace));
+    assert_eq!(shard.stats().puts_no_space, 40 - stored as u64);
     accounts_are_square(&shard);
 }
 

@@ -23,7 +23,7 @@
 //! be of another length, the pages come back as the old names go, the last with the last of them. The pool's memory is
 //! kept: all of it is what the names once filled, and one page for each class.
 //!
-//! There is room for 2²⁰ pages: 64 GiB, which is 2²⁸ names of 254 bytes. Whoever inserts keeps below that.
+//! There is room for 2²⁰ pages: 64 GiB, which is 2²⁸ names of 254 bytes. Whoever inserts asks first.
 
 use snowskin_io::memory::{Paged, prefetch};
 use snowskin_protocol::limits::NAME_BYTES_MAX;
@@ -72,6 +72,7 @@ pub(crate) struct Names {
     lists: [[u32; QUARTERS]; CLASSES],
     /// The first page without names.
     pool: u32,
+    pages_max: usize,
     len: usize,
 }
 
@@ -91,10 +92,18 @@ struct Page {
 impl Names {
     /// No names, and no memory yet.
     pub(crate) fn new() -> Self {
-        Names { pages: Paged::new(), lists: [[NO_PAGE; QUARTERS]; CLASSES], pool: NO_PAGE, len: 0 }
+        let lists = [[NO_PAGE; QUARTERS]; CLASSES];
+        Names { pages: Paged::new(), lists, pool: NO_PAGE, pages_max: PAGES_MAX, len: 0 }
     }
 
-    /// Adds a name of 1 to [`NAME_BYTES_MAX`] bytes, whether it is there already or not.
+    /// Whether there is room for a name of so many bytes.
+    #[inline]
+    pub(crate) fn has_room(&self, name_bytes: usize) -> bool {
+        let has_page = || self.lists[class_of(LENGTH_BYTES + name_bytes)].iter().any(|&page| page != NO_PAGE);
+        self.pages.len() < self.pages_max || self.pool != NO_PAGE || has_page()
+    }
+
+    /// Adds a name of 1 to [`NAME_BYTES_MAX`] bytes, whether it is there already or not. There must be room.
     pub(crate) fn insert(&mut self, name: &[u8]) -> NameId {
         assert!((1..=NAME_BYTES_MAX).contains(&name.len()), "a name of {} bytes", name.len());
         let number = self.page_with_room(class_of(LENGTH_BYTES + name.len()));
@@ -129,6 +138,12 @@ impl Names {
         const LINES_MAX: usize = 4;
         let slot = self.page(id.page()).slot(id.slot());
         slot.iter().step_by(LINE_BYTES).take(LINES_MAX).chain(slot.last()).for_each(prefetch);
+    }
+
+    /// No more pages than these.
+    #[cfg(test)]
+    pub(crate) fn limit(&mut self, pages: usize) {
+        self.pages_max = pages;
     }
 
     /// How many names there are.
@@ -168,7 +183,7 @@ impl Names {
             self.pool = self.page(number).next;
             return number;
         }
-        assert!(self.pages.len() < PAGES_MAX, "more names than ids");
+        assert!(self.pages.len() < self.pages_max, "more names than ids");
         self.pages.push(Page::new()) as u32
     }
 

@@ -75,7 +75,9 @@ impl Shard {
             return PutStart::Answered(ItemStatus::TooLarge);
         }
         let reserve = |shard: &mut Shard| shard.segments.reserve(item.value_bytes as usize);
-        match self.evict_until(now, item.value_bytes, reserve) {
+        let has_room = self.make_room_for_name(name.name, now);
+        let reservation = has_room.then(|| self.evict_until(now, item.value_bytes, reserve)).flatten();
+        match reservation {
             Some(reservation) => PutStart::Reserved(PutTicket {
                 reservation,
                 filled_bytes: 0,
@@ -111,6 +113,10 @@ impl Shard {
             return (ItemStatus::Ok, None);
         }
         let replaced = self.find_entry(name).map(|position| self.take_out(position, Why::Dropped));
+        if replaced.is_none() && !self.index.has_room(name.name) {
+            self.counters.puts_no_space += 1;
+            return (ItemStatus::NoSpace, None);
+        }
         let facts = Facts {
             version: self.next_version(),
             value_bytes,

@@ -12,11 +12,11 @@ use std::collections::{BTreeSet, HashMap};
 
 pub(super) const NOW: Moment = Moment(1_000_000_000);
 
-fn core(number: u16) -> CoreId {
+pub(super) fn core(number: u16) -> CoreId {
     CoreId { engine: EngineId(1), core: number }
 }
 
-fn table(epoch: u64, home: u16, origin: u16) -> RoutingTable {
+pub(super) fn table(epoch: u64, home: u16, origin: u16) -> RoutingTable {
     let mut table = RoutingTable::empty();
     table.epoch = Epoch(epoch);
     table.members = (0..2)
@@ -43,7 +43,7 @@ fn segments(memory_bytes: usize) -> Segments {
     Segments::of(Mapping::plain(memory_bytes).unwrap(), 1)
 }
 
-fn empty_shard(number: u16, memory_bytes: usize) -> Shard {
+pub(super) fn empty_shard(number: u16, memory_bytes: usize) -> Shard {
     let settings = Settings {
         high_watermark_permille: 1000,
         low_watermark_permille: 1000,
@@ -240,7 +240,7 @@ fn a_pattern_removes_what_it_matches_within_the_tenant() {
 }
 
 /// Hands everything from one shard to the other, as the tasks do it.
-fn hand_over(from: &mut Shard, to: &mut Shard) {
+pub(super) fn hand_over(from: &mut Shard, to: &mut Shard) {
     let slots = to.awaited().into_values().next().expect("slots are awaited");
     let body = from.give_page(&slots, 0, false, NOW);
     let page = Page::decode(&body).unwrap();

@@ -32,26 +32,21 @@ impl Lengths {
         }
     }
 
-    /// Adds a number.
+    /// Adds a number. No branch depends on what is there: a wrong guess of one would cost more than all of this.
     pub(super) fn insert(&mut self, mut number: u32) {
         for level in &mut self.levels {
-            let word = &mut level[(number / WORD_BITS) as usize];
-            let was = std::mem::replace(word, *word | 1 << (number % WORD_BITS));
-            if was != 0 {
-                return;
-            }
+            level[(number / WORD_BITS) as usize] |= 1 << (number % WORD_BITS);
             number /= WORD_BITS;
         }
     }
 
-    /// Takes a number out.
+    /// Takes a number out, as branchless.
     pub(super) fn remove(&mut self, mut number: u32) {
+        let mut is_empty = true;
         for level in &mut self.levels {
             let word = &mut level[(number / WORD_BITS) as usize];
-            *word &= !(1 << (number % WORD_BITS));
-            if *word != 0 {
-                return;
-            }
+            *word &= !(u64::from(is_empty) << (number % WORD_BITS));
+            is_empty &= *word == 0;
             number /= WORD_BITS;
         }
     }

@@ -33,7 +33,9 @@ impl RangeId {
     }
 }
 
-const NONE: RangeId = RangeId(u32::MAX);
+/// Nobody: a neighbour that is never free. What is written to it is never read, so nobody asks whether there is a
+/// neighbour before writing.
+const NONE: RangeId = RangeId(0);
 
 /// Lengths below this have their list in an array, the others (of which there are few ranges) in a map.
 const SHORT: u32 = 1 << 16;
@@ -75,8 +77,11 @@ pub struct Ranges {
 impl Ranges {
     /// One free range of so many units.
     pub fn new(units: u32) -> Self {
+        let nobody = Range { start: 0, length: 0, before: NONE, behind: NONE, previous: NONE, next: NONE };
+        let mut paged = Paged::new();
+        paged.push(nobody);
         let mut ranges = Ranges {
-            ranges: Paged::new(),
+            ranges: paged,
             spare: NONE,
             short: vec![NONE; units.min(SHORT - 1) as usize + 1],
             long: HashMap::new(),
@@ -85,9 +90,7 @@ impl Ranges {
             free_units: 0,
         };
         if units > 0 {
-            let all =
-                Range { start: 0, length: units, before: NONE, behind: NONE, previous: NONE, next: NONE };
-            let name = ranges.name(all);
+            let name = ranges.name(Range { length: units, ..nobody });
             ranges.put_in(name);
         }
         ranges
@@ -109,16 +112,16 @@ impl Ranges {
 
     /// Gives a range back. It becomes one with its free neighbours.
     pub fn free(&mut self, range: RangeId) {
-        assert!(!self.is_free(range), "{range:?} is given back twice");
+        assert!(range != NONE && !self.is_free(range), "{range:?} is given back twice");
         let Range { before, behind, .. } = *self.at(range);
-        if before != NONE && self.is_free(before) {
+        if self.is_free(before) {
             let Range { start, length, before: beyond, .. } = *self.take_out(before);
             let own = self.at_mut(range);
             (own.start, own.length, own.before) = (start, own.length + length, beyond);
             self.link(beyond, range);
             self.forget(before);
         }
-        if behind != NONE && self.is_free(behind) {
+        if self.is_free(behind) {
             let Range { length, behind: beyond, .. } = *self.take_out(behind);
             self.at_mut(range).length += length;
             self.link(range, beyond);
@@ -197,12 +200,8 @@ impl Ranges {
 
     /// Two ranges lie behind each other.
     fn link(&mut self, before: RangeId, behind: RangeId) {
-        if before != NONE {
-            self.at_mut(before).behind = behind;
-        }
-        if behind != NONE {
-            self.at_mut(behind).before = before;
-        }
+        self.at_mut(before).behind = behind;
+        self.at_mut(behind).before = before;
     }
 
     /// Shortens a range that is in no list; what is left of it is free.
@@ -244,10 +243,8 @@ impl Ranges {
         } else {
             self.long.get(&length).copied().unwrap_or(NONE)
         };
-        match next {
-            NONE => self.lengths.insert(length),
-            next => self.at_mut(next).previous = range,
-        }
+        self.lengths.insert(length);
+        self.at_mut(next).previous = range;
         let own = self.at_mut(range);
         (own.previous, own.next) = (NONE, next);
         self.set_head(length, range);
@@ -256,9 +253,7 @@ impl Ranges {
     fn take_out(&mut self, range: RangeId) -> &Range {
         let Range { length, previous, next, .. } = *self.at(range);
         self.free_units -= length;
-        if next != NONE {
-            self.at_mut(next).previous = previous;
-        }
+        self.at_mut(next).previous = previous;
         if previous != NONE {
             self.at_mut(previous).next = next;
         } else {

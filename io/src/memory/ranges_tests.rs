@@ -60,7 +60,7 @@ quickcheck! {
         // Everything is one range again, and no name is lost.
         let next = |&name: &RangeId| Some(ranges.at(name).next).filter(|&next| next != NONE);
         let spare = std::iter::successors(Some(ranges.spare).filter(|&name| name != NONE), next).count();
-        ranges.longest() == units && spare + usize::from(units > 0) == ranges.ranges.len()
+        ranges.longest() == units && 1 + spare + usize::from(units > 0) == ranges.ranges.len()
     }
 }
 
