@@ -21,6 +21,7 @@ mod source;
 mod value;
 
 pub use error::{ConfigError, Warning};
+pub(crate) use memory::room_for;
 pub use memory::{AvailableMemory, MemoryPlan};
 pub use pages::PagePlan;
 pub use source::{Setting, Source};

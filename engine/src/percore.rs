@@ -87,6 +87,8 @@ pub struct PerCore<P: Platform> {
     pub connections_max: u64,
     /// How memory is got for further segments.
     pub mounting: MappingRequest,
+    /// Whether memory for one is being got: one after the other, so that each is compared with what is left.
+    pub is_mounting: Cell<bool>,
     /// Directory and memory.
     pub shard: RefCell<Shard>,
     /// The newest table it knows.
@@ -122,6 +124,7 @@ impl<P: Platform> PerCore<P> {
             identity,
             connections_max,
             mounting,
+            is_mounting: Cell::new(false),
             shard: RefCell::new(shard),
             routing: RefCell::new(Rc::new(Routing::new(RoutingTable::empty()))),
             traffic: Traffic::default(),

@@ -100,8 +100,32 @@ fn segments_come_and_go_and_no_byte_is_lost() {
     assert!(!is_done && said.contains("there is no core 12345678/9"), "{said}");
     let (is_done, said) = ctl(at, &["mount", &cores[0]]);
     assert!(!is_done && said.contains("say how many bytes"), "{said}");
+    let (is_done, said) = ctl(at, &["mount", &cores[0], "--size", "1900GiB", "--huge-pages", "off"]);
+    assert!(!is_done && said.contains("are available") && said.contains("mount less"), "{said}");
     let (is_done, said) = ctl(at, &["mount", &cores[0], "--path", "/no/such/folder/file", "--size", "1MiB"]);
     assert!(!is_done && said.contains("/no/such/folder/file"), "{said}");
+}
+
+#[test]
+fn segments_are_mounted_one_after_the_other() {
+    let master = Process::master("127.0.0.1:0");
+    let _engine = Process::engine("a", master.address(), "4MB");
+    let (at, client) = (master.address(), connect(master.address()));
+    let core = &cores(&client)[0];
+    let mount = |size| ctl(at, &["mount", core, "--size", size, "--huge-pages", "off"]);
+    std::thread::scope(|scope| {
+        let large = scope.spawn(|| mount("512MiB"));
+        let refused = || {
+            let (is_done, said) = mount("1MiB");
+            assert!(is_done || said.contains("another segment is being mounted"), "{said}");
+            !is_done
+        };
+        let was_refused = std::iter::repeat_with(|| (large.is_finished(), refused()));
+        let was_refused = was_refused.take_while(|(is_over, _)| !is_over).any(|(_, refused)| refused);
+        let (is_done, said) = large.join().expect("it ends");
+        assert!(was_refused == is_done && (is_done || said.contains("another segment")), "{said}");
+    });
+    assert!(mount("1MiB").0, "it is there: the next one may come");
 }
 
 #[test]

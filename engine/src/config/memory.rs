@@ -1,7 +1,7 @@
 //! The memory plan: one sum from what was asked for to what the process will use, and what there is to compare with.
 
 use crate::transport::CONNECTION_BYTES;
-use snowskin_io::memory::PageChoice;
+use snowskin_io::memory::{Backing, MappingRequest, PageChoice, PageFacts};
 use snowskin_protocol::units::{ByteSize, GIB, KIB, MIB};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -160,6 +160,27 @@ pub(super) fn available_memory(root: &Path) -> Option<AvailableMemory> {
     found.into_iter().min_by_key(|available| available.bytes)
 }
 
+/// Compares the memory of a further segment with what is available now; an error says how much that is.
+pub(crate) fn room_for(request: &MappingRequest) -> Result<(), String> {
+    compare(request, PageFacts::read(), available_memory(Path::new("/")))
+}
+
+fn compare(
+    request: &MappingRequest,
+    mut pages: PageFacts,
+    available: Option<AvailableMemory>,
+) -> Result<(), String> {
+    let huge_bytes = pages.forecast(request.bytes, request.node, request.pages).huge_bytes;
+    let wanted = (request.bytes as u64).saturating_sub(huge_bytes);
+    match available {
+        Some(AvailableMemory { bytes, limit }) if request.backing == Backing::Anonymous && wanted > bytes => {
+            let (wanted, bytes) = (ByteSize(wanted), ByteSize(bytes));
+            Err(format!("{wanted} of memory are wanted and {bytes} are {limit}: mount less"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Names of the files of a memory cgroup, which differ between its two versions.
 struct CgroupNames {
     limit: &'static str,
@@ -220,6 +241,33 @@ fn field(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snowskin_io::memory::HugePagePool;
+
+    #[test]
+    fn a_further_segment_must_fit_beside_what_is_there() {
+        let request = MappingRequest {
+            bytes: 8 << 30,
+            backing: Backing::Anonymous,
+            pages: PageChoice::Auto,
+            node: None,
+            prefault: None,
+        };
+        let none = PageFacts::default();
+        let there = |bytes| Some(AvailableMemory { bytes, limit: "available here".to_owned() });
+        let refused = compare(&request, none.clone(), there(8 * GIB - 1)).unwrap_err();
+        assert!(
+            refused.contains("8 GiB of memory are wanted") && refused.contains("are available here"),
+            "{refused}"
+        );
+        assert_eq!(compare(&request, none.clone(), there(8 * GIB)), Ok(()));
+        assert_eq!(compare(&request, none.clone(), None), Ok(()), "the kernel does not say");
+        let file = MappingRequest { backing: Backing::File { path: "x".into() }, ..request.clone() };
+        assert_eq!(compare(&file, none, there(0)), Ok(()), "a file is no memory");
+        // Huge pages are set aside beside what is available.
+        let pool = HugePagePool { page_bytes: 2 << 20, node: None, total: 4096, free: 4096 };
+        let huge = PageFacts { pools: vec![pool], default_page_bytes: Some(2 << 20), shmem_mode: None };
+        assert_eq!(compare(&request, huge, there(0)), Ok(()));
+    }
     use quickcheck::quickcheck;
 
     fn plan(memory: u64, cores: u16, connections: u32, available: Option<AvailableMemory>) -> MemoryPlan {

@@ -1,5 +1,6 @@
 //! What an operator asks of a core: list, mount and unmount segments, evict down to a level.
 
+use crate::config::room_for;
 use crate::percore::PerCore;
 use crate::segment::{Backing, Mapping, MappingRequest, SEGMENT_BYTES_END, SegmentError};
 use crate::shard::{EvictStep, UnmountStep};
@@ -53,7 +54,14 @@ async fn mount<P: Platform>(core: &Rc<PerCore<P>>, request: Mount) -> AdminReply
         Ok(request) => request,
         Err(sentence) => return AdminReply::Refused(sentence),
     };
-    let mapping = match map(core, request).await {
+    if core.is_mounting.replace(true) {
+        return AdminReply::Refused(
+            "another segment is being mounted at this core: wait until it is there".to_owned(),
+        );
+    }
+    let mapped = map(core, request).await;
+    core.is_mounting.set(false);
+    let mapping = match mapped {
         Ok(mapping) => mapping,
         Err(sentence) => return AdminReply::Refused(sentence),
     };
@@ -95,16 +103,20 @@ async fn map<P: Platform>(core: &PerCore<P>, request: MappingRequest) -> Result<
     let what = format!("core {}", core.identity.id);
     let thread = std::thread::Builder::new().name("snowskin-mount".to_owned()).spawn(move || {
         let mut progress = crate::launch::MemoryProgress::of(what);
-        // Nobody waits any more only when the core has ended.
-        let _ = sender.send(Mapping::create(&request, &mut |done, all| {
+        let mut tell = |done, all| {
             progress.tell(done, all);
             ControlFlow::Continue(())
-        }));
+        };
+        let there = room_for(&request);
+        let mapped =
+            there.and_then(|()| Mapping::create(&request, &mut tell).map_err(|error| error.to_string()));
+        // Nobody waits any more only when the core has ended.
+        let _ = sender.send(mapped);
     });
     thread.map_err(|error| format!("no thread can be started that gets the memory: {error}"))?;
     loop {
         match receiver.try_recv() {
-            Ok(result) => return result.map_err(|error| error.to_string()),
+            Ok(result) => return result,
             Err(TryRecvError::Empty) => core.platform.sleep(MAPPED_CHECK).await,
             Err(TryRecvError::Disconnected) => {
                 return Err("the thread that gets the memory has ended".to_owned());
