@@ -4,7 +4,9 @@
 //! a row. The *lookup* is what a core does with a frame: checks its body, hashes the names, asks whether
 //! it is their home, finds the rows, grants leases, and writes the reply.
 //!
-//! Cores share nothing, so what two of them do at once beside one is measured with a table for each thread.
+//! Cores share nothing, so what several of them do at once is measured with a table for each thread, beside the first
+//! one alone, turn by turn. The memory and the caches of the machine are theirs in common: what bare probes lose by that is
+//! told, too.
 
 mod filled;
 
@@ -33,6 +35,9 @@ pub(crate) struct Measured {
     lookups: Vec<f64>,
     /// Lookups to probes, by round.
     ratio: Spread,
+    /// What all threads do beside the first one alone, by round.
+    probes_scale: Spread,
+    lookups_scale: Spread,
     /// Bytes of the process's own memory for each object: its row, without the bytes of its name, and its range.
     bytes_per_object: [f64; 2],
 }
@@ -60,7 +65,6 @@ pub(crate) fn lookups(arguments: &LookupsArguments) -> Result<(), Failed> {
         }
     }
     table(&all).lines().into_iter().for_each(|line| println!("{line}"));
-    scaling(&all).into_iter().for_each(|line| println!("{line}"));
     write_figures(&arguments.report, "lookups", &all, None).map_err(Failed::Run)
 }
 
@@ -73,8 +77,14 @@ fn or(given: &[u64], usual: &[u64]) -> Vec<u64> {
     if given.is_empty() { usual } else { given }.to_vec()
 }
 
-/// Rates of one thread in one round: probes, lookups, of held names and of others.
-type Round = [[f64; 2]; 2];
+/// Rates of one thread in one round: probes and lookups, of held names and of others.
+type Rates = [[f64; 2]; 2];
+
+/// All threads at once, and the first one alone (the others have nothing to say of that).
+struct Round {
+    together: Rates,
+    alone: Rates,
+}
 
 /// What one thread has measured.
 struct OfThread {
@@ -101,7 +111,14 @@ fn measure(
             barrier.wait();
             let mut filled = filled?;
             let frames = [filled.frames(true, batch), filled.frames(false, batch)];
-            let rounds = (0..rounds).map(|_| round(&mut filled, &frames, &barrier)).collect();
+            let is_alone = threads == 1;
+            let rounds = (0..rounds).map(|_| {
+                let together = rates(&mut filled, &frames, &barrier, true);
+                let alone =
+                    if is_alone { together } else { rates(&mut filled, &frames, &barrier, thread == 0) };
+                Round { together, alone }
+            });
+            let rounds = rounds.collect();
             Ok(OfThread { rounds, bytes_per_object: filled.bytes_per_object() })
         }
     };
@@ -115,11 +132,12 @@ fn measure(
     Ok([true, false].map(|held| summed(objects, threads, held, &of_threads)).to_vec())
 }
 
-fn round(filled: &mut Filled, frames: &[Frames; 2], barrier: &Barrier) -> Round {
+/// All threads take the same turns; whoever does not work waits for the others.
+fn rates(filled: &mut Filled, frames: &[Frames; 2], barrier: &Barrier, works: bool) -> Rates {
     let mut timed = |work: &mut dyn FnMut(&mut Filled) -> usize| {
         barrier.wait();
         let began = Instant::now();
-        let count = work(filled);
+        let count = if works { work(filled) } else { 0 };
         count as f64 / began.elapsed().as_secs_f64() / 1e6
     };
     [0, 1].map(|which| {
@@ -130,15 +148,26 @@ fn round(filled: &mut Filled, frames: &[Frames; 2], barrier: &Barrier) -> Round 
 
 fn summed(objects: u64, threads: usize, held: bool, of_threads: &[OfThread]) -> Measured {
     let rounds: Vec<&Vec<Round>> = of_threads.iter().map(|thread| &thread.rounds).collect();
-    let bytes_per_object = of_threads[0].bytes_per_object;
     let which = usize::from(!held);
-    let sum = |what: usize| -> Vec<f64> {
-        let count = rounds.iter().map(|rounds| rounds.len()).min().unwrap_or(0);
-        (0..count).map(|round| rounds.iter().map(|thread| thread[round][which][what]).sum()).collect()
+    let count = rounds.iter().map(|rounds| rounds.len()).min().unwrap_or(0);
+    let of_round = |rate: &dyn Fn(&Round) -> &Rates, what: usize| -> Vec<f64> {
+        (0..count).map(|round| rounds.iter().map(|thread| rate(&thread[round])[which][what]).sum()).collect()
     };
-    let (probes, lookups) = (sum(0), sum(1));
-    let ratio = Spread::of(lookups.iter().zip(&probes).map(|(lookup, probe)| lookup / probe));
-    Measured { objects, held, threads, probes, lookups, ratio, bytes_per_object }
+    let [probes, lookups] = [0, 1].map(|what| of_round(&|round| &round.together, what));
+    let [probes_alone, lookups_alone] = [0, 1].map(|what| of_round(&|round| &round.alone, what));
+    let by_round =
+        |some: &[f64], others: &[f64]| Spread::of(some.iter().zip(others).map(|(one, other)| one / other));
+    Measured {
+        objects,
+        held,
+        threads,
+        ratio: by_round(&lookups, &probes),
+        probes_scale: by_round(&probes, &probes_alone),
+        lookups_scale: by_round(&lookups, &lookups_alone),
+        probes,
+        lookups,
+        bytes_per_object: of_threads[0].bytes_per_object,
+    }
 }
 
 fn middle(values: &[f64]) -> f64 {
@@ -155,6 +184,8 @@ fn table(all: &[Measured]) -> Table {
         "ratio",
         "least",
         "most",
+        "lookups × one thread",
+        "probes × one thread",
         "bytes an object",
     ]);
     for measured in all {
@@ -167,26 +198,10 @@ fn table(all: &[Measured]) -> Table {
             format!("{:.2}", measured.ratio.median),
             format!("{:.2}", measured.ratio.min),
             format!("{:.2}", measured.ratio.max),
+            format!("{:.2}", measured.lookups_scale.median),
+            format!("{:.2}", measured.probes_scale.median),
             format!("{:.0} + {:.0}", measured.bytes_per_object[0], measured.bytes_per_object[1]),
         ]);
     }
     table
-}
-
-/// What more threads do beside one.
-fn scaling(all: &[Measured]) -> Vec<String> {
-    let one = |of: &Measured| {
-        all.iter().find(|it| it.threads == 1 && it.objects == of.objects && it.held == of.held)
-    };
-    let line = |many: &Measured| {
-        let one = one(many)?;
-        let times = middle(&many.lookups) / middle(&one.lookups);
-        let names = if many.held { "held" } else { "not held" };
-        Some(format!(
-            "{} objects, {names}: {} threads do {times:.2} times the lookups of one",
-            number(many.objects),
-            many.threads
-        ))
-    };
-    all.iter().filter(|it| it.threads > 1).filter_map(line).collect()
 }
