@@ -59,18 +59,23 @@ fn free_words(facts: &PageFacts) -> String {
     if sizes.is_empty() { "none in this kernel".to_owned() } else { sizes.join("; ") }
 }
 
-/// The commands that set aside what all segments need, by node.
+/// The commands that set aside what is missing, by node.
 fn remedies(needs: &Needs<'_>) -> String {
     let plan = needs.pages;
     let page_bytes = if plan.choice == PageChoice::OneGiB { PAGE_BYTES[1] } else { ADVISED_PAGE_BYTES };
     let many_nodes = plan.facts.pools.iter().filter(|pool| pool.page_bytes == page_bytes).count() > 2;
-    let mut wanted: BTreeMap<Option<u32>, u64> = BTreeMap::new();
-    for node in needs.nodes {
-        let pages = plan.segment_bytes.div_ceil(page_bytes as u64);
-        *wanted.entry(node.filter(|_| many_nodes)).or_default() += pages;
+    // Pages, and whether some of them are missing. Cores that have larger ones need none of these.
+    let mut wanted: BTreeMap<Option<u32>, (u64, bool)> = BTreeMap::new();
+    for (node, forecast) in needs.nodes.iter().zip(&plan.forecasts) {
+        let of_node = wanted.entry(node.filter(|_| many_nodes)).or_default();
+        if forecast.huge_page_bytes.is_none_or(|bytes| bytes == page_bytes) {
+            of_node.0 += plan.segment_bytes.div_ceil(page_bytes as u64);
+        }
+        of_node.1 |= forecast.huge_page_bytes.is_none();
     }
+    let missing = wanted.into_iter().filter(|(_, (_, is_missing))| *is_missing);
     let commands: Vec<String> =
-        wanted.into_iter().map(|(node, pages)| plan.facts.remedy(pages, page_bytes, node)).collect();
+        missing.map(|(node, (pages, _))| plan.facts.remedy(pages, page_bytes, node)).collect();
     commands.join("; ")
 }
 
@@ -190,6 +195,32 @@ pub(super) mod tests {
         assert!(huge.advice.ends_with("or choose huge-pages auto"), "{}", huge.advice);
         let (huge, _) = rows(PageChoice::OneGiB, 300, TransparentTrial::WhenPrefaulted, true);
         assert!(huge.advice.contains("boot with hugepagesz=1G hugepages=4"), "{}", huge.advice);
+    }
+
+    #[test]
+    fn only_nodes_that_lack_pages_are_advised_about() {
+        let pool = |page_bytes, node, free| HugePagePool { page_bytes, node, total: free, free };
+        let pools = [(2 << 20, [256, 10]), (1 << 30, [0, 0])].into_iter().flat_map(|(bytes, free)| {
+            let sum = free.iter().sum();
+            [pool(bytes, None, sum), pool(bytes, Some(0), free[0]), pool(bytes, Some(1), free[1])]
+        });
+        let facts = PageFacts { pools: pools.collect(), default_page_bytes: Some(2 << 20), shmem_mode: None };
+        let nodes = [Some(0), Some(0), Some(1), Some(1)];
+        let core = |core: u16| CorePlacement {
+            core,
+            cpu: core.into(),
+            node: nodes[usize::from(core)],
+            sharing: None,
+        };
+        let cores = (0..4).map(core).collect();
+        let cpu_plan = CpuPlan { cores, oversubscribed: false, spin: true, unit_count: 4, simulated: false };
+        let plan = PagePlan::new(facts, &cpu_plan, GIB / 4, PageChoice::Auto);
+        let needs = Needs { cores: 4, connections_max: 1, nodes: &nodes, pages: &plan, prefault: true };
+        let advice = huge_pages(&needs).advice;
+        assert!(
+            advice.contains("echo 256 > /sys/devices/system/node/node1/") && !advice.contains("node0"),
+            "{advice}"
+        );
     }
 
     #[test]

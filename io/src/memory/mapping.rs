@@ -10,8 +10,8 @@
 //!   Pages that were asked for by name are had or are an error that says what to do.
 //! * Huge pages are reserved when they are mapped and filled at once, so that a shortage is an error here and not a
 //!   SIGBUS later. Space of a file is set aside on its disk for the same reason.
-//! * Fresh memory reads as zero, that of a file too: what it had is thrown away unread. Only a file that is empty or
-//!   was made here is used, and nobody else uses it meanwhile.
+//! * Fresh memory reads as zero, that of a file too: what it had is thrown away unread. A device's has what was there
+//!   before. Only a file that is empty or was made here is used, and nobody else uses it meanwhile.
 //!
 //! Plain and transparent pages are not reserved by anybody. When they are filled and the machine or the cgroup has no
 //! more, the kernel ends a process, mostly this one (cgroup v2, or the whole machine), or says ENOMEM, which is an
@@ -402,6 +402,7 @@ fn of_opened(
         Some(kind) => own_pages(request, opened, kind, notes, progress)?,
     };
     pages.notes.extend(rounding_note(request.bytes, range.bytes()));
+    pages.notes.extend(request.node.and_then(|node| elsewhere_note(&range, node)));
     Ok((range, pages))
 }
 
@@ -425,11 +426,13 @@ fn own_pages(
             notes.push(format!("{choice} was asked for, but a file like this has pages of its own"))
         }
     }
-    let mapped = Range::of_own_pages(&opened.file, opened.bytes);
-    let range = mapped.map_err(|source| MappingError::kernel(opened.bytes, "mmap", source))?;
+    let refused = |step, source| match kind {
+        PageKind::Huge(_) => PageFacts::read().shortage(opened.bytes, page_bytes, request.node, source),
+        _ => MappingError::kernel(opened.bytes, step, source),
+    };
+    let range = Range::of_own_pages(&opened.file, opened.bytes).map_err(|source| refused("mmap", source))?;
     if let (Some(node), PageKind::Huge(_)) = (request.node, kind) {
         let _ = range.bind(node, Binding::Only);
-        notes.extend(elsewhere_note(&range, node));
     }
     let wanted = request.prefault.is_some() || matches!(kind, PageKind::Huge(_));
     if wanted {
@@ -440,6 +443,9 @@ fn own_pages(
                 if source.kind() == io::ErrorKind::InvalidInput && matches!(kind, PageKind::Device(_)) =>
             {
                 notes.push("the device cannot be pre-faulted; its memory is there all the same".to_owned());
+            }
+            Err(Failure::Kernel { source, .. }) if matches!(kind, PageKind::Huge(_)) => {
+                return Err(refused("madvise", source));
             }
             Err(failure) => return Err(error::of_failure(failure, opened.bytes)),
         }

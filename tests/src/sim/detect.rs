@@ -37,7 +37,9 @@ impl fmt::Display for Detection {
 /// Looks for all seeded bugs, one after the other; `tell` gets each result. Needs a build that has them.
 pub fn detect_all(mut tell: impl FnMut(&Detection)) -> io::Result<Vec<Detection>> {
     // Built before the clock runs.
-    cargo_test(&["--workspace", "--no-run", "--quiet"]).status()?;
+    if !cargo_test(&["--workspace", "--no-run", "--quiet"]).status()?.success() {
+        return Err(io::Error::other("the tests cannot be built: see above"));
+    }
     let mut detections = Vec::new();
     for bug in SEEDED_BUGS {
         let started = Instant::now();

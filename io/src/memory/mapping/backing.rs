@@ -20,6 +20,8 @@ const MARK: &str = "user.snowskin.segment";
 const MARK_BYTES_MAX: usize = 20;
 /// What statfs says of a file system of huge pages.
 const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
+/// Where devices are. A file there would be memory, and in the way of a device of that name.
+const DEVICES_FOLDER: &str = "/dev";
 /// Where the kernel describes character devices.
 const DEVICES_PATH: &str = "/sys/dev/char";
 
@@ -89,6 +91,10 @@ pub(super) fn memfd(bytes: usize, page_bytes: Option<usize>) -> Result<File, Map
 pub(super) fn open(path: &Path, bytes: usize) -> Result<Opened, MappingError> {
     let failed = |source| MappingError::Open { path: path.to_owned(), source };
     let options = || OpenOptions::new().read(true).write(true).clone();
+    if !path.exists() {
+        why_not_made(path, bytes)
+            .map_or(Ok(()), |why| Err(failed(io::Error::new(io::ErrorKind::NotFound, why))))?;
+    }
     let (lock, is_new) = match options().create_new(true).mode(0o600).open(path) {
         Ok(file) => (file, true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -137,6 +143,15 @@ pub(super) fn open(path: &Path, bytes: usize) -> Result<Opened, MappingError> {
     }
 }
 
+/// Why no file is made where there is none; `None`: it is.
+fn why_not_made(path: &Path, bytes: usize) -> Option<&'static str> {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok()).unwrap_or_default();
+    if folder == Path::new(DEVICES_FOLDER) {
+        return Some("there is no such device");
+    }
+    (bytes == 0).then_some("there is no such file: say how many bytes one is to have that is made now")
+}
+
 type Sized = (usize, Option<PageKind>, Option<String>);
 
 /// Sets space aside for `bytes` in a locked file of `length` bytes.
@@ -151,17 +166,19 @@ fn size_file(file: &File, path: &Path, length: u64, bytes: usize) -> Result<Size
     }
     let own_page_bytes = huge_page_bytes(file).map_err(failed)?;
     let bytes = whole(asked, own_page_bytes.unwrap_or_else(rustix::param::page_size))?;
-    let marked = set_aside(file, length, bytes as u64).map_err(|errno| MappingError::NoSpace {
-        path: path.to_owned(),
-        bytes,
-        source: errno.into(),
-        remedy: match errno {
-            Errno::OPNOTSUPP => {
-                "this file system cannot set space aside: use another, such as ext4, xfs or tmpfs"
-            }
-            _ if own_page_bytes.is_some() => "ask for less, or set more huge pages aside",
-            _ => "ask for less, or make room",
-        },
+    let marked = set_aside(file, length, bytes as u64, own_page_bytes.is_some()).map_err(|errno| {
+        MappingError::NoSpace {
+            path: path.to_owned(),
+            bytes,
+            source: errno.into(),
+            remedy: match errno {
+                Errno::OPNOTSUPP => {
+                    "this file system cannot set space aside: use another, such as ext4, xfs or tmpfs"
+                }
+                _ if own_page_bytes.is_some() => "ask for less, or set more huge pages aside",
+                _ => "ask for less, or make room",
+            },
+        }
     })?;
     let notes = marked.err().map(|error| {
         format!("{} cannot be marked ({error}): remove it before it is to be used again", path.display())
@@ -170,8 +187,8 @@ fn size_file(file: &File, path: &Path, length: u64, bytes: usize) -> Result<Size
 }
 
 /// Empties a file of `length` bytes, marks it and sets blocks aside for `bytes` of it, so that a full disk is an error
-/// now. Tells whether it could be marked.
-fn set_aside(file: &File, length: u64, bytes: u64) -> Result<io::Result<()>, Errno> {
+/// now. Huge pages are set aside by their mapping, on its node. Tells whether it could be marked.
+fn set_aside(file: &File, length: u64, bytes: u64, is_huge: bool) -> Result<io::Result<()>, Errno> {
     if length > 0 {
         // What was there is nobody's: without it nothing is read from the disk to be overwritten.
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -190,7 +207,9 @@ fn set_aside(file: &File, length: u64, bytes: u64) -> Result<io::Result<()>, Err
     if length < bytes {
         rustix::fs::ftruncate(file, bytes)?;
     }
-    retried(|| fallocate(file, FallocateFlags::empty(), 0, bytes))?;
+    if !is_huge {
+        retried(|| fallocate(file, FallocateFlags::empty(), 0, bytes))?;
+    }
     Ok(marked)
 }
 

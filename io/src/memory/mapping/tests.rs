@@ -362,7 +362,12 @@ fn what_cannot_be_a_file_is_an_error_and_leaves_nothing() {
     assert!(matches!(create(&of_file(MIB, &directory.0)), Err(MappingError::Open { .. })));
     let device = create(&of_file(MIB, Path::new("/dev/null"))).expect_err("no dax").to_string();
     assert!(device.contains("neither a regular file nor a device-dax device"), "{device}");
+    let missing = Path::new("/dev/no-such-dax0.0");
+    let error = create(&of_file(MIB, missing)).expect_err("no device").to_string();
+    assert!(error.ends_with("there is no such device") && !missing.exists(), "{error}");
     let path = directory.file("huge");
+    let error = create(&of_file(0, &path)).expect_err("no file").to_string();
+    assert!(error.contains("say how many bytes") && !path.exists(), "{error}");
     for bytes in [1 << 44, 1 << 60] {
         let error = create(&of_file(bytes, &path)).expect_err("no such disk").to_string();
         assert!(error.contains("cannot set aside") && error.contains("ask for less"), "{error}");
