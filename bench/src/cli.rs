@@ -13,6 +13,7 @@ use crate::process::{WITH_PARENT, become_child};
 use crate::replay::Memory;
 use crate::workload::{Mix, Sizes, parse_duration, parse_size};
 use argh::FromArgs;
+use snowskin_client::Transport;
 use snowskin_engine::segment::Strategy;
 use snowskin_protocol::ByteSize;
 use std::net::SocketAddr;
@@ -86,6 +87,9 @@ pub(crate) struct RunArguments {
     /// lease that reads and lookups grant, in ms (5000)
     #[argh(option, default = "5000")]
     pub(crate) lease_ms: u64,
+    /// how cores are reached: auto (shared memory where it can be had), shm or tcp (auto)
+    #[argh(option, default = "Transport::Auto")]
+    pub(crate) transport: Transport,
     /// how long client and engines poll before they sleep, in µs (50)
     #[argh(option, default = "50")]
     pub(crate) spin_us: u64,
@@ -189,6 +193,9 @@ pub(crate) struct ReplayArguments {
     /// blocks in a call of get or put (32)
     #[argh(option, default = "32")]
     pub(crate) batch: usize,
+    /// how cores are reached: auto (shared memory where it can be had), shm or tcp (auto)
+    #[argh(option, default = "Transport::Auto")]
+    pub(crate) transport: Transport,
     /// address of a running master; default: start a cluster
     #[argh(option)]
     pub(crate) master: Option<SocketAddr>,
@@ -240,6 +247,9 @@ pub(crate) struct LimitsArguments {
     /// raw server on the CPU of the engine's core, client on another
     #[argh(switch)]
     pub(crate) pin: bool,
+    /// how ours reaches its engine, beside raw TCP: auto (shared memory where it can be had), shm or tcp (tcp)
+    #[argh(option, default = "Transport::Tcp")]
+    pub(crate) transport: Transport,
     /// do not compare checksums in the client
     #[argh(switch)]
     pub(crate) no_checksums: bool,

@@ -2,6 +2,7 @@
 
 use crate::process::{Process, ProcessError, find};
 use crate::store::{Membership, Reach, connect};
+use snowskin_client::Transport;
 use snowskin_protocol::ByteSize;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -111,7 +112,8 @@ impl Cluster {
 
     fn await_whole(&mut self) -> Result<(), ClusterError> {
         let cores = self.plan.engines * self.plan.cores_per_engine;
-        let reach = Reach { seeds: self.seeds(), spin: Duration::ZERO, checksums: true };
+        let reach =
+            Reach { seeds: self.seeds(), spin: Duration::ZERO, checksums: true, transport: Transport::Auto };
         let begun = Instant::now();
         let mut last = "no member has answered".to_owned();
         while begun.elapsed() < WHOLE_WAIT {

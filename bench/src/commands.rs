@@ -12,6 +12,7 @@ use crate::store::{Reach, Store, connect};
 use crate::trace::{Request, Shape, TraceFacts, generate, read_trace};
 use crate::workload::Popularity;
 use crate::{replay as replaying, run as running};
+use snowskin_client::Transport;
 use snowskin_protocol::{ByteSize, KIB};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,7 +39,7 @@ impl Target {
         master: Option<SocketAddr>,
         plan: &ClusterPlan,
         clients: usize,
-        verify: bool,
+        (verify, transport): (bool, Transport),
     ) -> Result<Self, Failed> {
         let cluster = match master {
             Some(_) => None,
@@ -52,6 +53,7 @@ impl Target {
             seeds: seeds.expect("an address or a cluster"),
             spin: Duration::from_micros(plan.spin_us.unwrap_or(0)),
             checksums: verify,
+            transport,
         };
         let stores: Result<Vec<_>, _> = (0..clients).map(|_| connect(&reach)).collect();
         let stores =
@@ -77,7 +79,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
         lease_ms: arguments.lease_ms,
         spin_us: Some(arguments.spin_us),
     };
-    let mut target = Target::open(arguments.master, &cluster_plan, arguments.clients, plan.verify)?;
+    let mut target =
+        Target::open(arguments.master, &cluster_plan, arguments.clients, (plan.verify, arguments.transport))?;
     target.announce();
     println!("  {} keys of {}: {}", number(plan.keys), plan.sizes, ByteSize(plan.sizes.total(plan.keys)));
     if !arguments.no_preload {
@@ -174,8 +177,12 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failed> {
     if let Some(model) = arguments.model.filter(|_| arguments.block_size.is_none()) {
         println!("  {}", model.arithmetic());
     }
-    let mut target =
-        Target::open(arguments.master, &prepared.cluster_plan, arguments.clients, !arguments.no_verify)?;
+    let mut target = Target::open(
+        arguments.master,
+        &prepared.cluster_plan,
+        arguments.clients,
+        (!arguments.no_verify, arguments.transport),
+    )?;
     target.announce();
     let (summary, measured) = prepared.replay(arguments, &mut target, "replay")?;
     println!();
@@ -373,6 +380,7 @@ pub(crate) fn limits(arguments: &LimitsArguments) -> Result<(), Failed> {
         wakes,
         pin: arguments.pin,
         checksums: !arguments.no_checksums,
+        transport: arguments.transport,
     };
     let report = measure_limits(&plan).map_err(Failed::Run)?;
     report.lines().iter().for_each(|line| println!("{line}"));

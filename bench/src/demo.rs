@@ -6,6 +6,7 @@ use crate::replay::Memory;
 use crate::report::summary::Summary;
 use crate::report::table::{number, percent};
 use crate::trace::Request;
+use snowskin_client::Transport;
 use snowskin_protocol::{ByteSize, KIB};
 
 /// Requests of the generated trace: about a quarter of an hour of one service's traffic.
@@ -25,7 +26,7 @@ pub(crate) fn demo(arguments: &DemoArguments) -> Result<(), Failed> {
         "\nSnowskin: a pool of memory in which inference engines keep the KV blocks of prompts they have seen.\n"
     );
     println!("1. A cluster on this machine: a thin master, and two engines of two cores each");
-    let mut target = Target::open(None, &prepared.cluster_plan, replay.clients, true)?;
+    let mut target = Target::open(None, &prepared.cluster_plan, replay.clients, (true, replay.transport))?;
     target.announce();
     println!("\n2. Chat traffic, {:.0} times faster than it happened", replay.time_scale);
     println!("  {}", prepared.trace_in_words());
@@ -60,6 +61,7 @@ fn replay_arguments(arguments: &DemoArguments) -> ReplayArguments {
         threads: 8,
         clients: 1,
         batch: 32,
+        transport: Transport::Auto,
         master: None,
         engines: 2,
         cores: 2,

@@ -3,7 +3,7 @@
 //! Workloads and replays are written against [`Store`], so that they are tested against a store of a few lines
 //! that can be told to misbehave.
 
-use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOutcome};
+use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOutcome, Transport};
 use snowskin_protocol::Code;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -55,6 +55,8 @@ pub(crate) struct Reach {
     pub(crate) spin: Duration,
     /// Whether the client compares checksums of what it reads.
     pub(crate) checksums: bool,
+    /// How cores are reached.
+    pub(crate) transport: Transport,
 }
 
 /// Opens one set of connections.
@@ -63,6 +65,7 @@ pub(crate) fn connect(reach: &Reach) -> Result<Box<dyn Store>, Failure> {
     config.deadline = DEADLINE;
     config.spin = reach.spin;
     config.verify = reach.checksums;
+    config.transport = reach.transport;
     Ok(Box::new(BlockingClient::connect(config).map_err(failure)?))
 }
 

@@ -1,13 +1,41 @@
 //! What a client needs to know before it can ask.
 
+use snowskin_io::local_folder;
 use snowskin_protocol::key::DEFAULT_TENANT;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// How long a call may take if nothing else is said.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 /// How long a read busy-waits if nothing else is said.
 pub const SPIN_DEFAULT: Duration = Duration::from_micros(50);
+
+/// How a client reaches cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// By shared memory where that can be had, else by TCP.
+    #[default]
+    Auto,
+    /// By TCP.
+    Tcp,
+    /// By shared memory: a core that cannot be reached so is an error.
+    SharedMemory,
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Transport::Auto),
+            "tcp" => Ok(Transport::Tcp),
+            "shm" => Ok(Transport::SharedMemory),
+            _ => Err(format!("\"{text}\" is no transport: use auto, shm or tcp")),
+        }
+    }
+}
 
 /// Settings of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +49,10 @@ pub struct ClientConfig {
     /// Whether values that are read are compared with their checksum. A client that does not may hand out bytes that
     /// were damaged on their way.
     pub verify: bool,
+    /// How cores are reached.
+    pub transport: Transport,
+    /// The folder in which engines of this machine have their sockets, as `snowskin-engine --local-sockets` says.
+    pub local_sockets: PathBuf,
     /// How long a read busy-waits for an answer that is likely to come soon, before it lets the kernel wake it up;
     /// zero: never. Ignored by the simulator.
     pub spin: Duration,
@@ -34,6 +66,8 @@ impl ClientConfig {
             tenant: DEFAULT_TENANT.to_owned(),
             deadline: DEADLINE_DEFAULT,
             verify: true,
+            transport: Transport::Auto,
+            local_sockets: local_folder(),
             spin: SPIN_DEFAULT,
         }
     }

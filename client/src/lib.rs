@@ -41,7 +41,7 @@ mod started;
 
 pub use asynchronous::Client;
 pub use blocking::BlockingClient;
-pub use config::{ClientConfig, DEADLINE_DEFAULT, SPIN_DEFAULT};
+pub use config::{ClientConfig, DEADLINE_DEFAULT, SPIN_DEFAULT, Transport};
 pub use error::Error;
 pub use options::PutOptions;
 pub use outcome::{ClientCounters, Found, FrameCounters, PutOutcome, RemoveOutcome, RemovedCount};

@@ -123,6 +123,8 @@ pub struct ClientCounters {
     pub checksum_mismatches: u64,
     /// Connections opened.
     pub connects: u64,
+    /// Of these, through shared memory.
+    pub connects_local: u64,
     /// Connections that could not be opened.
     pub connects_failed: u64,
     /// Connections that broke, or were closed because they were of no more use.

@@ -181,6 +181,23 @@ fn a_holder_that_joined_after_our_table_was_made_is_not_lost() {
     assert_eq!(client.table().unwrap().epoch.0, 2);
 }
 
+/// Whether it still has the bytes nobody knows: a miss would be a guess.
+#[test]
+fn a_holder_that_cannot_be_reached_is_an_error_and_no_miss() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let fake = Fake::start(3, 3);
+    let (client, key) = (client(&fake), key_at_zero());
+    fake.with(|world| {
+        world.cores[0].elsewhere.insert(name(&key), (core_id(2), Version(5)));
+        world.table.epoch = world.table.epoch.next();
+        world.table.members[2].address = nobody;
+    });
+    until_epoch(&client, 2);
+    let error = client.get(&[&key]).remove(0).unwrap_err();
+    assert!(matches!(error, Error::Unreachable { address, .. } if address == nobody), "{error:?}");
+    assert!(fake.with(|world| world.cores[0].forgotten.is_empty()), "its home is told nothing");
+}
+
 #[test]
 fn statuses_that_ask_for_patience_or_say_no() {
     let fake = Fake::start(1, 1);

@@ -70,6 +70,9 @@ pub struct EngineArgs {
     /// the address, or address and first port, that others should use (default: as --listen)
     #[argh(option)]
     pub advertise: Option<String>,
+    /// folder of the sockets at which clients of this machine come to share memory, or off (default: /tmp/snowskin-UID)
+    #[argh(option)]
+    pub local_sockets: Option<String>,
     /// the master's address (default: a master inside this process)
     #[argh(option)]
     pub master: Option<String>,
@@ -120,6 +123,7 @@ impl EngineArgs {
             ("eviction-policy", &self.eviction_policy),
             ("listen", &self.listen),
             ("advertise", &self.advertise),
+            ("local-sockets", &self.local_sockets),
             ("master", &self.master),
             ("master-http", &self.master_http),
             ("lease-ms", &self.lease_ms),

@@ -28,17 +28,19 @@ pub use source::{Setting, Source};
 pub use value::{Advertise, Permille, ValueError};
 
 use crate::cli::EngineArgs;
+use crate::control::LocalSockets;
 use crate::eviction::PolicyKind;
 use crate::placement::{self, CpuPlan, PlacementError, PlacementWish};
 use memory::{
     MEMORY_DEFAULT_BYTES_BLIND, MEMORY_DEFAULT_BYTES_MAX, MEMORY_DEFAULT_DIVISOR, MEMORY_PER_CORE_BYTES_MIN,
 };
+use snowskin_io::local_folder;
 use snowskin_io::memory::{MappingRequest, PageChoice, PageFacts};
 use snowskin_io::topology::{Topology, TopologyError, cpu_list};
 use snowskin_protocol::{ByteSize, Settings, Strategy};
 use source::{Fallback, Layers};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -58,7 +60,7 @@ pub const CONNECTIONS_MAX_LIMIT: u32 = 8_192;
 pub const LEASE_MS_MAX: u32 = 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const KEYS: [&str; 20] = [
+pub const KEYS: [&str; 21] = [
     "name",
     "cores",
     "numa",
@@ -70,6 +72,7 @@ pub const KEYS: [&str; 20] = [
     "eviction-policy",
     "listen",
     "advertise",
+    "local-sockets",
     "master",
     "master-http",
     "lease-ms",
@@ -110,6 +113,8 @@ pub struct Config {
     pub listen: Setting<SocketAddr>,
     /// What others should use instead; see [`Config::advertised_address`].
     pub advertise: Setting<Option<Advertise>>,
+    /// The folder of the sockets at which clients of this machine come to share memory; `None`: there are none.
+    pub local_sockets: Setting<Option<PathBuf>>,
     /// The master; `None`: one in this process.
     pub master: Setting<Option<SocketAddr>>,
     /// Where the master in this process serves HTTP.
@@ -235,6 +240,7 @@ impl Config {
                 |text| value::advertise(text, resolve).map(Some),
                 || None,
             )?,
+            local_sockets: layers.setting("local-sockets", value::local_sockets, || Some(local_folder()))?,
             master: layers.setting("master", |text| value::address(text, resolve).map(Some), || None)?,
             master_http: layers.setting(
                 "master-http",
@@ -330,6 +336,12 @@ impl Config {
         warnings
     }
 
+    /// Where clients of this machine come to share memory.
+    pub fn local_sockets(&self) -> Option<LocalSockets> {
+        let folder = self.local_sockets.value.clone()?;
+        Some(LocalSockets { folder, is_asked: self.local_sockets.is_given() })
+    }
+
     /// How long a core waits busily before it parks: nothing where another core or process needs its processor.
     pub fn spin(&self) -> Duration {
         let spin_us = if self.cpu_plan.spin { self.spin_us.value } else { 0 };
@@ -389,6 +401,9 @@ impl Config {
             row(&self.eviction_policy, PolicyKind::to_string),
             row(&self.listen, SocketAddr::to_string),
             row(&self.advertise, or("as listen")),
+            row(&self.local_sockets, |folder| {
+                folder.as_ref().map_or_else(|| "off".to_owned(), |it| it.display().to_string())
+            }),
             row(&self.master, or("in this process")),
             row(&self.master_http, SocketAddr::to_string),
             row(&self.lease_ms, u32::to_string),

@@ -126,6 +126,7 @@ impl Engine {
                 incarnation,
                 engine_cores: config.cores.value,
                 listen: config.listen_address(core),
+                local: config.local_sockets(),
                 advertise,
                 master,
                 memory: config.mapping_request(core),
@@ -142,11 +143,11 @@ impl Engine {
                     if watch.should_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 };
                 match control::open(&platform, &core_config, &mut progress).await {
-                    Ok((opened, listener)) => {
+                    Ok((opened, doors)) => {
                         for (segment, _) in opened.shard.borrow().segments().iter() {
                             log::info!("{}", memory_line(core, segment.mapping()));
                         }
-                        control::run(opened, listener, core_config.master, watch).await;
+                        control::run(opened, doors, core_config.master, watch).await;
                     }
                     Err(error) => drop(watch.news.send(News::Failed(watch.core, error))),
                 }

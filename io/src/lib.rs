@@ -16,11 +16,13 @@
 //!
 //! This is the only crate with `unsafe`. Each block names the invariant it rests on and who keeps it.
 
+mod either;
 pub mod framing;
 pub mod memory;
 pub mod platform;
 pub mod probe;
 pub mod seeded;
+mod shm;
 pub mod sim;
 pub mod sockets;
 mod split_mix;
@@ -28,5 +30,7 @@ pub mod sync;
 pub mod topology;
 pub mod uring;
 
-pub use platform::{ByteReader, ByteWriter, Listener, Moment, Platform, Stream, with_deadline};
+pub use either::Either;
+pub use platform::{Accept, ByteReader, ByteWriter, Listener, Moment, Peer, Platform, Stream, with_deadline};
+pub use shm::{local_folder, local_socket};
 pub use split_mix::SplitMix;

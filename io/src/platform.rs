@@ -12,6 +12,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::{Add, Sub};
+use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -59,8 +60,10 @@ impl fmt::Display for Moment {
 pub trait Platform: Clone + 'static {
     /// A connected byte stream.
     type Stream: Stream;
-    /// A socket that accepts streams.
+    /// A socket that accepts streams from anywhere.
     type Listener: Listener<Stream = Self::Stream>;
+    /// A socket that accepts streams from this machine.
+    type LocalListener: Accept<Stream = Self::Stream>;
 
     /// Now, on the monotonic clock.
     fn now(&self) -> Moment;
@@ -79,16 +82,44 @@ pub trait Platform: Clone + 'static {
 
     /// Connects to a listening socket. Has no deadline of its own: see [`with_deadline`].
     fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
+
+    /// Listens at a path, for processes of this machine that share memory with us. The folder is made, for this user alone;
+    /// the socket is the caller's to remove when it is no longer used.
+    fn listen_local(&self, path: &Path) -> io::Result<Self::LocalListener>;
+
+    /// Connects to a process of this machine by shared memory.
+    fn connect_local(&self, path: &Path) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
+}
+
+/// Who opened a connection: for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Somebody at an address.
+    At(SocketAddr),
+    /// A process of this machine.
+    Process(u32),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::At(address) => write!(f, "{address}"),
+            Peer::Process(pid) => write!(f, "process {pid}"),
+        }
+    }
 }
 
 /// Accepts connections.
-pub trait Listener: 'static {
+pub trait Accept: 'static {
     /// What it accepts.
     type Stream: Stream;
 
     /// The next connection, and who opened it.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>>;
+}
 
+/// Accepts connections at an address.
+pub trait Listener: Accept {
     /// The address it listens on, with the real port.
     fn local_address(&self) -> SocketAddr;
 }
@@ -99,6 +130,11 @@ pub trait Stream: 'static {
     type Reader: ByteReader;
     /// The half that writes.
     type Writer: ByteWriter;
+
+    /// Whether it goes through shared memory.
+    fn is_local(&self) -> bool {
+        false
+    }
 
     /// Separates the directions. The connection is closed when both halves are dropped.
     fn split(self) -> (Self::Reader, Self::Writer);

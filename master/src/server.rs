@@ -15,7 +15,7 @@ use crate::config::MasterConfig;
 use crate::master::{Master, MasterError};
 use crate::membership::RegisterError;
 use snowskin_io::framing::{FrameError, FrameReader, accept_hello, write_frame, write_refusal};
-use snowskin_io::{ByteWriter, Listener, Platform, Stream, with_deadline};
+use snowskin_io::{Accept, ByteWriter, Listener, Peer, Platform, Stream, with_deadline};
 use snowskin_protocol::limits::MEMBERS_MAX;
 use snowskin_protocol::wire::control::{Orders, Report};
 use snowskin_protocol::wire::hello::Welcome;
@@ -89,7 +89,7 @@ async fn tick<P: Platform>(platform: P, master: Rc<RefCell<Master>>, interval: D
 }
 
 /// One connection, from its hello to its end.
-async fn attend<P: Platform>(platform: P, stream: P::Stream, peer: SocketAddr, master: Rc<RefCell<Master>>) {
+async fn attend<P: Platform>(platform: P, stream: P::Stream, peer: Peer, master: Rc<RefCell<Master>>) {
     let (reader, writer) = stream.split();
     let (reader, body) = (FrameReader::new(reader), Vec::new());
     let mut connection = Connection::<P> { platform, reader, writer, body, master, introduced: None };

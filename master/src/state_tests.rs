@@ -309,4 +309,16 @@ fn a_table_is_known_to_all_who_live_before_there_is_the_next_one() {
     assert!(!state.tick(at(4_000)));
     acknowledge(&mut state, 4_100, &cores[..1]);
     assert!(state.tick(at(4_200)));
+    // It has not said that it knows epoch 3 either when a core dies, which is waited for no less.
+    let others = [cores[1], report(9, 0, 1), report(10, 0, 1)];
+    for ms in (5_000..20_000).step_by(100) {
+        if ms % 1000 == 0 {
+            acknowledge(&mut state, ms, &others);
+            state.heartbeat(at(ms), &at_epoch(cores[0], Epoch(2)));
+        }
+        assert!(!state.tick(at(ms)), "{ms}");
+    }
+    acknowledge(&mut state, 20_000, &cores[..1]);
+    assert!(state.tick(at(20_100)));
+    assert!(state.table().index_of(cores[2].member.id).is_none(), "the dead one is taken out");
 }

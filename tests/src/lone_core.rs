@@ -8,7 +8,7 @@ use snowskin_engine::percore::PerCore;
 use snowskin_engine::segment::MappingRequest;
 use snowskin_io::framing::{FrameError, FrameReader, accept_hello, write_frame};
 use snowskin_io::sim::{Limit, NetworkOptions, Options, SimPlatform, SimStream, Simulation};
-use snowskin_io::{Listener, Platform, Stream};
+use snowskin_io::{Accept, Platform, Stream};
 use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::control::{Orders, Report};
 use snowskin_protocol::wire::data::ItemStatus;
@@ -72,6 +72,7 @@ impl LoneCore {
             incarnation: Incarnation(1),
             engine_cores: 1,
             listen: node.address(CORE_PORT),
+            local: None,
             advertise: None,
             master: master.address(MASTER_PORT),
             memory: MappingRequest::plain(memory_bytes),

@@ -308,6 +308,7 @@ impl SimCluster {
             incarnation,
             engine_cores: self.shape.cores,
             listen: platform.address(CORE_PORT),
+            local: None,
             advertise: None,
             master: self.master_platform.address(MASTER_PORT),
             memory: MappingRequest::plain(self.shape.core_bytes),

@@ -23,6 +23,7 @@ use ours::{LOOKUP_BATCH, Ours};
 use raw::{Raw, SPIN, STREAM_BYTES};
 use serde::Serialize;
 use slices::Slice;
+use snowskin_client::Transport;
 use snowskin_protocol::ByteSize;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(crate) struct LimitsPlan {
     /// Raw server on the CPU of the engine's core, client on another.
     pub(crate) pin: bool,
     pub(crate) checksums: bool,
+    /// How ours reaches its engine. The raw figures beside it are those of TCP.
+    pub(crate) transport: Transport,
 }
 
 /// What a side does that waits for bytes.
@@ -196,7 +199,7 @@ fn start(plan: &LimitsPlan) -> Result<(Vec<Contest>, Option<Pinned>), String> {
     }
     let mut contests = Vec::new();
     for ((wake, cluster), raw) in clusters.into_iter().zip(servers?) {
-        let ours = Ours::connect(cluster, wake.spin(), plan.checksums, &SIZES)?;
+        let ours = Ours::connect(cluster, wake.spin(), plan.checksums, plan.transport, &SIZES)?;
         contests.push(Contest::new(wake, raw, ours));
     }
     Ok((contests, pinned))

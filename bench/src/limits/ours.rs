@@ -4,6 +4,7 @@ use super::slices::{Slice, slice};
 use crate::cluster::{Cluster, ClusterPlan};
 use crate::store::{Reach, Store, connect};
 use crate::values::Values;
+use snowskin_client::Transport;
 use std::time::Duration;
 
 /// Enough for the values of all sizes and the ones that replace them.
@@ -43,9 +44,10 @@ impl Ours {
         cluster: Cluster,
         spin: Duration,
         checksums: bool,
+        transport: Transport,
         sizes: &[usize],
     ) -> Result<Self, String> {
-        let reach = Reach { seeds: cluster.seeds(), spin, checksums };
+        let reach = Reach { seeds: cluster.seeds(), spin, checksums, transport };
         let store = connect(&reach).map_err(|failure| failure.sentence)?;
         Self::over(store, Some(cluster), sizes)
     }

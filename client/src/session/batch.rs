@@ -8,6 +8,7 @@ use super::connection::{Answered, Reply};
 use super::frame::{Frame, LoanEnded, PutValue};
 use super::sink::{SharedBuffer, Sink};
 use super::{LinkError, Session};
+use crate::config::Transport;
 use crate::error::Error;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use snowskin_io::memory::LoanMut;
@@ -219,6 +220,11 @@ impl<P: Platform> Session<P> {
         };
         if connection.welcome().core_id() != group.member.id {
             let reason = format!("core {} listens there", connection.welcome().core_id());
+            return Err(LinkError::Unreachable { reason, is_old: false });
+        }
+        if self.shared.transport == Transport::SharedMemory && !connection.is_local() {
+            let folder = self.shared.local_sockets.display();
+            let reason = format!("it shares no memory at {folder}: see snowskin-engine --local-sockets");
             return Err(LinkError::Unreachable { reason, is_old: false });
         }
         let frame = match build_frame(work, group) {

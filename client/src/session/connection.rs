@@ -14,10 +14,11 @@
 use super::frame::{Frame, LoanEnded};
 use super::sink::{Delivery, Sink, receive};
 use super::{LinkError, Shared};
+use crate::config::Transport;
 use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::seeded_bug;
 use snowskin_io::sync::Signal;
-use snowskin_io::{ByteWriter, Moment, Platform, Stream};
+use snowskin_io::{ByteWriter, Moment, Platform, Stream, local_socket};
 use snowskin_protocol::Epoch;
 use snowskin_protocol::limits::VALUE_BYTES_MAX;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, decode_replies};
@@ -26,7 +27,8 @@ use snowskin_protocol::wire::{Header, Opcode, WireError};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -95,6 +97,7 @@ impl Pending {
 pub(super) struct Connection<P: Platform> {
     shared: Rc<Shared<P>>,
     welcome: Welcome,
+    is_local: bool,
     writer: RefCell<WriterOf<P>>,
     queue: RefCell<VecDeque<Frame>>,
     queued_bytes: Cell<u64>,
@@ -111,13 +114,14 @@ impl<P: Platform> Connection<P> {
     /// Takes a stream over, after the hello, and starts its tasks.
     pub(super) fn start(
         shared: &Rc<Shared<P>>,
-        welcome: Welcome,
+        (welcome, is_local): (Welcome, bool),
         reader: ReaderOf<P>,
         writer: WriterOf<P>,
     ) -> Rc<Self> {
         let connection = Rc::new(Connection {
             shared: shared.clone(),
             welcome,
+            is_local,
             writer: RefCell::new(writer),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
@@ -136,6 +140,11 @@ impl<P: Platform> Connection<P> {
     /// Who is at the other end.
     pub(super) fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// Whether it goes through shared memory.
+    pub(super) fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// Whether it is of no more use.
@@ -452,13 +461,34 @@ fn deadline_ms(left: Duration) -> u32 {
     u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
-/// Connects and says hello.
+/// Connects and says hello: by shared memory if that is wanted and there is somebody, else by TCP.
 pub(super) async fn open<P: Platform>(
     shared: &Rc<Shared<P>>,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
 ) -> Result<Rc<Connection<P>>, FrameError> {
-    let (reader, mut writer) = shared.platform.connect(address).await?.split();
+    if shared.transport != Transport::Tcp {
+        let path = local_socket(&shared.local_sockets, address);
+        match shared.platform.connect_local(&path).await {
+            Ok(stream) => match greet(shared, stream).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => log::info!("{}: {error}; {address} is asked by TCP", path.display()),
+            },
+            // Nobody is there, or shared memory is not for this platform.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {}
+            Err(error) => log::info!("{}: {error}; {address} is asked by TCP", path.display()),
+        }
+    }
+    greet(shared, shared.platform.connect(address).await?).await
+}
+
+async fn greet<P: Platform>(
+    shared: &Rc<Shared<P>>,
+    stream: P::Stream,
+) -> Result<Rc<Connection<P>>, FrameError> {
+    let is_local = stream.is_local();
+    let (reader, mut writer) = stream.split();
     let mut reader = FrameReader::new(reader);
     let welcome = snowskin_io::framing::say_hello(&mut reader, &mut writer).await?;
-    Ok(Connection::start(shared, welcome, reader, writer))
+    shared.counters.borrow_mut().connects_local += u64::from(is_local);
+    Ok(Connection::start(shared, (welcome, is_local), reader, writer))
 }

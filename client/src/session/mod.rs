@@ -28,7 +28,7 @@ mod verbs;
 
 pub use frame::PutValue;
 
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Transport};
 use crate::error::Error;
 use crate::outcome::ClientCounters;
 use alarm::{Alarm, Event};
@@ -40,6 +40,7 @@ use snowskin_protocol::{CoreId, Epoch, ObjectName, RoutingTable};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ struct Shared<P> {
     /// Of the table in use.
     epoch: Cell<Epoch>,
     verify: bool,
+    transport: Transport,
+    local_sockets: PathBuf,
     counters: RefCell<ClientCounters>,
 }
 
@@ -103,6 +106,8 @@ impl<P: Platform> Session<P> {
             platform,
             epoch: Cell::new(Epoch(0)),
             verify: config.verify,
+            transport: config.transport,
+            local_sockets: config.local_sockets.clone(),
             counters: RefCell::default(),
         });
         Rc::new(Session {

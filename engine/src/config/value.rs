@@ -9,9 +9,12 @@ use snowskin_protocol::units::{ByteSize, ByteSizeError};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 /// Characters of an engine's name, at most.
 const NAME_CHARACTERS_MAX: usize = 255;
+/// Bytes of a folder's path, at most: with the name of a socket behind it, a path may have 107.
+const FOLDER_BYTES_MAX: usize = 50;
 /// Thousandths in a whole.
 const PERMILLE_MAX: u16 = 1000;
 
@@ -85,6 +88,11 @@ pub enum ValueError {
     /// A switch that is neither on nor off.
     #[error("\"{0}\" is neither true nor false")]
     Switch(String),
+    /// Not a folder for sockets.
+    #[error(
+        "\"{0}\" is no folder for sockets: write an absolute path of at most {FOLDER_BYTES_MAX} bytes, or off"
+    )]
+    LocalSockets(String),
     /// No such policy.
     #[error(transparent)]
     Policy(#[from] UnknownPolicy),
@@ -248,6 +256,16 @@ pub(crate) fn policy(text: &str) -> Result<PolicyKind, ValueError> {
 /// The name of an allocation strategy.
 pub(crate) fn strategy(text: &str) -> Result<Strategy, ValueError> {
     Ok(text.parse()?)
+}
+
+/// A folder for sockets, or `off`.
+pub(crate) fn local_sockets(text: &str) -> Result<Option<PathBuf>, ValueError> {
+    let text = text.trim();
+    match Path::new(text) {
+        _ if text == "off" => Ok(None),
+        folder if folder.is_absolute() && text.len() <= FOLDER_BYTES_MAX => Ok(Some(folder.to_owned())),
+        _ => Err(ValueError::LocalSockets(text.to_owned())),
+    }
 }
 
 pub(crate) fn switch(text: &str) -> Result<bool, ValueError> {

@@ -19,10 +19,12 @@ use crate::segment::{Mapping, MappingError, MappingRequest, Segments};
 use crate::shard::{Options, Shard};
 use crate::transport;
 use snowskin_io::memory::Progress;
-use snowskin_io::{Listener, Platform};
+use snowskin_io::{Listener, Platform, local_socket};
 use snowskin_protocol::{CoreId, Incarnation, Settings};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ pub struct CoreConfig {
     pub engine_cores: u16,
     /// Where it listens; port 0: any.
     pub listen: SocketAddr,
+    /// Where clients of this machine come to share memory; `None`: nowhere.
+    pub local: Option<LocalSockets>,
     /// The address that others should use, if not the one it listens on; port 0: the one it listens on.
     pub advertise: Option<SocketAddr>,
     /// Where the master listens.
@@ -60,6 +64,22 @@ pub struct CoreConfig {
     pub settings: Settings,
 }
 
+/// The folder of a core's Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalSockets {
+    /// Where.
+    pub folder: PathBuf,
+    /// Somebody asked for it: if it cannot be had, that is an error. Else it is a line in the log.
+    pub is_asked: bool,
+}
+
+/// Where clients come in.
+pub struct Doors<P: Platform> {
+    anywhere: P::Listener,
+    /// With its path.
+    local: Option<(P::LocalListener, PathBuf)>,
+}
+
 /// Why a core could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
@@ -72,6 +92,14 @@ pub enum CoreError {
         /// Where.
         address: SocketAddr,
         /// What the kernel said.
+        source: io::Error,
+    },
+    /// There can be no socket for clients of this machine.
+    #[error("cannot let clients share memory at {}: {source}; choose another --local-sockets, or off", path.display())]
+    Local {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
         source: io::Error,
     },
 }
@@ -91,7 +119,7 @@ pub async fn open<P: Platform>(
     platform: &P,
     config: &CoreConfig,
     progress: Progress<'_>,
-) -> Result<(Rc<PerCore<P>>, P::Listener), CoreError> {
+) -> Result<(Rc<PerCore<P>>, Doors<P>), CoreError> {
     let mapping = Mapping::create(&config.memory, progress)?;
     let listen = config.listen;
     let failed = |source| CoreError::Listen { address: listen, source };
@@ -103,6 +131,7 @@ pub async fn open<P: Platform>(
             address.set_port(advertise.port());
         }
     }
+    let local = listen_local(platform, config, address)?;
     let identity = Identity {
         id: config.id,
         incarnation: config.incarnation,
@@ -114,7 +143,29 @@ pub async fn open<P: Platform>(
     let options = Options { settings: config.settings, policy: config.policy };
     let shard = Shard::new((config.id, config.incarnation), segments, options);
     let mounting = beside_requests(&config.memory);
-    Ok((PerCore::new(platform.clone(), identity, config.connections_max, mounting, shard), listener))
+    Ok((
+        PerCore::new(platform.clone(), identity, config.connections_max, mounting, shard),
+        Doors { anywhere: listener, local },
+    ))
+}
+
+/// The socket for clients of this machine, named by the address that they know us by.
+fn listen_local<P: Platform>(
+    platform: &P,
+    config: &CoreConfig,
+    address: SocketAddr,
+) -> Result<Option<(P::LocalListener, PathBuf)>, CoreError> {
+    let Some(LocalSockets { folder, is_asked }) = &config.local else { return Ok(None) };
+    let path = local_socket(folder, address);
+    match platform.listen_local(&path) {
+        Ok(listener) => Ok(Some((listener, path))),
+        Err(source) if *is_asked => Err(CoreError::Local { path, source }),
+        Err(error) => {
+            let path = path.display();
+            log::warn!("core {}: no client can share memory: {path}: {error}; all use TCP", config.id);
+            Ok(None)
+        }
+    }
 }
 
 /// How further segments are got: as the first one, but that this core's own processor, which is the first of those that
@@ -132,13 +183,17 @@ fn beside_requests(first: &MappingRequest) -> MappingRequest {
 /// Runs a core until its supervisor says stop.
 pub async fn run<P: Platform>(
     core: Rc<PerCore<P>>,
-    listener: P::Listener,
+    doors: Doors<P>,
     master: SocketAddr,
     supervisor: impl Supervisor,
 ) {
     let platform = core.platform.clone();
     supervisor.listening(core.identity.address);
-    platform.spawn(transport::accept(core.clone(), listener));
+    platform.spawn(transport::accept(core.clone(), doors.anywhere));
+    let local_path = doors.local.map(|(local, path)| {
+        platform.spawn(transport::accept(core.clone(), local));
+        path
+    });
     platform.spawn(takeover::run(core.clone()));
     platform.spawn(drops::run(core.clone()));
     platform.spawn(sweep(core.clone()));
@@ -154,6 +209,8 @@ pub async fn run<P: Platform>(
         platform.sleep(STOP_CHECK).await;
     }
     leave(&core, &link).await;
+    // It may be gone with its folder.
+    local_path.into_iter().for_each(|path| drop(fs::remove_file(path)));
 }
 
 /// Gives the slots away, as far as somebody takes them in time, and tells the master when that is over.

@@ -5,12 +5,11 @@ use super::{HELLO_TIME, answer, put};
 use crate::control::admin;
 use crate::percore::{PerCore, count};
 use snowskin_io::framing::{FrameError, FrameReader, accept_hello};
-use snowskin_io::{ByteReader, ByteWriter, Platform, Stream, with_deadline};
+use snowskin_io::{ByteReader, ByteWriter, Peer, Platform, Stream, with_deadline};
 use snowskin_protocol::limits::HEADER_BYTES;
 use snowskin_protocol::wire::admin::AdminRequest;
 use snowskin_protocol::wire::hello::Welcome;
 use snowskin_protocol::wire::{Header, Opcode, Refusal, WireError};
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// Bytes of a body's buffer that a connection keeps for its next request.
@@ -18,7 +17,7 @@ pub(super) const BODY_BYTES_KEPT_MAX: usize = 16 * 1024;
 
 /// Serves one connection to its end. Whatever the peer does, the core lives on: memory it had reserved or pinned is
 /// given back when the tasks end.
-pub(super) async fn serve<P: Platform>(counted: Counted<P>, stream: P::Stream, peer: SocketAddr) {
+pub(super) async fn serve<P: Platform>(counted: Counted<P>, stream: P::Stream, peer: Peer) {
     let core = counted.0.clone();
     let (reader, mut writer) = stream.split();
     let mut reader = FrameReader::new(reader);

@@ -17,7 +17,7 @@ mod put;
 
 use crate::percore::{PerCore, count};
 use snowskin_io::framing::{self, FrameReader, write_refusal};
-use snowskin_io::{ByteWriter, Listener, Platform, Stream, with_deadline};
+use snowskin_io::{Accept, ByteWriter, Platform, Stream, with_deadline};
 use snowskin_protocol::wire::Refusal;
 use std::rc::Rc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ const TURNED_AWAY_MAX: u64 = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections for as long as the core runs.
-pub async fn accept<P: Platform>(core: Rc<PerCore<P>>, mut listener: P::Listener) {
+pub async fn accept<P: Platform>(core: Rc<PerCore<P>>, mut listener: impl Accept<Stream = P::Stream>) {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,

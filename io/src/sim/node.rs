@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -52,6 +53,7 @@ impl SimPlatform {
 impl Platform for SimPlatform {
     type Stream = SimStream;
     type Listener = SimListener;
+    type LocalListener = SimListener;
 
     fn now(&self) -> Moment {
         self.shared.with(|world| Moment(world.now_ns.saturating_add(world.node(self.node).clock_ahead_ns)))
@@ -84,6 +86,15 @@ impl Platform for SimPlatform {
     /// Fails with `ConnectionRefused`, or with `ConnectionReset` if it is cut on the way.
     fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<SimStream>> + 'static {
         Connect::new(&self.shared, self.node, address)
+    }
+
+    /// There is no file system here: all is asked over the network.
+    fn listen_local(&self, _path: &Path) -> io::Result<SimListener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn connect_local(&self, _path: &Path) -> impl Future<Output = io::Result<SimStream>> + 'static {
+        std::future::ready(Err(io::ErrorKind::Unsupported.into()))
     }
 }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use super::network::ConnectionId;
 use super::socket::{Half, Socket};
 use super::world::{NodeId, Shared};
-use crate::platform::{ByteReader, ByteWriter, Listener, Stream};
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Peer, Stream};
 
 /// A listening socket of a node.
 pub struct SimListener {
@@ -21,19 +21,21 @@ pub struct SimListener {
     pub(super) address: SocketAddr,
 }
 
-impl Listener for SimListener {
+impl Accept for SimListener {
     type Stream = SimStream;
 
     /// Fails with `ConnectionAborted` if the node has died.
-    async fn accept(&mut self) -> io::Result<(SimStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(SimStream, Peer)> {
         std::future::poll_fn(|context| {
             let accepted = self.shared.with(|world| world.poll_accept(self.number, self.address, context));
             let (socket, opener) = ready!(accepted)?;
-            Poll::Ready(Ok((SimStream::new(&self.shared, socket), opener)))
+            Poll::Ready(Ok((SimStream::new(&self.shared, socket), Peer::At(opener))))
         })
         .await
     }
+}
 
+impl Listener for SimListener {
     fn local_address(&self) -> SocketAddr {
         self.address
     }

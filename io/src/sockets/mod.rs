@@ -16,13 +16,19 @@
 //! The `unsafe` is in `capsule`: why tasks may hold what is not `Send`.
 
 mod capsule;
+mod local;
 mod spin;
 mod stream;
 
 pub use capsule::Resident;
-pub use stream::{SocketsListener, SocketsReader, SocketsStream, SocketsWriter};
+pub use local::{SocketsLocal, SocketsLocalListener, SocketsLocalReader, SocketsLocalWriter};
+pub use stream::{
+    SocketsListener, SocketsReader, SocketsStream, SocketsTcp, SocketsTcpReader, SocketsTcpWriter,
+    SocketsWriter,
+};
 
 use crate::SplitMix;
+use crate::either::Either;
 use crate::platform::{Moment, Platform};
 use capsule::Capsule;
 use spin::Spin;
@@ -31,6 +37,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -152,6 +159,7 @@ impl SocketsPlatform {
 impl Platform for SocketsPlatform {
     type Stream = SocketsStream;
     type Listener = SocketsListener;
+    type LocalListener = SocketsLocalListener;
 
     fn now(&self) -> Moment {
         self.moment_of(Instant::now())
@@ -182,7 +190,16 @@ impl Platform for SocketsPlatform {
 
     fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<SocketsStream>> + 'static {
         let spin = self.shared.spin.clone();
-        async move { SocketsStream::new(tokio::net::TcpStream::connect(address).await?, spin) }
+        async move { Ok(Either::Tcp(SocketsTcp::new(tokio::net::TcpStream::connect(address).await?, spin)?)) }
+    }
+
+    fn listen_local(&self, path: &Path) -> io::Result<SocketsLocalListener> {
+        SocketsLocalListener::bind(path, self.shared.spin.clone())
+    }
+
+    fn connect_local(&self, path: &Path) -> impl Future<Output = io::Result<SocketsStream>> + 'static {
+        let (path, spin) = (path.to_owned(), self.shared.spin.clone());
+        async move { Ok(Either::Local(SocketsLocal::connect(&path, spin).await?)) }
     }
 }
 

@@ -1,7 +1,9 @@
 //! TCP: plain non-blocking system calls first, the runtime's reactor only to wait.
 
+use super::local::{SocketsLocal, SocketsLocalReader, SocketsLocalWriter};
 use super::spin::{Burst, Spin, SpinScore};
-use crate::platform::{ByteReader, ByteWriter, Listener, Stream};
+use crate::either::Either;
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Peer, Stream};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 use std::cell::{Cell, RefCell};
@@ -46,26 +48,35 @@ impl SocketsListener {
     }
 }
 
-impl Listener for SocketsListener {
+impl Accept for SocketsListener {
     type Stream = SocketsStream;
 
-    async fn accept(&mut self) -> io::Result<(SocketsStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(SocketsStream, Peer)> {
         let (stream, peer) = self.listener.accept().await?;
-        Ok((SocketsStream::new(stream, self.spin.clone())?, peer))
+        Ok((Either::Tcp(SocketsTcp::new(stream, self.spin.clone())?), Peer::At(peer)))
     }
+}
 
+impl Listener for SocketsListener {
     fn local_address(&self) -> SocketAddr {
         self.address
     }
 }
 
 /// A connection.
-pub struct SocketsStream {
+pub type SocketsStream = Either<SocketsTcp, SocketsLocal>;
+/// Its reading half.
+pub type SocketsReader = Either<SocketsTcpReader, SocketsLocalReader>;
+/// Its writing half.
+pub type SocketsWriter = Either<SocketsTcpWriter, SocketsLocalWriter>;
+
+/// A connection by TCP.
+pub struct SocketsTcp {
     stream: TcpStream,
     spin: Spin,
 }
 
-impl SocketsStream {
+impl SocketsTcp {
     pub(super) fn new(stream: tokio::net::TcpStream, spin: Spin) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         sockopt::set_socket_keepalive(&stream, true)?;
@@ -73,22 +84,22 @@ impl SocketsStream {
         sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_COUNT)?;
         sockopt::set_tcp_user_timeout(&stream, PEER_SILENCE_MAX.as_millis() as u32)?;
-        Ok(SocketsStream { stream: stream.into_std()?, spin })
+        Ok(SocketsTcp { stream: stream.into_std()?, spin })
     }
 }
 
-impl Stream for SocketsStream {
-    type Reader = SocketsReader;
-    type Writer = SocketsWriter;
+impl Stream for SocketsTcp {
+    type Reader = SocketsTcpReader;
+    type Writer = SocketsTcpWriter;
 
-    fn split(self) -> (SocketsReader, SocketsWriter) {
+    fn split(self) -> (SocketsTcpReader, SocketsTcpWriter) {
         let socket = Rc::new(Socket {
             stream: Rc::new(self.stream),
             registration: RefCell::default(),
             writer_waits: Cell::new(false),
         });
-        let reader = SocketsReader { socket: socket.clone(), score: self.spin.stream(), turn_bytes: 0 };
-        (reader, SocketsWriter { socket, turn_bytes: 0 })
+        let reader = SocketsTcpReader { socket: socket.clone(), score: self.spin.stream(), turn_bytes: 0 };
+        (reader, SocketsTcpWriter { socket, turn_bytes: 0 })
     }
 }
 
@@ -145,13 +156,13 @@ impl Socket {
 }
 
 /// The reading half.
-pub struct SocketsReader {
+pub struct SocketsTcpReader {
     socket: Rc<Socket>,
     score: SpinScore,
     turn_bytes: usize,
 }
 
-impl ByteReader for SocketsReader {
+impl ByteReader for SocketsTcpReader {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
@@ -184,12 +195,12 @@ impl ByteReader for SocketsReader {
 }
 
 /// The writing half.
-pub struct SocketsWriter {
+pub struct SocketsTcpWriter {
     socket: Rc<Socket>,
     turn_bytes: usize,
 }
 
-impl ByteWriter for SocketsWriter {
+impl ByteWriter for SocketsTcpWriter {
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         send(&self.socket.stream, slices).unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
     }
@@ -246,7 +257,7 @@ fn send(stream: &TcpStream, slices: &[IoSlice<'_>]) -> Option<io::Result<usize>>
 }
 
 /// Whether a half that could always go on has had its turn; then the task is called again behind all others.
-fn turn_is_over(turn_bytes: &mut usize, context: &mut Context<'_>) -> bool {
+pub(super) fn turn_is_over(turn_bytes: &mut usize, context: &mut Context<'_>) -> bool {
     if *turn_bytes < BYTES_PER_TURN {
         return false;
     }

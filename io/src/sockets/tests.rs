@@ -1,5 +1,5 @@
 use super::*;
-use crate::platform::{ByteReader, ByteWriter, Listener, Stream, with_deadline};
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Stream, with_deadline};
 use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::Arc;

@@ -10,14 +10,19 @@
 //! * **Wake-up latency.** Parking in the ring and being woken costs tens of µs on virtual machines. A read first
 //!   tries for a bounded time ([`Spin`]) while its stream is busy and no other stream is.
 
+mod local;
 mod spin;
 mod stream;
 mod turn;
 
+pub use local::{UringLocal, UringLocalListener, UringLocalReader, UringLocalWriter};
 pub use spin::Spin;
-pub use stream::{UringListener, UringReader, UringStream, UringWriter};
+pub use stream::{
+    UringListener, UringReader, UringStream, UringTcp, UringTcpReader, UringTcpWriter, UringWriter,
+};
 
 use crate::SplitMix;
+use crate::either::Either;
 use crate::platform::{Moment, Platform};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
@@ -25,6 +30,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use turn::Turns;
@@ -107,6 +113,7 @@ impl UringPlatform {
 impl Platform for UringPlatform {
     type Stream = UringStream;
     type Listener = UringListener;
+    type LocalListener = UringLocalListener;
 
     fn now(&self) -> Moment {
         Moment(self.inner.origin.elapsed().as_nanos() as u64)
@@ -133,8 +140,17 @@ impl Platform for UringPlatform {
         let shared = self.inner.shared.clone();
         async move {
             let stream = glommio::net::TcpStream::connect(address).await.map_err(io::Error::from)?;
-            UringStream::new(stream, shared)
+            Ok(Either::Tcp(UringTcp::new(stream, shared)?))
         }
+    }
+
+    fn listen_local(&self, path: &Path) -> io::Result<UringLocalListener> {
+        UringLocalListener::bind(path, self.inner.shared.clone())
+    }
+
+    /// Cores do not share memory with each other: they are asked by TCP.
+    fn connect_local(&self, _path: &Path) -> impl Future<Output = io::Result<UringStream>> + 'static {
+        std::future::ready(Err(io::ErrorKind::Unsupported.into()))
     }
 }
 

@@ -1,9 +1,11 @@
 //! TCP on a core: plain non-blocking system calls first, the ring only to wait.
 
 use super::Shared;
+use super::local::{UringLocal, UringLocalReader, UringLocalWriter};
 use super::spin::SpinScore;
 use super::turn::Turn;
-use crate::platform::{ByteReader, ByteWriter, Listener, Stream};
+use crate::either::Either;
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Peer, Stream};
 use futures_util::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
@@ -42,28 +44,37 @@ impl UringListener {
     }
 }
 
-impl Listener for UringListener {
+impl Accept for UringListener {
     type Stream = UringStream;
 
-    async fn accept(&mut self) -> io::Result<(UringStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(UringStream, Peer)> {
         let stream = self.listener.accept().await.map_err(io::Error::from)?;
         let peer = stream.peer_addr().map_err(io::Error::from)?;
-        Ok((UringStream::new(stream, self.shared.clone())?, peer))
+        Ok((Either::Tcp(UringTcp::new(stream, self.shared.clone())?), Peer::At(peer)))
     }
+}
 
+impl Listener for UringListener {
     fn local_address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// A connection of a core: two descriptors of one socket, one for each half.
-pub struct UringStream {
+/// A connection of a core.
+pub type UringStream = Either<UringTcp, UringLocal>;
+/// Its reading half.
+pub type UringReader = Either<UringTcpReader, UringLocalReader>;
+/// Its writing half.
+pub type UringWriter = Either<UringTcpWriter, UringLocalWriter>;
+
+/// A connection of a core by TCP: two descriptors of one socket, one for each half.
+pub struct UringTcp {
     stream: TcpStream,
     second: TcpStream,
     shared: Rc<Shared>,
 }
 
-impl UringStream {
+impl UringTcp {
     pub(super) fn new(stream: TcpStream, shared: Rc<Shared>) -> io::Result<Self> {
         stream.set_nodelay(true).map_err(io::Error::from)?;
         let socket = borrow(&stream);
@@ -75,29 +86,29 @@ impl UringStream {
         let second: OwnedFd = socket.try_clone_to_owned()?;
         // SAFETY: the descriptor is an open socket and is ours alone: `into_raw_fd` has just given it up.
         let second = unsafe { TcpStream::from_raw_fd(second.into_raw_fd()) };
-        Ok(UringStream { stream, second, shared })
+        Ok(UringTcp { stream, second, shared })
     }
 }
 
-impl Stream for UringStream {
-    type Reader = UringReader;
-    type Writer = UringWriter;
+impl Stream for UringTcp {
+    type Reader = UringTcpReader;
+    type Writer = UringTcpWriter;
 
-    fn split(self) -> (UringReader, UringWriter) {
+    fn split(self) -> (UringTcpReader, UringTcpWriter) {
         let score = self.shared.spin.stream();
-        let reader = UringReader { stream: self.stream, score, turn: self.shared.turns.turn() };
-        (reader, UringWriter { stream: self.second, turn: self.shared.turns.turn() })
+        let reader = UringTcpReader { stream: self.stream, score, turn: self.shared.turns.turn() };
+        (reader, UringTcpWriter { stream: self.second, turn: self.shared.turns.turn() })
     }
 }
 
 /// The reading half: one descriptor of the socket.
-pub struct UringReader {
+pub struct UringTcpReader {
     stream: TcpStream,
     score: SpinScore,
     turn: Turn,
 }
 
-impl ByteReader for UringReader {
+impl ByteReader for UringTcpReader {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         ready!(self.turn.poll_mine(context));
         let socket = borrow(&self.stream);
@@ -118,12 +129,12 @@ impl ByteReader for UringReader {
 }
 
 /// The writing half: another descriptor of the same socket.
-pub struct UringWriter {
+pub struct UringTcpWriter {
     stream: TcpStream,
     turn: Turn,
 }
 
-impl ByteWriter for UringWriter {
+impl ByteWriter for UringTcpWriter {
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let socket = borrow(&self.stream);
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

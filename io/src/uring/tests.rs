@@ -1,5 +1,5 @@
 use super::*;
-use crate::platform::{ByteReader, ByteWriter, Listener, Stream};
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Stream};
 use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::mpsc;

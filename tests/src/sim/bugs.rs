@@ -140,7 +140,11 @@ pub const SEEDED_BUGS: [SeededBug; 44] = [
     ),
     seeds("ledger not written", "a restarted master remembers an old table"),
     seeds("late answers", "calls return 40 ms after their deadline"),
-    seeds("silence endured", "a connection whose peer is silent is used on"),
+    test(
+        "silence endured",
+        "a connection whose peer is silent is used on",
+        (CLIENT, "a_frozen_peer_costs_the_deadline_and_not_more"),
+    ),
     test(
         "older table adopted",
         "a client goes back to an older table",
@@ -151,5 +155,9 @@ pub const SEEDED_BUGS: [SeededBug; 44] = [
         "a client takes a holder that its table does not know for lost",
         (CLIENT, "a_holder_that_joined_after_our_table_was_made_is_not_lost"),
     ),
-    seeds("unreachable called lost", "a holder that cannot be reached is said to be lost"),
+    test(
+        "unreachable called lost",
+        "a holder that cannot be reached is said to be lost",
+        (CLIENT, "a_holder_that_cannot_be_reached_is_an_error_and_no_miss"),
+    ),
 ];

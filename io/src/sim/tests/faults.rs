@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::{Limit, SimPlatform, SimReader, Simulation, Unfinished};
 use super::{PORT, ask_echo, bytes_of, calm, connected, read_exactly, read_rest, serve_echo, write_all};
-use crate::platform::{ByteReader, ByteWriter, Listener, Moment, Platform, Stream, with_deadline};
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Moment, Platform, Stream, with_deadline};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,7 @@ mod streams;
 use std::io::{self, IoSlice};
 
 use super::{NetworkOptions, Options, SimPlatform, SimReader, SimStream, SimWriter, Simulation};
-use crate::platform::{ByteReader, ByteWriter, Listener, Platform};
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Platform};
 
 const PORT: u16 = 7_000;
 

@@ -9,7 +9,7 @@ use super::super::{NetworkOptions, Options, Simulation};
 use super::{
     PORT, ask_echo, bytes_of, calm, connected, fill, read_exactly, read_rest, serve_echo, write_all,
 };
-use crate::platform::{ByteReader, ByteWriter, Listener, Platform, Stream, with_deadline};
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Platform, Stream, with_deadline};
 
 quickcheck::quickcheck! {
     fn echo_returns_each_stream_whole(seed: u64, window: u16, segment: u16, short_percent: u8) -> bool {

@@ -1,0 +1,187 @@
+//! A connection: a pipe in each direction, and the bells. How a platform waits at a bell is its own business.
+
+use super::pipe::{Broken, CONTROL_WORDS, PipeReader, PipeWriter, Words};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+
+/// Words of a pipe's bytes: 256 KiB.
+const PIPE_WORDS: usize = 1 << 15;
+/// Bytes of a connection's memory.
+pub(super) const LINK_BYTES: usize = 2 * (CONTROL_WORDS + PIPE_WORDS) * size_of::<u64>();
+
+/// Which side of a connection a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Engine,
+}
+
+/// The memory of one pipe of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct PipeMemory {
+    region: Rc<MmapRaw>,
+    first: usize,
+}
+
+impl Words for PipeMemory {
+    fn words(&self) -> &[AtomicU64] {
+        let start = self.region.as_ptr().cast::<AtomicU64>().wrapping_add(self.first);
+        // SAFETY: `first` is 0 or the words of one pipe, and the region has the words of two ([`Link::map`]), is mapped for
+        // reading and writing as long as `self`, and begins at a page, so the words are aligned. Words that another
+        // process changes at any time are what atomics are for; here and there nothing else is ever made of them.
+        unsafe { std::slice::from_raw_parts(start, CONTROL_WORDS + PIPE_WORDS) }
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    reader: LinkReader,
+    writer: LinkWriter,
+}
+
+/// The reading half.
+#[derive(Debug)]
+pub(crate) struct LinkReader {
+    pipe: PipeReader<PipeMemory>,
+    bells: Rc<Bells>,
+    /// The other process has ended, or has closed its end.
+    is_over: bool,
+}
+
+/// The writing half.
+#[derive(Debug)]
+pub(crate) struct LinkWriter {
+    pipe: PipeWriter<PipeMemory>,
+    bells: Rc<Bells>,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct Bells {
+    /// Rung when there are bytes.
+    bytes: OwnedFd,
+    /// Rung when there is room.
+    room: OwnedFd,
+}
+
+impl Link {
+    /// Of a memory of [`LINK_BYTES`] that nobody can make smaller, and two connected sockets.
+    pub(super) fn map(side: Side, memory: &File, bytes: OwnedFd, room: OwnedFd) -> io::Result<Self> {
+        let region = Rc::new(MmapOptions::new().len(LINK_BYTES).map_raw(memory)?);
+        let to_engine = PipeMemory { region: region.clone(), first: 0 };
+        let to_client = PipeMemory { region, first: CONTROL_WORDS + PIPE_WORDS };
+        let (from, to) = match side {
+            Side::Client => (to_client, to_engine),
+            Side::Engine => (to_engine, to_client),
+        };
+        let bells = Rc::new(Bells { bytes, room });
+        let reader = LinkReader { pipe: PipeReader::new(from), bells: bells.clone(), is_over: false };
+        Ok(Link { reader, writer: LinkWriter { pipe: PipeWriter::new(to), bells, is_over: false } })
+    }
+
+    /// Separates the directions.
+    pub(crate) fn split(self) -> (LinkReader, LinkWriter) {
+        (self.reader, self.writer)
+    }
+}
+
+impl LinkReader {
+    /// What is there now; `None`: nothing yet. 0 bytes: there will be no more.
+    pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        match self.pipe.read(buffer) {
+            // What was written before the end is read before it.
+            Ok(0) => (self.is_over || buffer.is_empty()).then_some(Ok(0)),
+            Ok(count) => {
+                if self.pipe.wakes_writer() {
+                    ring(&self.bells.room);
+                }
+                Some(Ok(count))
+            }
+            Err(broken) => Some(Err(error_of(broken))),
+        }
+    }
+
+    /// Whether to wait at the bell: not if there is something after all. To be asked before each wait.
+    pub(crate) fn may_sleep(&mut self) -> io::Result<bool> {
+        Ok(!self.is_over && self.pipe.doze().map_err(error_of)?)
+    }
+
+    /// The socket that rings when there are bytes, and ends with the other process.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bells.bytes.as_fd()
+    }
+
+    /// The bell has hung up.
+    pub(crate) fn end(&mut self) {
+        self.is_over = true;
+    }
+}
+
+impl LinkWriter {
+    /// Writes what there is room for now; `None`: nothing.
+    pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        if self.is_over {
+            return Some(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        match self.pipe.write(slices) {
+            Ok(0) if slices.iter().any(|slice| !slice.is_empty()) => None,
+            Ok(count) => {
+                if self.pipe.wakes_reader() {
+                    ring(&self.bells.bytes);
+                }
+                Some(Ok(count))
+            }
+            Err(broken) => Some(Err(error_of(broken))),
+        }
+    }
+
+    /// Whether to wait at the bell: not if there is room after all. To be asked before each wait.
+    pub(crate) fn may_sleep(&mut self) -> io::Result<bool> {
+        Ok(!self.is_over && self.pipe.doze().map_err(error_of)?)
+    }
+
+    /// The socket that rings when there is room, and ends with the other process.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bells.room.as_fd()
+    }
+
+    /// The bell has hung up.
+    pub(crate) fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// Ends the connection for both processes.
+    pub(crate) fn shutdown(&mut self) {
+        self.is_over = true;
+        for bell in [&self.bells.bytes, &self.bells.room] {
+            // An error says that the other one has done so already.
+            let _ = rustix::net::shutdown(bell, Shutdown::Both);
+        }
+    }
+}
+
+/// Takes in what has rung; 0: the other one has hung up. `None`: it has not rung.
+pub(crate) fn listen(bell: BorrowedFd<'_>) -> Option<io::Result<usize>> {
+    match rustix::net::recv(bell, &mut [0_u8; 64], RecvFlags::DONTWAIT) {
+        Ok((_, count)) => Some(Ok(count)),
+        Err(Errno::AGAIN | Errno::INTR) => None,
+        Err(error) => Some(Err(error.into())),
+    }
+}
+
+/// Never waits: where there is no room for another ring, many have not been heard yet.
+fn ring(bell: &OwnedFd) {
+    // Other errors are those of a peer that is gone; whoever waits for it hears that.
+    let _ = rustix::net::send(bell, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+}
+
+fn error_of(broken: Broken) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, broken)
+}

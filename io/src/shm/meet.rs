@@ -1,0 +1,157 @@
+//! How a client and an engine come to share memory: a Unix socket, and who may connect to it.
+//!
+//! ```text
+//!   client ─ connect ─► engine     the engine looks who it is (SO_PEERCRED)
+//!          ◄─ "snowshm1", 0, bytes of the memory; with it a memfd and the second socket
+//!          ◄─ "snowshm1", 1, 0                      another user: not here
+//! ```
+//!
+//! The engine's own user and root may connect: they could read and write its memory anyway. The socket lies in a folder that
+//! belongs to the engine's user, so a client knows whose engine it asks.
+
+use super::link::{LINK_BYTES, Link, Side};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sockopt,
+};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+const MAGIC: [u8; 8] = *b"snowshm1";
+const WELCOME: u32 = 0;
+const ANOTHER_USER: u32 = 1;
+/// Magic, answer, bytes of the memory.
+const GREETING_BYTES: usize = 16;
+/// The memory may not become smaller or larger, and nobody may allow that again.
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// Listens at a path, in a folder for this user alone that is made if need be. A socket that a dead process left there is
+/// taken away; if a live one listens, that is an error.
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    check_folder(folder)?;
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+        done => return done,
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+        _ => return Err(io::ErrorKind::AddrInUse.into()),
+    }
+    UnixListener::bind(path)
+}
+
+/// Whether a folder is ours, or root's, and nobody else can put sockets into it.
+fn check_folder(folder: &Path) -> io::Result<()> {
+    let found = fs::metadata(folder)?;
+    let me = rustix::process::geteuid().as_raw();
+    if (found.uid() == me || found.uid() == 0) && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let sentence = format!(
+        "{} belongs to another user, or others may write to it: choose another folder, or chmod go-w it",
+        folder.display()
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence))
+}
+
+/// The engine's part: greets whoever has connected, and says which process that is. Does not wait.
+pub(crate) fn meet_client(socket: OwnedFd) -> io::Result<(Link, u32)> {
+    let peer = sockopt::socket_peercred(&socket)?;
+    let me = rustix::process::geteuid();
+    if peer.uid != me && !peer.uid.is_root() {
+        greet(socket.as_fd(), ANOTHER_USER, &[])?;
+        let sentence = format!("process {} of user {} is not let in", peer.pid, peer.uid);
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence));
+    }
+    let memory = memfd_create("snowskin-link", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    rustix::fs::ftruncate(&memory, LINK_BYTES as u64)?;
+    fcntl_add_seals(&memory, SEALS)?;
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    greet(socket.as_fd(), WELCOME, &[memory.as_fd(), theirs.as_fd()])?;
+    let link = Link::map(Side::Engine, &File::from(memory), socket, ours)?;
+    Ok((link, peer.pid.as_raw_nonzero().get().unsigned_abs()))
+}
+
+fn greet(socket: BorrowedFd<'_>, answer: u32, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut greeting = [0; GREETING_BYTES];
+    greeting[..8].copy_from_slice(&MAGIC);
+    greeting[8..12].copy_from_slice(&answer.to_le_bytes());
+    greeting[12..].copy_from_slice(&(LINK_BYTES as u32).to_le_bytes());
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        assert!(control.push(SendAncillaryMessage::ScmRights(fds)), "there is space for two");
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    match rustix::net::sendmsg(socket, &[IoSlice::new(&greeting)], &mut control, flags)? {
+        GREETING_BYTES => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
+/// The client's part: takes the greeting. `None`: it has not come yet.
+pub(crate) fn meet_engine(socket: BorrowedFd<'_>) -> Option<io::Result<Link>> {
+    let mut greeting = [0; GREETING_BYTES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let received =
+        match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut greeting)], &mut control, flags) {
+            Ok(received) => received,
+            Err(Errno::AGAIN | Errno::INTR) => return None,
+            Err(error) => return Some(Err(error.into())),
+        };
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(some) = message {
+            fds.extend(some);
+        }
+    }
+    let is_whole = received.bytes == GREETING_BYTES && !received.flags.contains(ReturnFlags::CTRUNC);
+    Some(accept_greeting(socket, &greeting, is_whole, fds))
+}
+
+fn accept_greeting(
+    socket: BorrowedFd<'_>,
+    greeting: &[u8; GREETING_BYTES],
+    is_whole: bool,
+    fds: Vec<OwnedFd>,
+) -> io::Result<Link> {
+    let strange =
+        || io::Error::new(io::ErrorKind::InvalidData, "this is no engine's socket, or another version's");
+    let number =
+        |at: usize| u32::from_le_bytes([greeting[at], greeting[at + 1], greeting[at + 2], greeting[at + 3]]);
+    if !is_whole || greeting[..8] != MAGIC {
+        return Err(strange());
+    }
+    if number(8) == ANOTHER_USER {
+        let sentence = "the engine is another user's, and lets only its own and root share memory";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence));
+    }
+    let Ok([memory, room]) = <[OwnedFd; 2]>::try_from(fds) else { return Err(strange()) };
+    let memory = File::from(memory);
+    // A memory that can be made smaller under us would be our end.
+    let is_sealed = fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SEALS));
+    if number(8) != WELCOME
+        || number(12) as usize != LINK_BYTES
+        || memory.metadata()?.len() != LINK_BYTES as u64
+        || !is_sealed
+    {
+        return Err(strange());
+    }
+    Link::map(Side::Client, &memory, socket.try_clone_to_owned()?, room)
+}
+
+#[cfg(test)]
+#[path = "meet_tests.rs"]
+mod tests;

@@ -1,0 +1,43 @@
+//! Connections between processes of one machine through shared memory.
+//!
+//! ```text
+//!   client ── connects to a Unix socket ──────────────► engine: looks who it is (SO_PEERCRED), makes a memfd
+//!          ◄── the memfd, and a second socket ─────────
+//!
+//!   client ══ pipe ══════════════════════════════════► engine        a ring of bytes in the memfd
+//!          ◄══════════════════════════════════ pipe ══
+//!          ·· sockets: bells for whoever sleeps, and the end of a process that died ··
+//! ```
+//!
+//! A connection is a [`crate::Stream`] like one over TCP, and the same code runs over it. While both sides are busy, bytes move
+//! without a system call. Who finds nothing to do waits at a socket: the first one rings for bytes, the second for
+//! room, so that the two halves of a side wait each at its own; both hang up when the other process ends, however it ends.
+//!
+//! The engine makes the memory and seals its size, so nobody can take it away. What the other side writes is believed
+//! as far as it is possible, see `pipe`.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `pipe.rs` | bytes through memory, in one direction |
+//! | `link.rs` | a connection: a pipe in each direction, and the bells |
+//! | `meet.rs` | how two processes come to share one |
+
+mod link;
+mod meet;
+mod pipe;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The folder in which this user's engines have their sockets if nobody says otherwise: the same for engines and clients.
+pub fn local_folder() -> PathBuf {
+    PathBuf::from(format!("/tmp/snowskin-{}", rustix::process::geteuid().as_raw()))
+}
+
+/// The socket of the core with this address, in a folder.
+pub fn local_socket(folder: &Path, address: SocketAddr) -> PathBuf {
+    folder.join(format!("{address}.sock"))
+}
+
+pub(crate) use link::{Link, LinkReader, LinkWriter, listen};
+pub(crate) use meet::{bind, meet_client, meet_engine};

@@ -1,0 +1,222 @@
+//! One direction of a connection: bytes through shared memory, from one writer to one reader.
+//!
+//! ```text
+//!   word   0          8       16              24              32
+//!          ├ written ─┼ read ─┼ reader sleeps ┼ writer sleeps ┼ bytes: a power of two of them ┤
+//! ```
+//!
+//! *Written* and *read* count all bytes that ever passed. Each side keeps its own count to itself and publishes a copy;
+//! of the other side's it believes only what is possible, and everything else is [`Broken`]. What is in the memory is
+//! copied out before anybody looks at it. So whoever scribbles over a pipe harms the connection, and nothing else.
+//!
+//! All access is by whole words, relaxed, and ordered by the counts: a count is published after the bytes that it
+//! counts were written or read. The writer knows the beginning of a word that it has begun, so it never reads one; and
+//! as it writes whole words, it stays a word behind what the reader has not read yet.
+//!
+//! Sleeping: who finds nothing to do says so ([`PipeReader::doze`], [`PipeWriter::doze`]), looks once more, and waits for
+//! the bell. Who publishes looks whether the other one sleeps ([`PipeWriter::wakes_reader`], [`PipeReader::wakes_writer`])
+//! and rings it. Between "I publish" and "does it sleep" on one side, and "I sleep" and "is there something" on the other, stands a
+//! fence: at least one of them sees the other.
+
+#[cfg(all(test, snowskin_loom))]
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
+use std::io::IoSlice;
+#[cfg(not(all(test, snowskin_loom)))]
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+const WORD_BYTES: usize = size_of::<u64>();
+/// Counts that different sides write are not in the same line, nor in neighbours that are fetched together.
+const WRITTEN: usize = 0;
+const READ: usize = 16;
+const READER_SLEEPS: usize = 32;
+const WRITER_SLEEPS: usize = 48;
+/// Words before the bytes.
+pub(super) const CONTROL_WORDS: usize = 64;
+
+/// The memory of a pipe: [`CONTROL_WORDS`] and a power of two of words for the bytes, zero at first.
+pub(super) trait Words {
+    /// All of them: always the same.
+    fn words(&self) -> &[AtomicU64];
+}
+
+/// The other side has written what cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the counts of a shared-memory pipe are impossible: the other side is broken, or not what it says")]
+pub(super) struct Broken;
+
+/// Bytes that a pipe of so many words holds at most.
+fn capacity_of(words: &[AtomicU64]) -> u64 {
+    ((words.len() - CONTROL_WORDS - 1) * WORD_BYTES) as u64
+}
+
+/// The end that writes.
+#[derive(Debug)]
+pub(super) struct PipeWriter<M> {
+    memory: M,
+    written: u64,
+    /// The last count of the reader's that was possible.
+    read: u64,
+    /// The word that the last byte is in, as far as it is written.
+    begun: [u8; WORD_BYTES],
+}
+
+/// The end that reads.
+#[derive(Debug)]
+pub(super) struct PipeReader<M> {
+    memory: M,
+    read: u64,
+    /// The last count of the writer's that was possible.
+    written: u64,
+}
+
+/// Checks what a memory must be.
+fn checked<M: Words>(memory: M) -> M {
+    let words = memory.words().len();
+    let is_right = words > CONTROL_WORDS + 1 && (words - CONTROL_WORDS).is_power_of_two();
+    assert!(is_right, "a pipe of {words} words");
+    memory
+}
+
+impl<M: Words> PipeWriter<M> {
+    /// Of a fresh memory, of which this is the only writer.
+    pub(super) fn new(memory: M) -> Self {
+        PipeWriter { memory: checked(memory), written: 0, read: 0, begun: [0; WORD_BYTES] }
+    }
+
+    /// Writes as many bytes as there is room for; 0: there is none.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Broken> {
+        let mut room = self.room(slices.iter().map(|slice| slice.len()).sum())?;
+        let begun = self.written;
+        for slice in slices {
+            let bytes = &slice[..slice.len().min(room)];
+            room -= bytes.len();
+            self.put(bytes);
+        }
+        if self.written != begun {
+            self.memory.words()[WRITTEN].store(self.written, Ordering::Release);
+        }
+        Ok((self.written - begun) as usize)
+    }
+
+    /// Whether the reader is to be woken for what was written. Only once for each time that it sleeps.
+    pub(super) fn wakes_reader(&self) -> bool {
+        wakes(&self.memory.words()[READER_SLEEPS])
+    }
+
+    /// Says that this end will sleep, and whether it may: not if there is room now.
+    pub(super) fn doze(&mut self) -> Result<bool, Broken> {
+        doze(&self.memory.words()[WRITER_SLEEPS]);
+        Ok(self.room(1)? == 0)
+    }
+
+    /// Room for up to `wanted` bytes.
+    fn room(&mut self, wanted: usize) -> Result<usize, Broken> {
+        let capacity = capacity_of(self.memory.words());
+        if capacity - (self.written - self.read) < wanted as u64 {
+            let read = self.memory.words()[READ].load(Ordering::Acquire);
+            let is_possible = read.wrapping_sub(self.read) <= self.written - self.read;
+            self.read = if is_possible { read } else { return Err(Broken) };
+        }
+        Ok(wanted.min((capacity - (self.written - self.read)) as usize))
+    }
+
+    /// Writes bytes that there is room for.
+    fn put(&mut self, mut bytes: &[u8]) {
+        let words = &self.memory.words()[CONTROL_WORDS..];
+        while !bytes.is_empty() {
+            let (word, offset) = place(self.written, words.len());
+            if let (0, Some((whole, rest))) = (offset, bytes.split_first_chunk()) {
+                words[word].store(u64::from_le_bytes(*whole), Ordering::Relaxed);
+                self.written += WORD_BYTES as u64;
+                bytes = rest;
+                continue;
+            }
+            let count = bytes.len().min(WORD_BYTES - offset);
+            self.begun[offset..offset + count].copy_from_slice(&bytes[..count]);
+            words[word].store(u64::from_le_bytes(self.begun), Ordering::Relaxed);
+            self.written += count as u64;
+            bytes = &bytes[count..];
+        }
+    }
+}
+
+impl<M: Words> PipeReader<M> {
+    /// Of a fresh memory, of which this is the only reader.
+    pub(super) fn new(memory: M) -> Self {
+        PipeReader { memory: checked(memory), read: 0, written: 0 }
+    }
+
+    /// Reads what is there into the beginning of `buffer`; 0: there is nothing.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
+        let count = buffer.len().min(self.there()? as usize);
+        if count > 0 {
+            self.take(&mut buffer[..count]);
+            self.memory.words()[READ].store(self.read, Ordering::Release);
+        }
+        Ok(count)
+    }
+
+    /// Whether the writer is to be woken for the room that there is now. Only once for each time that it sleeps.
+    pub(super) fn wakes_writer(&self) -> bool {
+        wakes(&self.memory.words()[WRITER_SLEEPS])
+    }
+
+    /// Says that this end will sleep, and whether it may: not if there is something now.
+    pub(super) fn doze(&mut self) -> Result<bool, Broken> {
+        doze(&self.memory.words()[READER_SLEEPS]);
+        Ok(self.there()? == 0)
+    }
+
+    /// Bytes that are there: some that are known of, or else all.
+    fn there(&mut self) -> Result<u64, Broken> {
+        if self.written == self.read {
+            let written = self.memory.words()[WRITTEN].load(Ordering::Acquire);
+            let is_possible = written.wrapping_sub(self.read) <= capacity_of(self.memory.words());
+            self.written = if is_possible { written } else { return Err(Broken) };
+        }
+        Ok(self.written - self.read)
+    }
+
+    /// Reads bytes that are there.
+    fn take(&mut self, mut buffer: &mut [u8]) {
+        let words = &self.memory.words()[CONTROL_WORDS..];
+        while !buffer.is_empty() {
+            let (word, offset) = place(self.read, words.len());
+            let bytes = words[word].load(Ordering::Relaxed).to_le_bytes();
+            if offset == 0 && buffer.len() >= WORD_BYTES {
+                let (whole, rest) = buffer.split_at_mut(WORD_BYTES);
+                whole.copy_from_slice(&bytes);
+                self.read += WORD_BYTES as u64;
+                buffer = rest;
+                continue;
+            }
+            let count = buffer.len().min(WORD_BYTES - offset);
+            buffer[..count].copy_from_slice(&bytes[offset..offset + count]);
+            self.read += count as u64;
+            buffer = &mut buffer[count..];
+        }
+    }
+}
+
+/// The word of the byte with this count, and which byte of it.
+fn place(count: u64, words: usize) -> (usize, usize) {
+    ((count / WORD_BYTES as u64) as usize & (words - 1), count as usize % WORD_BYTES)
+}
+
+fn doze(sleeps: &AtomicU64) {
+    sleeps.store(1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+}
+
+fn wakes(sleeps: &AtomicU64) -> bool {
+    fence(Ordering::SeqCst);
+    sleeps.load(Ordering::Relaxed) != 0 && sleeps.swap(0, Ordering::Relaxed) != 0
+}
+
+#[cfg(all(test, not(snowskin_loom)))]
+#[path = "pipe_tests.rs"]
+mod tests;
+
+#[cfg(all(test, snowskin_loom))]
+#[path = "pipe_loom.rs"]
+mod loom_tests;

@@ -1,0 +1,171 @@
+//! Shared memory: a look into memory first, the runtime's reactor only to wait at a bell.
+
+use super::spin::{Burst, Spin, SpinScore};
+use super::stream::{SocketsStream, turn_is_over};
+use crate::either::Either;
+use crate::platform::{Accept, ByteReader, ByteWriter, Peer, Stream};
+use crate::shm::{self, Link, LinkReader, LinkWriter};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{UnixListener, UnixStream};
+
+/// A listening Unix socket.
+pub struct SocketsLocalListener {
+    listener: UnixListener,
+    spin: Spin,
+}
+
+impl SocketsLocalListener {
+    pub(super) fn bind(path: &Path, spin: Spin) -> io::Result<Self> {
+        let listener = shm::bind(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(SocketsLocalListener { listener: UnixListener::from_std(listener)?, spin })
+    }
+}
+
+impl Accept for SocketsLocalListener {
+    type Stream = SocketsStream;
+
+    async fn accept(&mut self) -> io::Result<(SocketsStream, Peer)> {
+        let (socket, _) = self.listener.accept().await?;
+        let (link, pid) = shm::meet_client(socket.into_std()?.into())?;
+        Ok((Either::Local(SocketsLocal { link, spin: self.spin.clone() }), Peer::Process(pid)))
+    }
+}
+
+/// A connection by shared memory.
+pub struct SocketsLocal {
+    link: Link,
+    spin: Spin,
+}
+
+impl SocketsLocal {
+    pub(super) async fn connect(path: &Path, spin: Spin) -> io::Result<Self> {
+        let socket = UnixStream::connect(path).await?;
+        loop {
+            socket.readable().await?;
+            let met = socket.try_io(Interest::READABLE, || {
+                shm::meet_engine(socket.as_fd()).unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
+            });
+            match met {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                met => return Ok(SocketsLocal { link: met?, spin }),
+            }
+        }
+    }
+}
+
+impl Stream for SocketsLocal {
+    type Reader = SocketsLocalReader;
+    type Writer = SocketsLocalWriter;
+
+    fn split(self) -> (SocketsLocalReader, SocketsLocalWriter) {
+        let (reader, writer) = self.link.split();
+        let score = self.spin.stream();
+        let reader = SocketsLocalReader { link: reader, bell: Bell::default(), score, turn_bytes: 0 };
+        (reader, SocketsLocalWriter { link: writer, bell: Bell::default(), turn_bytes: 0 })
+    }
+}
+
+/// Where a half waits; known to the reactor only when it has waited.
+#[derive(Default)]
+struct Bell(Option<AsyncFd<OwnedFd>>);
+
+impl Bell {
+    /// Whether it has rung, or (`false`) hung up.
+    fn poll(&mut self, context: &mut Context<'_>, bell: BorrowedFd<'_>) -> Poll<io::Result<bool>> {
+        let registered = match &mut self.0 {
+            Some(registered) => registered,
+            None => {
+                let bell = bell.try_clone_to_owned()?;
+                // SAFETY: the descriptor is that of an open socket, stays the same and stays open for as long as the
+                // registration: it owns it, and nothing takes it out.
+                self.0.insert(unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) }?)
+            }
+        };
+        loop {
+            let mut guard = ready!(registered.poll_read_ready(context))?;
+            match shm::listen(bell) {
+                Some(rung) => return Poll::Ready(Ok(rung.is_ok_and(|count| count > 0))),
+                None => guard.clear_ready(),
+            }
+        }
+    }
+}
+
+/// The reading half.
+pub struct SocketsLocalReader {
+    link: LinkReader,
+    bell: Bell,
+    score: SpinScore,
+    turn_bytes: usize,
+}
+
+impl ByteReader for SocketsLocalReader {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if turn_is_over(&mut self.turn_bytes, context) {
+            return Poll::Pending;
+        }
+        loop {
+            let link = &mut self.link;
+            match self.score.burst(|| link.try_read(buffer)) {
+                Burst::Found(result) => {
+                    self.turn_bytes += *result.as_ref().unwrap_or(&0);
+                    return Poll::Ready(result);
+                }
+                Burst::Again => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Burst::Park => {}
+            }
+            if !self.link.may_sleep()? {
+                continue;
+            }
+            self.turn_bytes = 0;
+            if !ready!(self.bell.poll(context, self.link.bell()))? {
+                self.link.end();
+            }
+        }
+    }
+}
+
+/// The writing half.
+pub struct SocketsLocalWriter {
+    link: LinkWriter,
+    bell: Bell,
+    turn_bytes: usize,
+}
+
+impl ByteWriter for SocketsLocalWriter {
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.link.try_write(slices).unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if turn_is_over(&mut self.turn_bytes, context) {
+            return Poll::Pending;
+        }
+        loop {
+            if let Some(result) = self.link.try_write(slices) {
+                self.turn_bytes += *result.as_ref().unwrap_or(&0);
+                return Poll::Ready(result);
+            }
+            if !self.link.may_sleep()? {
+                continue;
+            }
+            self.turn_bytes = 0;
+            if !ready!(self.bell.poll(context, self.link.bell()))? {
+                self.link.end();
+            }
+        }
+    }
+
+    fn shutdown(&mut self) {
+        self.link.shutdown();
+    }
+}

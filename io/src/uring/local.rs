@@ -1,0 +1,151 @@
+//! Shared memory on a core: a look into memory first, the ring only to wait at a bell.
+
+use super::Shared;
+use super::spin::SpinScore;
+use super::stream::UringStream;
+use super::turn::Turn;
+use crate::either::Either;
+use crate::platform::{Accept, ByteReader, ByteWriter, Peer, Stream};
+use crate::shm::{self, Link, LinkReader, LinkWriter};
+use futures_util::io::AsyncRead;
+use glommio::net::{TcpListener, TcpStream};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// Rings that are taken in together.
+const RINGS: usize = 64;
+
+/// A listening Unix socket of a core. glommio knows it as one of TCP: to accept and to receive is the same for both.
+pub struct UringLocalListener {
+    listener: TcpListener,
+    shared: Rc<Shared>,
+}
+
+impl UringLocalListener {
+    pub(super) fn bind(path: &Path, shared: Rc<Shared>) -> io::Result<Self> {
+        let listener = shm::bind(path)?;
+        // SAFETY: the descriptor is an open listening socket and is ours alone: `into_raw_fd` has just given it up.
+        let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
+        Ok(UringLocalListener { listener, shared })
+    }
+}
+
+impl Accept for UringLocalListener {
+    type Stream = UringStream;
+
+    async fn accept(&mut self) -> io::Result<(UringStream, Peer)> {
+        let socket = self.listener.accept().await.map_err(io::Error::from)?;
+        // SAFETY: `socket` owns the open descriptor and is borrowed for as long as the result.
+        let socket = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }.try_clone_to_owned()?;
+        let (link, pid) = shm::meet_client(socket)?;
+        Ok((Either::Local(UringLocal { link, shared: self.shared.clone() }), Peer::Process(pid)))
+    }
+}
+
+/// A connection of a core by shared memory.
+pub struct UringLocal {
+    link: Link,
+    shared: Rc<Shared>,
+}
+
+impl Stream for UringLocal {
+    type Reader = UringLocalReader;
+    type Writer = UringLocalWriter;
+
+    fn split(self) -> (UringLocalReader, UringLocalWriter) {
+        let UringLocal { link, shared } = self;
+        let (reader, writer) = link.split();
+        let reader = UringLocalReader {
+            bell: Bell::default(),
+            link: reader,
+            score: shared.spin.stream(),
+            turn: shared.turns.turn(),
+        };
+        (reader, UringLocalWriter { bell: Bell::default(), link: writer, turn: shared.turns.turn() })
+    }
+}
+
+/// Where a half waits; its own descriptor, made when it has to wait for the first time.
+#[derive(Default)]
+struct Bell(Option<TcpStream>);
+
+impl Bell {
+    /// Whether it has rung, or (`false`) hung up.
+    fn poll(&mut self, context: &mut Context<'_>, bell: BorrowedFd<'_>) -> Poll<io::Result<bool>> {
+        let socket = match &mut self.0 {
+            Some(socket) => socket,
+            None => {
+                let bell = bell.try_clone_to_owned()?;
+                // SAFETY: the descriptor is an open socket and is ours alone: `into_raw_fd` has just given it up.
+                self.0.insert(unsafe { TcpStream::from_raw_fd(bell.into_raw_fd()) })
+            }
+        };
+        let rung = ready!(Pin::new(socket).poll_read(context, &mut [0; RINGS]));
+        Poll::Ready(Ok(rung.is_ok_and(|count| count > 0)))
+    }
+}
+
+/// The reading half.
+pub struct UringLocalReader {
+    link: LinkReader,
+    bell: Bell,
+    score: SpinScore,
+    turn: Turn,
+}
+
+impl ByteReader for UringLocalReader {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            // Whoever rings all the time has its turn, too.
+            ready!(self.turn.poll_mine(context));
+            let link = &mut self.link;
+            if let Some(result) = self.score.attempt(|| link.try_read(buffer)) {
+                return Poll::Ready(result);
+            }
+            if !self.link.may_sleep()? {
+                continue;
+            }
+            let rung = self.bell.poll(context, self.link.bell());
+            if !ready!(self.turn.pass(rung))? {
+                self.link.end();
+            }
+        }
+    }
+}
+
+/// The writing half.
+pub struct UringLocalWriter {
+    link: LinkWriter,
+    bell: Bell,
+    turn: Turn,
+}
+
+impl ByteWriter for UringLocalWriter {
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.link.try_write(slices).unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.turn.poll_mine(context));
+            if let Some(result) = self.link.try_write(slices) {
+                return Poll::Ready(result);
+            }
+            if !self.link.may_sleep()? {
+                continue;
+            }
+            let rung = self.bell.poll(context, self.link.bell());
+            if !ready!(self.turn.pass(rung))? {
+                self.link.end();
+            }
+        }
+    }
+
+    fn shutdown(&mut self) {
+        self.link.shutdown();
+    }
+}
