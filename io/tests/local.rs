@@ -4,6 +4,7 @@ use snowskin_io::sockets::{SocketsPlatform, SocketsRuntime, SocketsStream};
 use snowskin_io::uring::{CoreThread, UringPlatform, spawn_core};
 use snowskin_io::{Accept, ByteReader, ByteWriter, Platform, Stream};
 use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -164,6 +165,23 @@ fn a_client_that_only_rings_does_not_stop_the_core() {
         let stream = platform.connect_local(&path).await.unwrap();
         assert_eq!(pass(stream, &platform, 1000).await.len(), 1000);
     });
+    core.join().unwrap();
+}
+
+/// In a folder that is everybody's, the socket may be anybody's, who would answer what he likes.
+#[test]
+fn a_socket_in_a_folder_of_everybody_is_not_believed() {
+    let folder = Folder::new("everybody");
+    let core = echo(&folder.socket(), 1);
+    let path = folder.socket();
+    let (mode, of) = (std::fs::Permissions::from_mode, path.parent().unwrap().to_owned());
+    std::fs::set_permissions(&of, mode(0o777)).unwrap();
+    let asked = path.clone();
+    let kind =
+        on_client(async move |platform| platform.connect_local(&asked).await.err().map(|error| error.kind()));
+    assert_eq!(kind, Some(io::ErrorKind::PermissionDenied));
+    std::fs::set_permissions(&of, mode(0o700)).unwrap();
+    on_client(async move |platform| drop(platform.connect_local(&path).await.unwrap()));
     core.join().unwrap();
 }
 

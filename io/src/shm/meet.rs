@@ -6,8 +6,8 @@
 //!          ◄─ "snowshm1", 1, 0                      another user: not here
 //! ```
 //!
-//! The engine's own user and root may connect: they could read and write its memory anyway. The socket lies in a folder that
-//! belongs to the engine's user, so a client knows whose engine it asks.
+//! The engine's own user and root may connect: they could read and write its memory anyway. The socket lies in a folder into
+//! which only the engine's user and root can write, and a client that finds it otherwise does not connect.
 
 use super::link::{LINK_BYTES, Link, Side};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
@@ -37,7 +37,7 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    check_folder(folder)?;
+    check_folder(path)?;
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
         done => return done,
@@ -49,8 +49,10 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
-/// Whether a folder is ours, or root's, and nobody else can put sockets into it.
-fn check_folder(folder: &Path) -> io::Result<()> {
+/// Whether the folder of a socket is ours, or root's, and nobody else can put sockets into it: a client would believe what
+/// somebody else's says.
+pub(crate) fn check_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let found = fs::metadata(folder)?;
     let me = rustix::process::geteuid().as_raw();
     if (found.uid() == me || found.uid() == 0) && found.mode() & 0o022 == 0 {

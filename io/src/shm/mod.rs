@@ -40,4 +40,4 @@ pub fn local_socket(folder: &Path, address: SocketAddr) -> PathBuf {
 }
 
 pub(crate) use link::{Link, LinkReader, LinkWriter, listen};
-pub(crate) use meet::{bind, meet_client, meet_engine};
+pub(crate) use meet::{bind, check_folder, meet_client, meet_engine};

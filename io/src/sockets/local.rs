@@ -31,9 +31,17 @@ impl Accept for SocketsLocalListener {
     type Stream = SocketsStream;
 
     async fn accept(&mut self) -> io::Result<(SocketsStream, Peer)> {
-        let (socket, _) = self.listener.accept().await?;
-        let (link, pid) = shm::meet_client(socket.into_std()?.into())?;
-        Ok((Either::Local(SocketsLocal { link, spin: self.spin.clone() }), Peer::Process(pid)))
+        loop {
+            let (socket, _) = self.listener.accept().await?;
+            match shm::meet_client(socket.into_std()?.into()) {
+                Ok((link, pid)) => {
+                    let stream = SocketsLocal { link, spin: self.spin.clone() };
+                    return Ok((Either::Local(stream), Peer::Process(pid)));
+                }
+                // One who is not let in keeps nobody else waiting.
+                Err(error) => log::info!("no shared memory for somebody who asked: {error}"),
+            }
+        }
     }
 }
 
@@ -45,6 +53,7 @@ pub struct SocketsLocal {
 
 impl SocketsLocal {
     pub(super) async fn connect(path: &Path, spin: Spin) -> io::Result<Self> {
+        shm::check_folder(path)?;
         let socket = UnixStream::connect(path).await?;
         loop {
             socket.readable().await?;

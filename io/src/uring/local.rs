@@ -38,11 +38,19 @@ impl Accept for UringLocalListener {
     type Stream = UringStream;
 
     async fn accept(&mut self) -> io::Result<(UringStream, Peer)> {
-        let socket = self.listener.accept().await.map_err(io::Error::from)?;
-        // SAFETY: `socket` owns the open descriptor and is borrowed for as long as the result.
-        let socket = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }.try_clone_to_owned()?;
-        let (link, pid) = shm::meet_client(socket)?;
-        Ok((Either::Local(UringLocal { link, shared: self.shared.clone() }), Peer::Process(pid)))
+        loop {
+            let socket = self.listener.accept().await.map_err(io::Error::from)?;
+            // SAFETY: `socket` owns the open descriptor and is borrowed for as long as the result.
+            let socket = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }.try_clone_to_owned()?;
+            match shm::meet_client(socket) {
+                Ok((link, pid)) => {
+                    let stream = UringLocal { link, shared: self.shared.clone() };
+                    return Ok((Either::Local(stream), Peer::Process(pid)));
+                }
+                // One who is not let in keeps nobody else waiting.
+                Err(error) => log::info!("no shared memory for somebody who asked: {error}"),
+            }
+        }
     }
 }
 
