@@ -2,6 +2,7 @@
 
 use snowskin_io::local_folder;
 use snowskin_protocol::key::DEFAULT_TENANT;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -22,6 +23,16 @@ pub enum Transport {
     Tcp,
     /// By shared memory: a core that cannot be reached so is an error.
     SharedMemory,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Auto => "auto",
+            Transport::Tcp => "tcp",
+            Transport::SharedMemory => "shm",
+        })
+    }
 }
 
 impl FromStr for Transport {

@@ -74,6 +74,8 @@ pub(crate) struct LimitsReport {
     pub(crate) rounds: usize,
     pub(crate) slice_seconds: f64,
     pub(crate) pinned: Option<Pinned>,
+    /// How ours reaches its engine; raw is TCP always, and so are the bars.
+    pub(crate) transport: String,
     /// GB/s of copying memory, for each size.
     pub(crate) memcpy: Vec<Bandwidth>,
     /// GB/s of one TCP connection without requests.
@@ -119,7 +121,7 @@ pub(crate) struct Lookups {
     pub(crate) single_keys_per_s: Spread,
     pub(crate) batch_keys_per_s: Spread,
     pub(crate) ratio: Spread,
-    pub(crate) bar: f64,
+    pub(crate) bar: Option<f64>,
 }
 
 /// The slices of one row, a pair for each round.
@@ -161,17 +163,28 @@ pub(crate) fn measure(plan: &LimitsPlan) -> Result<LimitsReport, String> {
     }
     progress.finish();
     let memcpy = SIZES.into_iter().zip(copies);
+    // The bars are those of TCP beside TCP.
+    let has_bar = |_: &f64| plan.transport == Transport::Tcp;
     Ok(LimitsReport {
         command: "limits",
         rounds: plan.rounds,
         slice_seconds: plan.slice.as_secs_f64(),
         pinned,
+        transport: plan.transport.to_string(),
         memcpy: memcpy
             .map(|(value_bytes, rates)| Bandwidth { value_bytes, gb_per_s: Spread::of(rates) })
             .collect(),
         raw_stream_gb_per_s: Spread::of(streams),
-        rows: contests.iter().flat_map(Contest::rows).collect(),
-        lookups: contests.iter().map(Contest::lookups).collect(),
+        rows: contests
+            .iter()
+            .flat_map(Contest::rows)
+            .map(|row| Row { bar: row.bar.filter(has_bar), ..row })
+            .collect(),
+        lookups: contests
+            .iter()
+            .map(Contest::lookups)
+            .map(|row| Lookups { bar: row.bar.filter(has_bar), ..row })
+            .collect(),
     })
 }
 
@@ -251,7 +264,7 @@ impl Contest {
             ratio: Spread::of(
                 pairs.iter().map(|(single, many)| many.calls_per_s * batch / single.calls_per_s),
             ),
-            bar: LOOKUP_BAR,
+            bar: Some(LOOKUP_BAR),
         }
     }
 }
@@ -284,8 +297,9 @@ impl LimitsReport {
             None => "  not pinned: give --pin for figures that are the same tomorrow".to_owned(),
         }];
         lines.push(format!(
-            "  {} rounds; ratio = ours / raw in calls a second, median (lowest … highest); one call at a time\n",
-            self.rounds
+            "  {} rounds; ours by {}, raw by tcp; ratio = ours / raw in calls a second, median (lowest … highest); one \
+             call at a time\n",
+            self.rounds, self.transport
         ));
         let mut table = Table::new(&[
             "path",
@@ -320,7 +334,7 @@ impl Row {
     fn cells(&self) -> [String; 9] {
         let gigabytes = |rate: Spread| format!("{:.2}", rate.median * self.value_bytes as f64 / 1e9);
         [
-            format!("TCP {}", self.path),
+            self.path.to_owned(),
             ByteSize(self.value_bytes as u64).to_string(),
             wake_name(self.wake),
             microseconds(self.raw_p50_us.median),
@@ -345,7 +359,7 @@ impl Lookups {
             String::new(),
             String::new(),
             ratio(self.ratio),
-            verdict(self.ratio.median, self.bar),
+            self.bar.map_or_else(String::new, |bar| verdict(self.ratio.median, bar)),
         ]
     }
 }
@@ -390,6 +404,7 @@ mod tests {
             command: "limits",
             rounds: 1,
             slice_seconds: 0.1,
+            transport: "tcp".to_owned(),
             pinned: Some(Pinned { engine_cpu: 0, client_cpu: 1 }),
             memcpy: vec![Bandwidth { value_bytes: 64, gb_per_s: spread }],
             raw_stream_gb_per_s: spread,
@@ -400,7 +415,7 @@ mod tests {
                 single_keys_per_s: spread,
                 batch_keys_per_s: spread,
                 ratio: Spread::of([13.0]),
-                bar: LOOKUP_BAR,
+                bar: Some(LOOKUP_BAR),
             }],
         };
         let text = report.lines().join("\n");

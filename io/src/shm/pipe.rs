@@ -1,7 +1,7 @@
 //! One direction of a connection: bytes through shared memory, from one writer to one reader.
 //!
 //! ```text
-//!   word   0          8       16              24              32
+//!   word   0          16      32              48              64
 //!          ├ written ─┼ read ─┼ reader sleeps ┼ writer sleeps ┼ bytes: a power of two of them ┤
 //! ```
 //!
@@ -9,9 +9,7 @@
 //! of the other side's it believes only what is possible, and everything else is [`Broken`]. What is in the memory is
 //! copied out before anybody looks at it. So whoever scribbles over a pipe harms the connection, and nothing else.
 //!
-//! All access is by whole words, relaxed, and ordered by the counts: a count is published after the bytes that it
-//! counts were written or read. The writer knows the beginning of a word that it has begun, so it never reads one; and
-//! as it writes whole words, it stays a word behind what the reader has not read yet.
+//! A count is published after the bytes that it counts were written or read.
 //!
 //! Sleeping: who finds nothing to do says so ([`PipeReader::doze`], [`PipeWriter::doze`]), looks once more, and waits for
 //! the bell. Who publishes looks whether the other one sleeps ([`PipeWriter::wakes_reader`], [`PipeReader::wakes_writer`])
@@ -24,7 +22,6 @@ use std::io::IoSlice;
 #[cfg(not(all(test, snowskin_loom)))]
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-const WORD_BYTES: usize = size_of::<u64>();
 /// Counts that different sides write are not in the same line, nor in neighbours that are fetched together.
 const WRITTEN: usize = 0;
 const READ: usize = 16;
@@ -33,21 +30,25 @@ const WRITER_SLEEPS: usize = 48;
 /// Words before the bytes.
 pub(super) const CONTROL_WORDS: usize = 64;
 
-/// The memory of a pipe: [`CONTROL_WORDS`] and a power of two of words for the bytes, zero at first.
-pub(super) trait Words {
-    /// All of them: always the same.
+/// The memory of a pipe, zero at first.
+pub(super) trait Memory {
+    /// [`CONTROL_WORDS`], always the same.
     fn words(&self) -> &[AtomicU64];
+
+    /// How many bytes there are: a power of two, always the same.
+    fn capacity(&self) -> usize;
+
+    /// Writes bytes from `at` on, which has room for them.
+    fn write(&self, at: usize, bytes: &[u8]);
+
+    /// Reads the bytes from `at` on.
+    fn read(&self, at: usize, buffer: &mut [u8]);
 }
 
 /// The other side has written what cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the counts of a shared-memory pipe are impossible: the other side is broken, or not what it says")]
 pub(super) struct Broken;
-
-/// Bytes that a pipe of so many words holds at most.
-fn capacity_of(words: &[AtomicU64]) -> u64 {
-    ((words.len() - CONTROL_WORDS - 1) * WORD_BYTES) as u64
-}
 
 /// The end that writes.
 #[derive(Debug)]
@@ -56,8 +57,6 @@ pub(super) struct PipeWriter<M> {
     written: u64,
     /// The last count of the reader's that was possible.
     read: u64,
-    /// The word that the last byte is in, as far as it is written.
-    begun: [u8; WORD_BYTES],
 }
 
 /// The end that reads.
@@ -70,17 +69,16 @@ pub(super) struct PipeReader<M> {
 }
 
 /// Checks what a memory must be.
-fn checked<M: Words>(memory: M) -> M {
-    let words = memory.words().len();
-    let is_right = words > CONTROL_WORDS + 1 && (words - CONTROL_WORDS).is_power_of_two();
-    assert!(is_right, "a pipe of {words} words");
+fn checked<M: Memory>(memory: M) -> M {
+    let bytes = memory.capacity();
+    assert!(bytes.is_power_of_two(), "a pipe of {bytes} bytes");
     memory
 }
 
-impl<M: Words> PipeWriter<M> {
+impl<M: Memory> PipeWriter<M> {
     /// Of a fresh memory, of which this is the only writer.
     pub(super) fn new(memory: M) -> Self {
-        PipeWriter { memory: checked(memory), written: 0, read: 0, begun: [0; WORD_BYTES] }
+        PipeWriter { memory: checked(memory), written: 0, read: 0 }
     }
 
     /// Writes as many bytes as there is room for; 0: there is none.
@@ -111,7 +109,7 @@ impl<M: Words> PipeWriter<M> {
 
     /// Room for up to `wanted` bytes.
     fn room(&mut self, wanted: usize) -> Result<usize, Broken> {
-        let capacity = capacity_of(self.memory.words());
+        let capacity = self.memory.capacity() as u64;
         if capacity - (self.written - self.read) < wanted as u64 {
             let read = self.memory.words()[READ].load(Ordering::Acquire);
             let is_possible = read.wrapping_sub(self.read) <= self.written - self.read;
@@ -120,27 +118,17 @@ impl<M: Words> PipeWriter<M> {
         Ok(wanted.min((capacity - (self.written - self.read)) as usize))
     }
 
-    /// Writes bytes that there is room for.
-    fn put(&mut self, mut bytes: &[u8]) {
-        let words = &self.memory.words()[CONTROL_WORDS..];
-        while !bytes.is_empty() {
-            let (word, offset) = place(self.written, words.len());
-            if let (0, Some((whole, rest))) = (offset, bytes.split_first_chunk()) {
-                words[word].store(u64::from_le_bytes(*whole), Ordering::Relaxed);
-                self.written += WORD_BYTES as u64;
-                bytes = rest;
-                continue;
-            }
-            let count = bytes.len().min(WORD_BYTES - offset);
-            self.begun[offset..offset + count].copy_from_slice(&bytes[..count]);
-            words[word].store(u64::from_le_bytes(self.begun), Ordering::Relaxed);
-            self.written += count as u64;
-            bytes = &bytes[count..];
-        }
+    /// Writes bytes that there is room for, in two parts where the memory ends between them.
+    fn put(&mut self, bytes: &[u8]) {
+        let at = place(self.written, self.memory.capacity());
+        let (first, second) = bytes.split_at(bytes.len().min(self.memory.capacity() - at));
+        self.memory.write(at, first);
+        self.memory.write(0, second);
+        self.written += bytes.len() as u64;
     }
 }
 
-impl<M: Words> PipeReader<M> {
+impl<M: Memory> PipeReader<M> {
     /// Of a fresh memory, of which this is the only reader.
     pub(super) fn new(memory: M) -> Self {
         PipeReader { memory: checked(memory), read: 0, written: 0 }
@@ -171,36 +159,25 @@ impl<M: Words> PipeReader<M> {
     fn there(&mut self) -> Result<u64, Broken> {
         if self.written == self.read {
             let written = self.memory.words()[WRITTEN].load(Ordering::Acquire);
-            let is_possible = written.wrapping_sub(self.read) <= capacity_of(self.memory.words());
+            let is_possible = written.wrapping_sub(self.read) <= self.memory.capacity() as u64;
             self.written = if is_possible { written } else { return Err(Broken) };
         }
         Ok(self.written - self.read)
     }
 
-    /// Reads bytes that are there.
-    fn take(&mut self, mut buffer: &mut [u8]) {
-        let words = &self.memory.words()[CONTROL_WORDS..];
-        while !buffer.is_empty() {
-            let (word, offset) = place(self.read, words.len());
-            let bytes = words[word].load(Ordering::Relaxed).to_le_bytes();
-            if offset == 0 && buffer.len() >= WORD_BYTES {
-                let (whole, rest) = buffer.split_at_mut(WORD_BYTES);
-                whole.copy_from_slice(&bytes);
-                self.read += WORD_BYTES as u64;
-                buffer = rest;
-                continue;
-            }
-            let count = buffer.len().min(WORD_BYTES - offset);
-            buffer[..count].copy_from_slice(&bytes[offset..offset + count]);
-            self.read += count as u64;
-            buffer = &mut buffer[count..];
-        }
+    /// Reads bytes that are there, in two parts where the memory ends between them.
+    fn take(&mut self, buffer: &mut [u8]) {
+        let at = place(self.read, self.memory.capacity());
+        self.read += buffer.len() as u64;
+        let (first, second) = buffer.split_at_mut(buffer.len().min(self.memory.capacity() - at));
+        self.memory.read(at, first);
+        self.memory.read(0, second);
     }
 }
 
-/// The word of the byte with this count, and which byte of it.
-fn place(count: u64, words: usize) -> (usize, usize) {
-    ((count / WORD_BYTES as u64) as usize & (words - 1), count as usize % WORD_BYTES)
+/// Where the byte with this count is.
+fn place(count: u64, capacity: usize) -> usize {
+    count as usize & (capacity - 1)
 }
 
 fn doze(sleeps: &AtomicU64) {

@@ -1,21 +1,42 @@
 //! Every interleaving of the two ends of a pipe (`make loom`): no byte is lost, doubled or read before it is written, and
 //! nobody sleeps while there is something to do.
 
-use super::{AtomicU64, CONTROL_WORDS, IoSlice, PipeReader, PipeWriter, Words};
+use super::{AtomicU64, CONTROL_WORDS, IoSlice, Memory, Ordering, PipeReader, PipeWriter};
+use loom::sync::atomic::AtomicU8;
 use loom::sync::{Arc, Notify};
 use loom::thread;
 
-type Memory = Arc<Vec<AtomicU64>>;
+/// Room for eight bytes.
+struct Heap {
+    words: Vec<AtomicU64>,
+    bytes: [AtomicU8; 8],
+}
 
-impl Words for Memory {
+impl Memory for Arc<Heap> {
     fn words(&self) -> &[AtomicU64] {
-        self
+        &self.words
+    }
+
+    fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        let to = &self.bytes[at..at + bytes.len()];
+        to.iter().zip(bytes).for_each(|(to, byte)| to.store(*byte, Ordering::Relaxed));
+    }
+
+    fn read(&self, at: usize, buffer: &mut [u8]) {
+        let from = &self.bytes[at..at + buffer.len()];
+        buffer.iter_mut().zip(from).for_each(|(to, byte)| *to = byte.load(Ordering::Relaxed));
     }
 }
 
-/// Two words: room for eight bytes.
-fn memory() -> Memory {
-    Arc::new((0..CONTROL_WORDS + 2).map(|_| AtomicU64::new(0)).collect())
+fn memory() -> Arc<Heap> {
+    Arc::new(Heap {
+        words: (0..CONTROL_WORDS).map(|_| AtomicU64::new(0)).collect(),
+        bytes: std::array::from_fn(|_| AtomicU8::new(0)),
+    })
 }
 
 /// Passes texts of these lengths through a pipe, each end with a bell of its own; both sleep when they have nothing to do.

@@ -5,36 +5,54 @@ use quickcheck::quickcheck;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
-type Pipe = (PipeWriter<Rc<Vec<AtomicU64>>>, PipeReader<Rc<Vec<AtomicU64>>>);
-
-/// Memory on the heap.
-fn memory(words: usize) -> Vec<AtomicU64> {
-    (0..CONTROL_WORDS + words).map(|_| AtomicU64::new(0)).collect()
+/// Memory on the heap, byte by byte: two threads may use it.
+#[derive(Debug)]
+struct Heap {
+    words: Vec<AtomicU64>,
+    bytes: Vec<AtomicU8>,
 }
 
-impl Words for Rc<Vec<AtomicU64>> {
-    fn words(&self) -> &[AtomicU64] {
-        self
+impl Heap {
+    fn new(bytes: usize) -> Self {
+        Heap {
+            words: (0..CONTROL_WORDS).map(|_| AtomicU64::new(0)).collect(),
+            bytes: (0..bytes).map(|_| AtomicU8::new(0)).collect(),
+        }
     }
 }
 
-impl Words for Arc<Vec<AtomicU64>> {
+impl<H: std::ops::Deref<Target = Heap>> Memory for H {
     fn words(&self) -> &[AtomicU64] {
-        self
+        &self.words
+    }
+
+    fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        let to = &self.bytes[at..at + bytes.len()];
+        to.iter().zip(bytes).for_each(|(to, byte)| to.store(*byte, Ordering::Relaxed));
+    }
+
+    fn read(&self, at: usize, buffer: &mut [u8]) {
+        let from = &self.bytes[at..at + buffer.len()];
+        buffer.iter_mut().zip(from).for_each(|(to, byte)| *to = byte.load(Ordering::Relaxed));
     }
 }
 
-fn pipe(words: usize) -> Pipe {
-    let memory = Rc::new(memory(words));
+fn pipe(bytes: usize) -> (PipeWriter<Rc<Heap>>, PipeReader<Rc<Heap>>) {
+    let memory = Rc::new(Heap::new(bytes));
     (PipeWriter::new(memory.clone()), PipeReader::new(memory))
 }
 
 quickcheck! {
     fn it_is_a_queue_of_bytes(steps: Vec<(bool, Vec<u8>, u8)>, size: u8) -> bool {
-        let words = 2 << (size % 5);
-        let (mut writer, mut reader) = pipe(words);
-        let (mut model, capacity) = (VecDeque::<u8>::new(), (words - 1) * WORD_BYTES);
+        let capacity = 1 << (size % 8);
+        let (mut writer, mut reader) = pipe(capacity);
+        let mut model = VecDeque::<u8>::new();
         let mut next = 0_u8;
         for (is_write, lengths, length) in steps {
             if is_write {
@@ -66,27 +84,27 @@ quickcheck! {
     /// Counts and bytes are anything at any time: a side says that they are broken, or goes on; it never has more than
     /// the memory.
     fn scribbled_counts_are_survived(steps: Vec<(u8, u64)>) -> bool {
-        const WORDS: usize = 8;
-        let memory = Rc::new(memory(WORDS));
+        const BYTES: usize = 64;
+        let memory = Rc::new(Heap::new(BYTES));
         let (mut writer, mut reader) = (PipeWriter::new(memory.clone()), PipeReader::new(memory.clone()));
         for (kind, number) in steps {
-            let near = memory[if kind % 2 == 0 { WRITTEN } else { READ }].load(Ordering::Relaxed);
+            let near = memory.words[if kind % 2 == 0 { WRITTEN } else { READ }].load(Ordering::Relaxed);
             match kind % 7 {
-                0 => memory[WRITTEN].store(number, Ordering::Relaxed),
-                1 => memory[READ].store(number, Ordering::Relaxed),
-                2 => memory[WRITTEN].store(near.wrapping_add(number % 99).wrapping_sub(9), Ordering::Relaxed),
-                3 => memory[READ].store(near.wrapping_add(number % 99).wrapping_sub(9), Ordering::Relaxed),
-                4 => memory[(number % 72) as usize].store(number, Ordering::Relaxed),
+                0 => memory.words[WRITTEN].store(number, Ordering::Relaxed),
+                1 => memory.words[READ].store(number, Ordering::Relaxed),
+                2 => memory.words[WRITTEN].store(near.wrapping_add(number % 99).wrapping_sub(9), Ordering::Relaxed),
+                3 => memory.words[READ].store(near.wrapping_add(number % 99).wrapping_sub(9), Ordering::Relaxed),
+                4 => memory.words[(number % 64) as usize].store(number, Ordering::Relaxed),
                 5 => {
                     let bytes = [7; 100];
                     let count = writer.write(&[IoSlice::new(&bytes[..(number % 100) as usize])]);
-                    assert!(count.is_ok_and(|count| count <= WORDS * WORD_BYTES) || count == Err(Broken));
+                    assert!(count.is_ok_and(|count| count <= BYTES) || count == Err(Broken));
                     let _ = (writer.wakes_reader(), writer.doze());
                 }
                 _ => {
                     let mut buffer = [0; 100];
                     let count = reader.read(&mut buffer);
-                    assert!(count.is_ok_and(|count| count <= WORDS * WORD_BYTES) || count == Err(Broken));
+                    assert!(count.is_ok_and(|count| count <= BYTES) || count == Err(Broken));
                     let _ = (reader.wakes_writer(), reader.doze());
                 }
             }
@@ -97,19 +115,19 @@ quickcheck! {
 
 #[test]
 fn impossible_counts_are_told() {
-    let (mut writer, mut reader) = pipe(2);
+    let (mut writer, mut reader) = pipe(8);
     assert_eq!(writer.write(&[IoSlice::new(&[1; 20])]), Ok(8));
-    reader.memory[WRITTEN].store(9, Ordering::Relaxed);
+    reader.memory.words[WRITTEN].store(9, Ordering::Relaxed);
     assert_eq!(reader.read(&mut [0; 20]), Err(Broken), "more than the memory has");
-    reader.memory[READ].store(9, Ordering::Relaxed);
+    reader.memory.words[READ].store(9, Ordering::Relaxed);
     assert_eq!(writer.write(&[IoSlice::new(&[1])]), Err(Broken), "more than was written");
-    reader.memory[READ].store(u64::MAX, Ordering::Relaxed);
+    reader.memory.words[READ].store(u64::MAX, Ordering::Relaxed);
     assert_eq!(writer.doze(), Err(Broken), "less than was read before");
 }
 
 #[test]
 fn two_threads_pass_a_long_text() {
-    let memory = Arc::new(memory(64));
+    let memory = Arc::new(Heap::new(512));
     let (mut writer, mut reader) = (PipeWriter::new(memory.clone()), PipeReader::new(memory));
     const BYTES: usize = 4 << 20;
     let byte = |at: usize| (at * 7 + at / 251) as u8;
@@ -137,7 +155,7 @@ fn two_threads_pass_a_long_text() {
 }
 
 #[test]
-#[should_panic(expected = "a pipe of 67 words")]
-fn a_memory_has_a_power_of_two_of_words() {
-    PipeReader::new(Rc::new(memory(3)));
+#[should_panic(expected = "a pipe of 24 bytes")]
+fn a_memory_has_a_power_of_two_of_bytes() {
+    PipeReader::new(Rc::new(Heap::new(24)));
 }
