@@ -26,6 +26,14 @@ mod link;
 mod meet;
 mod pipe;
 
+/// What a pipe is made of.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
+}
+
+#[cfg(all(test, snowskin_loom))]
+mod loomed;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 

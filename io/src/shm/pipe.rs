@@ -16,11 +16,8 @@
 //! and rings it. Between "I publish" and "does it sleep" on one side, and "I sleep" and "is there something" on the other, stands a
 //! fence: at least one of them sees the other.
 
-#[cfg(all(test, snowskin_loom))]
-use loom::sync::atomic::{AtomicU64, Ordering, fence};
+use super::atomic::{AtomicU64, Ordering, fence};
 use std::io::IoSlice;
-#[cfg(not(all(test, snowskin_loom)))]
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Counts that different sides write are not in the same line, nor in neighbours that are fetched together.
 const WRITTEN: usize = 0;
@@ -193,7 +190,3 @@ fn wakes(sleeps: &AtomicU64) -> bool {
 #[cfg(all(test, not(snowskin_loom)))]
 #[path = "pipe_tests.rs"]
 mod tests;
-
-#[cfg(all(test, snowskin_loom))]
-#[path = "pipe_loom.rs"]
-mod loom_tests;

@@ -1,10 +1,11 @@
 //! Every interleaving of the two ends of a pipe (`make loom`): no byte is lost, doubled or read before it is written, and
 //! nobody sleeps while there is something to do.
 
-use super::{AtomicU64, CONTROL_WORDS, IoSlice, Memory, Ordering, PipeReader, PipeWriter};
-use loom::sync::atomic::AtomicU8;
+use super::pipe::{CONTROL_WORDS, Memory, PipeReader, PipeWriter};
+use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use loom::sync::{Arc, Notify};
 use loom::thread;
+use std::io::IoSlice;
 
 /// Room for eight bytes.
 struct Heap {

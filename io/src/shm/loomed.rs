@@ -1,0 +1,10 @@
+//! The same pipe, made of what loom watches.
+
+mod atomic {
+    pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+}
+
+#[path = "pipe.rs"]
+mod pipe;
+#[path = "pipe_loom.rs"]
+mod tests;
