@@ -83,3 +83,17 @@ impl ClientConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transports_are_read_as_they_are_written() {
+        for transport in [Transport::Auto, Transport::Tcp, Transport::SharedMemory] {
+            assert_eq!(transport.to_string().parse(), Ok(transport));
+        }
+        let error = "rdma".parse::<Transport>().unwrap_err();
+        assert!(error.contains("use auto, shm or tcp"), "{error}");
+    }
+}

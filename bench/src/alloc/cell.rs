@@ -326,6 +326,7 @@ mod tests {
                 ];
                 assert!(parts.iter().all(|part| (0.0..=1.0).contains(part)), "{outcome:?}");
                 assert!(outcome.p50_ns <= outcome.p99_ns && outcome.allocations_per_s > 0.0);
+                assert!(outcome.pair_ns > 0.0, "{outcome:?}");
             }
         }
     }

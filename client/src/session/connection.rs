@@ -29,6 +29,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -468,17 +469,23 @@ pub(super) async fn open<P: Platform>(
 ) -> Result<Rc<Connection<P>>, FrameError> {
     if shared.transport != Transport::Tcp {
         let path = local_socket(&shared.local_sockets, address);
-        match shared.platform.connect_local(&path).await {
-            Ok(stream) => match greet(shared, stream).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => log::info!("{}: {error}; {address} is asked by TCP", path.display()),
-            },
-            // Nobody is there, or shared memory is not for this platform.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {}
+        match open_local(shared, &path).await {
+            Ok(connection) => return Ok(connection),
+            // Nobody is there (masters never are), or shared memory is not for this platform.
+            Err(FrameError::Io(error))
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {}
+            Err(error) if shared.transport == Transport::SharedMemory => return Err(error),
             Err(error) => log::info!("{}: {error}; {address} is asked by TCP", path.display()),
         }
     }
     greet(shared, shared.platform.connect(address).await?).await
+}
+
+async fn open_local<P: Platform>(
+    shared: &Rc<Shared<P>>,
+    path: &Path,
+) -> Result<Rc<Connection<P>>, FrameError> {
+    greet(shared, shared.platform.connect_local(path).await?).await
 }
 
 async fn greet<P: Platform>(

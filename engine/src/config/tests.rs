@@ -104,6 +104,7 @@ fn errors_of_flags_name_the_flag_and_what_to_do() {
         ),
         (&[("memory", "3MB")], "--memory: 3 MiB is too little for 4 cores: give at least 4 MiB"),
         (&[("listen", "127.0.0.1:65534")], "use a first port up to 65532"),
+        (&[("local-sockets", "sockets")], "write an absolute path of at most 50 bytes, or off"),
         (&[("advertise", "10.0.0.1:65534")], "--advertise: 4 cores from port 65534 need ports up to 65537"),
         (&[("listen", "0.0.0.0:7400")], "say with advertise which one"),
         (&[("advertise", "0.0.0.0")], "write the one that others should use"),

@@ -80,25 +80,52 @@ pub(crate) struct Link {
     writer: LinkWriter,
 }
 
+/// A half of a connection: its end of a pipe, and what it knows of the other process.
+#[derive(Debug)]
+pub(crate) struct Half<E> {
+    end: E,
+    bells: Rc<Bells>,
+    /// The other process has ended, or has closed its half.
+    is_over: bool,
+}
+
 /// The reading half.
-#[derive(Debug)]
-pub(crate) struct LinkReader {
-    pipe: PipeReader<PipeMemory>,
-    bells: Rc<Bells>,
-    /// The other process has ended, or has closed its end.
-    is_over: bool,
-}
-
+pub(crate) type LinkReader = Half<PipeReader<PipeMemory>>;
 /// The writing half.
-#[derive(Debug)]
-pub(crate) struct LinkWriter {
-    pipe: PipeWriter<PipeMemory>,
-    bells: Rc<Bells>,
-    is_over: bool,
+pub(crate) type LinkWriter = Half<PipeWriter<PipeMemory>>;
+
+/// What the ends of a pipe have in common.
+pub(crate) trait End {
+    /// Says that it will sleep, and whether it may.
+    fn doze(&mut self) -> Result<bool, Broken>;
+
+    /// Which of the bells rings for it.
+    fn bell(bells: &Bells) -> &OwnedFd;
 }
 
+impl End for PipeReader<PipeMemory> {
+    fn doze(&mut self) -> Result<bool, Broken> {
+        PipeReader::doze(self)
+    }
+
+    fn bell(bells: &Bells) -> &OwnedFd {
+        &bells.bytes
+    }
+}
+
+impl End for PipeWriter<PipeMemory> {
+    fn doze(&mut self) -> Result<bool, Broken> {
+        PipeWriter::doze(self)
+    }
+
+    fn bell(bells: &Bells) -> &OwnedFd {
+        &bells.room
+    }
+}
+
+/// The sockets of a connection.
 #[derive(Debug)]
-struct Bells {
+pub(crate) struct Bells {
     /// Rung when there are bytes.
     bytes: OwnedFd,
     /// Rung when there is room.
@@ -116,8 +143,8 @@ impl Link {
             Side::Engine => (to_engine, to_client),
         };
         let bells = Rc::new(Bells { bytes, room });
-        let reader = LinkReader { pipe: PipeReader::new(from), bells: bells.clone(), is_over: false };
-        Ok(Link { reader, writer: LinkWriter { pipe: PipeWriter::new(to), bells, is_over: false } })
+        let reader = Half { end: PipeReader::new(from), bells: bells.clone(), is_over: false };
+        Ok(Link { reader, writer: Half { end: PipeWriter::new(to), bells, is_over: false } })
     }
 
     /// Separates the directions.
@@ -126,35 +153,37 @@ impl Link {
     }
 }
 
+impl<E: End> Half<E> {
+    /// Whether to wait at the bell: not if there is something to do after all. To be asked before each wait.
+    pub(crate) fn may_sleep(&mut self) -> io::Result<bool> {
+        Ok(!self.is_over && self.end.doze().map_err(error_of)?)
+    }
+
+    /// The socket that rings when there is something to do, and ends with the other process.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        E::bell(&self.bells).as_fd()
+    }
+
+    /// The bell has hung up.
+    pub(crate) fn end(&mut self) {
+        self.is_over = true;
+    }
+}
+
 impl LinkReader {
     /// What is there now; `None`: nothing yet. 0 bytes: there will be no more.
     pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-        match self.pipe.read(buffer) {
+        match self.end.read(buffer) {
             // What was written before the end is read before it.
             Ok(0) => (self.is_over || buffer.is_empty()).then_some(Ok(0)),
             Ok(count) => {
-                if self.pipe.wakes_writer() {
+                if self.end.wakes_writer() {
                     ring(&self.bells.room);
                 }
                 Some(Ok(count))
             }
             Err(broken) => Some(Err(error_of(broken))),
         }
-    }
-
-    /// Whether to wait at the bell: not if there is something after all. To be asked before each wait.
-    pub(crate) fn may_sleep(&mut self) -> io::Result<bool> {
-        Ok(!self.is_over && self.pipe.doze().map_err(error_of)?)
-    }
-
-    /// The socket that rings when there are bytes, and ends with the other process.
-    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
-        self.bells.bytes.as_fd()
-    }
-
-    /// The bell has hung up.
-    pub(crate) fn end(&mut self) {
-        self.is_over = true;
     }
 }
 
@@ -164,31 +193,16 @@ impl LinkWriter {
         if self.is_over {
             return Some(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        match self.pipe.write(slices) {
+        match self.end.write(slices) {
             Ok(0) if slices.iter().any(|slice| !slice.is_empty()) => None,
             Ok(count) => {
-                if self.pipe.wakes_reader() {
+                if self.end.wakes_reader() {
                     ring(&self.bells.bytes);
                 }
                 Some(Ok(count))
             }
             Err(broken) => Some(Err(error_of(broken))),
         }
-    }
-
-    /// Whether to wait at the bell: not if there is room after all. To be asked before each wait.
-    pub(crate) fn may_sleep(&mut self) -> io::Result<bool> {
-        Ok(!self.is_over && self.pipe.doze().map_err(error_of)?)
-    }
-
-    /// The socket that rings when there is room, and ends with the other process.
-    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
-        self.bells.room.as_fd()
-    }
-
-    /// The bell has hung up.
-    pub(crate) fn end(&mut self) {
-        self.is_over = true;
     }
 
     /// Ends the connection for both processes.

@@ -28,9 +28,13 @@ mod pipe;
 
 /// What a pipe is made of.
 mod atomic {
+    #[cfg(all(test, not(snowskin_loom)))]
+    pub(super) use std::sync::atomic::AtomicU8;
     pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
+#[cfg(all(test, not(snowskin_loom)))]
+mod heap;
 #[cfg(all(test, snowskin_loom))]
 mod loomed;
 
@@ -47,5 +51,5 @@ pub fn local_socket(folder: &Path, address: SocketAddr) -> PathBuf {
     folder.join(format!("{address}.sock"))
 }
 
-pub(crate) use link::{Link, LinkReader, LinkWriter, listen};
+pub(crate) use link::{End, Half, Link, LinkReader, LinkWriter, listen};
 pub(crate) use meet::{bind, check_folder, meet_client, meet_engine};

@@ -28,7 +28,7 @@ const WRITER_SLEEPS: usize = 48;
 pub(super) const CONTROL_WORDS: usize = 64;
 
 /// The memory of a pipe, zero at first.
-pub(super) trait Memory {
+pub(crate) trait Memory {
     /// [`CONTROL_WORDS`], always the same.
     fn words(&self) -> &[AtomicU64];
 
@@ -45,11 +45,11 @@ pub(super) trait Memory {
 /// The other side has written what cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the counts of a shared-memory pipe are impossible: the other side is broken, or not what it says")]
-pub(super) struct Broken;
+pub(crate) struct Broken;
 
 /// The end that writes.
 #[derive(Debug)]
-pub(super) struct PipeWriter<M> {
+pub(crate) struct PipeWriter<M> {
     memory: M,
     written: u64,
     /// The last count of the reader's that was possible.
@@ -58,7 +58,7 @@ pub(super) struct PipeWriter<M> {
 
 /// The end that reads.
 #[derive(Debug)]
-pub(super) struct PipeReader<M> {
+pub(crate) struct PipeReader<M> {
     memory: M,
     read: u64,
     /// The last count of the writer's that was possible.

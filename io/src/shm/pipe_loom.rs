@@ -1,49 +1,16 @@
 //! Every interleaving of the two ends of a pipe (`make loom`): no byte is lost, doubled or read before it is written, and
 //! nobody sleeps while there is something to do.
 
-use super::pipe::{CONTROL_WORDS, Memory, PipeReader, PipeWriter};
-use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use super::heap::Heap;
+use super::pipe::{PipeReader, PipeWriter};
 use loom::sync::{Arc, Notify};
 use loom::thread;
 use std::io::IoSlice;
 
-/// Room for eight bytes.
-struct Heap {
-    words: Vec<AtomicU64>,
-    bytes: [AtomicU8; 8],
-}
-
-impl Memory for Arc<Heap> {
-    fn words(&self) -> &[AtomicU64] {
-        &self.words
-    }
-
-    fn capacity(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn write(&self, at: usize, bytes: &[u8]) {
-        let to = &self.bytes[at..at + bytes.len()];
-        to.iter().zip(bytes).for_each(|(to, byte)| to.store(*byte, Ordering::Relaxed));
-    }
-
-    fn read(&self, at: usize, buffer: &mut [u8]) {
-        let from = &self.bytes[at..at + buffer.len()];
-        buffer.iter_mut().zip(from).for_each(|(to, byte)| *to = byte.load(Ordering::Relaxed));
-    }
-}
-
-fn memory() -> Arc<Heap> {
-    Arc::new(Heap {
-        words: (0..CONTROL_WORDS).map(|_| AtomicU64::new(0)).collect(),
-        bytes: std::array::from_fn(|_| AtomicU8::new(0)),
-    })
-}
-
 /// Passes texts of these lengths through a pipe, each end with a bell of its own; both sleep when they have nothing to do.
 fn pass(lengths: &'static [usize], read_at_once: usize) {
     loom::model(move || {
-        let memory = memory();
+        let memory = Arc::new(Heap::new(8));
         let (mut writer, mut reader) = (PipeWriter::new(memory.clone()), PipeReader::new(memory));
         let bells = Arc::new([Notify::new(), Notify::new()]);
         let all: usize = lengths.iter().sum();

@@ -1,47 +1,11 @@
 //! A pipe beside a queue of bytes, its sides in any order; two threads; and a side that scribbles.
 
 use super::*;
+use crate::shm::heap::Heap;
 use quickcheck::quickcheck;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
-
-/// Memory on the heap, byte by byte: two threads may use it.
-#[derive(Debug)]
-struct Heap {
-    words: Vec<AtomicU64>,
-    bytes: Vec<AtomicU8>,
-}
-
-impl Heap {
-    fn new(bytes: usize) -> Self {
-        Heap {
-            words: (0..CONTROL_WORDS).map(|_| AtomicU64::new(0)).collect(),
-            bytes: (0..bytes).map(|_| AtomicU8::new(0)).collect(),
-        }
-    }
-}
-
-impl<H: std::ops::Deref<Target = Heap>> Memory for H {
-    fn words(&self) -> &[AtomicU64] {
-        &self.words
-    }
-
-    fn capacity(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn write(&self, at: usize, bytes: &[u8]) {
-        let to = &self.bytes[at..at + bytes.len()];
-        to.iter().zip(bytes).for_each(|(to, byte)| to.store(*byte, Ordering::Relaxed));
-    }
-
-    fn read(&self, at: usize, buffer: &mut [u8]) {
-        let from = &self.bytes[at..at + buffer.len()];
-        buffer.iter_mut().zip(from).for_each(|(to, byte)| *to = byte.load(Ordering::Relaxed));
-    }
-}
 
 fn pipe(bytes: usize) -> (PipeWriter<Rc<Heap>>, PipeReader<Rc<Heap>>) {
     let memory = Rc::new(Heap::new(bytes));

@@ -4,7 +4,7 @@ use super::spin::{Burst, Spin, SpinScore};
 use super::stream::{SocketsStream, turn_is_over};
 use crate::either::Either;
 use crate::platform::{Accept, ByteReader, ByteWriter, Peer, Stream};
-use crate::shm::{self, Link, LinkReader, LinkWriter};
+use crate::shm::{self, End, Half, Link, LinkReader, LinkWriter};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -106,6 +106,36 @@ impl Bell {
     }
 }
 
+/// Does something with a half as soon as there is something to do.
+fn poll_half<E: End>(
+    (half, bell, turn_bytes): (&mut Half<E>, &mut Bell, &mut usize),
+    context: &mut Context<'_>,
+    mut attempt: impl FnMut(&mut Half<E>) -> Burst<io::Result<usize>>,
+) -> Poll<io::Result<usize>> {
+    if turn_is_over(turn_bytes, context) {
+        return Poll::Pending;
+    }
+    loop {
+        match attempt(half) {
+            Burst::Found(result) => {
+                *turn_bytes += *result.as_ref().unwrap_or(&0);
+                return Poll::Ready(result);
+            }
+            Burst::Again => {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Burst::Park => {}
+        }
+        if half.may_sleep()? {
+            *turn_bytes = 0;
+            if !ready!(bell.poll(context, half.bell()))? {
+                half.end();
+            }
+        }
+    }
+}
+
 /// The reading half.
 pub struct SocketsLocalReader {
     link: LinkReader,
@@ -116,30 +146,8 @@ pub struct SocketsLocalReader {
 
 impl ByteReader for SocketsLocalReader {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if turn_is_over(&mut self.turn_bytes, context) {
-            return Poll::Pending;
-        }
-        loop {
-            let link = &mut self.link;
-            match self.score.burst(|| link.try_read(buffer)) {
-                Burst::Found(result) => {
-                    self.turn_bytes += *result.as_ref().unwrap_or(&0);
-                    return Poll::Ready(result);
-                }
-                Burst::Again => {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Burst::Park => {}
-            }
-            if !self.link.may_sleep()? {
-                continue;
-            }
-            self.turn_bytes = 0;
-            if !ready!(self.bell.poll(context, self.link.bell()))? {
-                self.link.end();
-            }
-        }
+        let Self { link, bell, score, turn_bytes } = self;
+        poll_half((link, bell, turn_bytes), context, |link| score.burst(|| link.try_read(buffer)))
     }
 }
 
@@ -156,22 +164,9 @@ impl ByteWriter for SocketsLocalWriter {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if turn_is_over(&mut self.turn_bytes, context) {
-            return Poll::Pending;
-        }
-        loop {
-            if let Some(result) = self.link.try_write(slices) {
-                self.turn_bytes += *result.as_ref().unwrap_or(&0);
-                return Poll::Ready(result);
-            }
-            if !self.link.may_sleep()? {
-                continue;
-            }
-            self.turn_bytes = 0;
-            if !ready!(self.bell.poll(context, self.link.bell()))? {
-                self.link.end();
-            }
-        }
+        let Self { link, bell, turn_bytes } = self;
+        let attempt = |link: &mut LinkWriter| link.try_write(slices).map_or(Burst::Park, Burst::Found);
+        poll_half((link, bell, turn_bytes), context, attempt)
     }
 
     fn shutdown(&mut self) {

@@ -6,7 +6,7 @@ use super::stream::UringStream;
 use super::turn::Turn;
 use crate::either::Either;
 use crate::platform::{Accept, ByteReader, ByteWriter, Peer, Stream};
-use crate::shm::{self, Link, LinkReader, LinkWriter};
+use crate::shm::{self, End, Half, Link, LinkReader, LinkWriter};
 use futures_util::io::AsyncRead;
 use glommio::net::{TcpListener, TcpStream};
 use std::io::{self, IoSlice};
@@ -97,6 +97,27 @@ impl Bell {
     }
 }
 
+/// Does something with a half as soon as there is something to do.
+fn poll_half<E: End, T>(
+    (half, bell, turn): (&mut Half<E>, &mut Bell, &mut Turn),
+    context: &mut Context<'_>,
+    mut attempt: impl FnMut(&mut Half<E>) -> Option<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    loop {
+        // Whoever rings all the time has its turn, too.
+        ready!(turn.poll_mine(context));
+        if let Some(done) = attempt(half) {
+            return Poll::Ready(done);
+        }
+        if half.may_sleep()? {
+            let rung = bell.poll(context, half.bell());
+            if !ready!(turn.pass(rung))? {
+                half.end();
+            }
+        }
+    }
+}
+
 /// The reading half.
 pub struct UringLocalReader {
     link: LinkReader,
@@ -107,21 +128,8 @@ pub struct UringLocalReader {
 
 impl ByteReader for UringLocalReader {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            // Whoever rings all the time has its turn, too.
-            ready!(self.turn.poll_mine(context));
-            let link = &mut self.link;
-            if let Some(result) = self.score.attempt(|| link.try_read(buffer)) {
-                return Poll::Ready(result);
-            }
-            if !self.link.may_sleep()? {
-                continue;
-            }
-            let rung = self.bell.poll(context, self.link.bell());
-            if !ready!(self.turn.pass(rung))? {
-                self.link.end();
-            }
-        }
+        let Self { link, bell, score, turn } = self;
+        poll_half((link, bell, turn), context, |link| score.attempt(|| link.try_read(buffer)))
     }
 }
 
@@ -138,19 +146,8 @@ impl ByteWriter for UringLocalWriter {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.turn.poll_mine(context));
-            if let Some(result) = self.link.try_write(slices) {
-                return Poll::Ready(result);
-            }
-            if !self.link.may_sleep()? {
-                continue;
-            }
-            let rung = self.bell.poll(context, self.link.bell());
-            if !ready!(self.turn.pass(rung))? {
-                self.link.end();
-            }
-        }
+        let Self { link, bell, turn } = self;
+        poll_half((link, bell, turn), context, |link| link.try_write(slices))
     }
 
     fn shutdown(&mut self) {
