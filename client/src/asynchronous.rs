@@ -4,6 +4,7 @@ use crate::blocking::BlockingClient;
 use crate::config::ClientConfig;
 use crate::driver::{Driver, is_valid, spread};
 use crate::error::Error;
+use crate::lane::View;
 use crate::options::PutOptions;
 use crate::outcome::{ClientCounters, Found, PutOutcome, RemoveOutcome, RemovedCount};
 use crate::session::PutValue;
@@ -140,6 +141,15 @@ impl Client {
         };
         let results = spread(Ok(results), numbers.len(), names.invalid);
         given.into_iter().map(Option::unwrap_or_default).zip(results).collect()
+    }
+
+    /// Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.
+    pub async fn view(&self, keys: Vec<Vec<u8>>) -> Vec<Result<Found<View>, Error>> {
+        let names = self.driver.names(keys.iter().map(Vec::as_slice));
+        let (valid, count) = (names.valid, keys.len() - names.invalid.len());
+        let work =
+            self.driver.run(move |session, deadline| async move { session.view(valid, deadline).await });
+        spread(work.await, count, names.invalid)
     }
 
     /// Are these keys held, and how many bytes have their values? Grants leases.

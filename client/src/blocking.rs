@@ -4,6 +4,7 @@ use crate::asynchronous::Client;
 use crate::config::ClientConfig;
 use crate::driver::{Driver, is_valid, spread};
 use crate::error::Error;
+use crate::lane::View;
 use crate::options::PutOptions;
 use crate::outcome::{ClientCounters, Found, PutOutcome, RemoveOutcome, RemovedCount};
 use crate::session::PutValue;
@@ -142,6 +143,15 @@ impl BlockingClient {
                 session.get_lent(valid, loan, numbers, deadline).await
             })
         });
+        spread(answers, count, names.invalid)
+    }
+
+    /// Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.
+    pub fn view(&self, keys: &[&[u8]]) -> Vec<Result<Found<View>, Error>> {
+        let names = self.driver.names(keys.iter().copied());
+        let (valid, count) = (names.valid, keys.len() - names.invalid.len());
+        let answers =
+            self.driver.block_on(move |session, deadline| async move { session.view(valid, deadline).await });
         spread(answers, count, names.invalid)
     }
 

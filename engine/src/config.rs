@@ -56,6 +56,8 @@ pub const SPIN_US_MAX: u32 = 1_000;
 pub const CONNECTIONS_MAX_DEFAULT: u32 = 1_024;
 /// More than this many sockets would wake more tasks than an executor can number (32,767).
 pub const CONNECTIONS_MAX_LIMIT: u32 = 8_192;
+/// Lanes of a core: one for each thread of a client on this machine, or one for each client.
+pub const LANES_MAX: usize = 256;
 /// The longest lease: an hour.
 pub const LEASE_MS_MAX: u32 = 3_600_000;
 
@@ -339,7 +341,7 @@ impl Config {
     /// Where clients of this machine come to share memory.
     pub fn local_sockets(&self) -> Option<LocalSockets> {
         let folder = self.local_sockets.value.clone()?;
-        Some(LocalSockets { folder, is_asked: self.local_sockets.is_given() })
+        Some(LocalSockets { folder, is_asked: self.local_sockets.is_given(), lanes_max: LANES_MAX })
     }
 
     /// How long a core waits busily before it parks: nothing where another core or process needs its processor.

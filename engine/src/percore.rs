@@ -4,13 +4,15 @@
 //! hand-overs. Cells are borrowed for the length of one verb and never across an await.
 
 use crate::segment::MappingRequest;
-use crate::shard::{Dropped, Shard};
+use crate::shard::{Dropped, PutStart, Shard};
+use crate::transport::lanes::Lanes;
 use hdrhistogram::Histogram;
 use snowskin_io::sync::{Mailbox, Signal};
-use snowskin_io::{Moment, Platform};
+use snowskin_io::{Moment, Platform, Stream};
 use snowskin_protocol::wire::control::{Load, Report};
+use snowskin_protocol::wire::data::{ItemStatus, PutItem};
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{CoreId, Epoch, Incarnation, Member, RoutingTable, Settings};
+use snowskin_protocol::{CoreId, Epoch, HashedName, Incarnation, Member, RoutingTable, Settings};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -85,6 +87,8 @@ pub struct PerCore<P: Platform> {
     pub identity: Identity,
     /// Connections it accepts at most.
     pub connections_max: u64,
+    /// The direct ways of clients of this machine.
+    pub lanes: Lanes<<P::Stream as Stream>::Bell>,
     /// How memory is got for further segments.
     pub mounting: MappingRequest,
     /// Whether memory for one is being got: one after the other, so that each is compared with what is left.
@@ -110,11 +114,11 @@ pub struct PerCore<P: Platform> {
 }
 
 impl<P: Platform> PerCore<P> {
-    /// A core with this shard that knows no table yet.
+    /// A core with this shard that knows no table yet, for so many connections and lanes.
     pub fn new(
         platform: P,
         identity: Identity,
-        connections_max: u64,
+        (connections_max, lanes_max): (u64, usize),
         mounting: MappingRequest,
         shard: Shard,
     ) -> Rc<Self> {
@@ -123,6 +127,7 @@ impl<P: Platform> PerCore<P> {
             platform,
             identity,
             connections_max,
+            lanes: Lanes::new(lanes_max),
             mounting,
             is_mounting: Cell::new(false),
             shard: RefCell::new(shard),
@@ -185,6 +190,21 @@ impl<P: Platform> PerCore<P> {
         self.shard.borrow_mut().apply_settings(settings);
     }
 
+    /// Where a value may be written. If there seems to be no room, clients may have given pins back that we have not seen.
+    pub(crate) fn begin_put(
+        &self,
+        name: HashedName<'_>,
+        item: &PutItem,
+        replace: bool,
+        now: Moment,
+    ) -> PutStart {
+        let begin = || self.shard.borrow_mut().begin_put(name, item, replace, now);
+        match begin() {
+            PutStart::Answered(ItemStatus::NoSpace) if self.lanes.take_back() > 0 => begin(),
+            start => start,
+        }
+    }
+
     /// A replica elsewhere has lost its entry: its holder will be told. When too many wait, this one is not: it costs
     /// the holder memory until its age comes, nothing else.
     pub(crate) fn drop_later(&self, dropped: Dropped) {
@@ -219,7 +239,11 @@ impl<P: Platform> PerCore<P> {
 
     /// All counters.
     pub fn stats(&self) -> CoreStats {
+        let (lane_pins, lane_puts) = self.lanes.held();
         CoreStats {
+            lanes: self.lanes.count() as u64,
+            lane_pins,
+            lane_puts,
             connections: self.traffic.connections.get(),
             frames_in: self.traffic.frames_in.get(),
             frames_out: self.traffic.frames_out.get(),

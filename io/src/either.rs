@@ -1,6 +1,6 @@
 //! One of two kinds of streams: of this machine by shared memory, or of any machine by TCP.
 
-use crate::platform::{ByteReader, ByteWriter, Stream};
+use crate::platform::{ByteReader, ByteWriter, Lane, Stream};
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
@@ -16,6 +16,14 @@ pub enum Either<T, L> {
 impl<T: Stream, L: Stream> Stream for Either<T, L> {
     type Reader = Either<T::Reader, L::Reader>;
     type Writer = Either<T::Writer, L::Writer>;
+    type Bell = L::Bell;
+
+    fn take_lane(&mut self) -> Option<Lane<L::Bell>> {
+        match self {
+            Either::Tcp(_) => None,
+            Either::Local(stream) => stream.take_lane(),
+        }
+    }
 
     fn is_local(&self) -> bool {
         matches!(self, Either::Local(_))

@@ -31,6 +31,9 @@ pub mod topology;
 pub mod uring;
 
 pub use either::Either;
-pub use platform::{Accept, ByteReader, ByteWriter, Listener, Moment, Peer, Platform, Stream, with_deadline};
-pub use shm::{local_folder, local_socket};
+pub use platform::{
+    Accept, Bell, ByteReader, ByteWriter, Lane, Listener, Moment, NoBell, NoPatience, Patience, Peer,
+    Platform, Stream, with_deadline,
+};
+pub use shm::{lane, local_folder, local_socket};
 pub use split_mix::SplitMix;

@@ -7,11 +7,13 @@
 //! Reading and writing are poll functions over borrowed slices, not futures that own buffers: a slice is lent for
 //! the length of one call, so a caller can take its buffer back between two calls (see [`crate::memory::Loan`]).
 
+use crate::lane::{Heard, LaneRegion, SegmentNews};
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::{Add, Sub};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -64,6 +66,8 @@ pub trait Platform: Clone + 'static {
     type Listener: Listener<Stream = Self::Stream>;
     /// A socket that accepts streams from this machine.
     type LocalListener: Accept<Stream = Self::Stream>;
+    /// How tasks look into memory.
+    type Patience: Patience;
 
     /// Now, on the monotonic clock.
     fn now(&self) -> Moment;
@@ -87,12 +91,15 @@ pub trait Platform: Clone + 'static {
     /// the socket is the caller's to remove when it is no longer used.
     fn listen_local(&self, path: &Path) -> io::Result<Self::LocalListener>;
 
+    /// For one task that looks into memory again and again.
+    fn patience(&self) -> Self::Patience;
+
     /// Connects to a process of this machine by shared memory.
     fn connect_local(&self, path: &Path) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
 }
 
-/// Who opened a connection: for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// Somebody at an address.
     At(SocketAddr),
@@ -130,14 +137,111 @@ pub trait Stream: 'static {
     type Reader: ByteReader;
     /// The half that writes.
     type Writer: ByteWriter;
+    /// What wakes the other side of its lane.
+    type Bell: Bell;
 
     /// Whether it goes through shared memory.
     fn is_local(&self) -> bool {
         false
     }
 
+    /// The lane beside the stream, if it goes through shared memory; the first time.
+    fn take_lane(&mut self) -> Option<Lane<Self::Bell>> {
+        None
+    }
+
     /// Separates the directions. The connection is closed when both halves are dropped.
     fn split(self) -> (Self::Reader, Self::Writer);
+}
+
+/// The direct way beside a stream, where two processes share memory. See [`crate::lane`].
+#[derive(Debug)]
+pub struct Lane<B> {
+    /// What is shared.
+    pub memory: LaneRegion,
+    /// What wakes the other side.
+    pub bell: B,
+}
+
+/// How the two ends of a lane wake each other, and hear what cannot be said in memory. It ends with either process.
+pub trait Bell: 'static {
+    /// Wakes the other side. Never waits.
+    fn ring(&self);
+
+    /// Tells the other side about a segment. Does not wait: [`io::ErrorKind::WouldBlock`] if there is no room.
+    fn show(&self, news: &SegmentNews, memory: Option<BorrowedFd<'_>>) -> io::Result<()>;
+
+    /// Ends the lane for both sides.
+    fn close(&self);
+
+    /// The next that was said, if anything was.
+    fn hear(&mut self) -> Heard;
+
+    /// The next that is said, as soon as there is something.
+    fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Heard>;
+}
+
+/// A stream that has no lane has no bell.
+#[derive(Debug)]
+pub enum NoBell {}
+
+impl Bell for NoBell {
+    fn ring(&self) {
+        match *self {}
+    }
+
+    fn show(&self, _news: &SegmentNews, _memory: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn close(&self) {
+        match *self {}
+    }
+
+    fn hear(&mut self) -> Heard {
+        match *self {}
+    }
+
+    fn poll_hear(&mut self, _context: &mut Context<'_>) -> Poll<Heard> {
+        match *self {}
+    }
+}
+
+/// How a task that looks into memory shares its thread with others.
+pub trait Patience: 'static {
+    /// Calls `attempt` until it yields something or (`None`) more attempts are not worth while; at least once. Pending: others
+    /// are let in between, and the task goes on soon.
+    fn poll_attempt<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        attempt: impl FnMut() -> Option<T>,
+    ) -> Poll<Option<T>>;
+
+    /// Ready while the task's turn lasts; else pending until others have had theirs.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// The task waits for something: others have their turn.
+    fn rest(&mut self);
+}
+
+/// Others are always let in, and there is one attempt: for tasks that wait for somebody else at every step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPatience;
+
+impl Patience for NoPatience {
+    fn poll_attempt<T>(
+        &mut self,
+        _context: &mut Context<'_>,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Poll<Option<T>> {
+        Poll::Ready(attempt())
+    }
+
+    fn poll_turn(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn rest(&mut self) {}
 }
 
 /// The reading half of a stream.

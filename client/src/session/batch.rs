@@ -6,6 +6,7 @@
 
 use super::connection::{Answered, Reply};
 use super::frame::{Frame, LoanEnded, PutValue};
+use super::lane::LaneWork;
 use super::sink::{SharedBuffer, Sink};
 use super::{LinkError, Session};
 use crate::config::Transport;
@@ -19,7 +20,7 @@ use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::data::{KeyItem, PutItem};
 use snowskin_protocol::{CoreId, Epoch, Member, ObjectName, RoutingTable, Version};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(super) struct Work<'a> {
 pub(super) enum Targets {
     /// Into fresh vectors.
     Owned,
+    /// Nowhere, where they can be used in place.
+    Views,
     /// Item `n` into buffer `numbers[n]` of the loan.
     Lent(LoanMut, Vec<usize>),
     /// Each into its own.
@@ -55,6 +58,7 @@ impl Targets {
     fn sink(&self, index: usize) -> Sink {
         match self {
             Targets::Owned => Sink::Owned,
+            Targets::Views => Sink::View,
             Targets::Lent(loan, numbers) => Sink::Lent(loan.clone(), numbers[index]),
             Targets::Shared(buffers) => Sink::Shared(buffers[index].clone()),
         }
@@ -80,6 +84,8 @@ pub(super) struct Open {
     pub(super) pauses: u8,
     /// The epoch in which its home named the holder.
     pub(super) named_epoch: Epoch,
+    /// It is asked for by frames, though there may be a lane.
+    pub(super) by_frame: bool,
     /// How often a holder that its home had named had not got it; the home was told and asked again.
     pub(super) misses_at_holder: u8,
 }
@@ -93,6 +99,7 @@ impl Open {
             broken_epoch: Epoch(0),
             pauses: 0,
             named_epoch: Epoch(0),
+            by_frame: false,
             misses_at_holder: 0,
         }
     }
@@ -227,6 +234,9 @@ impl<P: Platform> Session<P> {
             let reason = format!("it shares no memory at {folder}: see snowskin-engine --local-sockets");
             return Err(LinkError::Unreachable { reason, is_old: false });
         }
+        if let Some(lane) = connection.lane().filter(|_| takes_lane(group)) {
+            return self.wait_for(group, pin!(lane.carry_out(lane_work(work, group)))).await;
+        }
         let frame = match build_frame(work, group) {
             Ok(frame) => frame,
             // The caller has its buffers back, so it has its answer too; nobody will read this.
@@ -236,7 +246,15 @@ impl<P: Platform> Session<P> {
             Opcode::Get => group.items.iter().map(|item| work.targets.sink(item.index)).collect(),
             _ => Vec::new(),
         };
-        let mut reply = pin!(connection.ask(frame, sinks, self.shared.epoch.get(), deadline)?);
+        self.wait_for(group, pin!(connection.ask(frame, sinks, self.shared.epoch.get(), deadline)?)).await
+    }
+
+    /// Waits for a reply, and has doubts when it takes long.
+    async fn wait_for(
+        self: &Rc<Self>,
+        group: &Group,
+        mut reply: Pin<&mut impl Future<Output = Result<Reply, LinkError>>>,
+    ) -> Result<Reply, LinkError> {
         loop {
             let doubt = self.shared.platform.now() + DOUBT_AFTER;
             match self.alarm.until(doubt, reply.as_mut()).await {
@@ -357,6 +375,37 @@ fn build_frame(work: &Work<'_>, group: &Group) -> Result<Frame, LoanEnded> {
         frame.push_value(value(item))?;
     }
     Ok(frame)
+}
+
+/// Whether a group can be asked for in a lane.
+fn takes_lane(group: &Group) -> bool {
+    use Opcode::{Get, Lookup, MatchPrefix, Put, Upsert};
+    matches!(group.opcode, Get | Lookup | MatchPrefix | Put | Upsert)
+        && !group.items.iter().any(|item| item.by_frame)
+}
+
+fn lane_work<'a>(work: &'a Work<'_>, group: &Group) -> LaneWork<'a> {
+    let is_put = work.opcode.request_has_payload();
+    let names: Vec<_> = group.items.iter().map(|item| work.names[item.index].as_ref()).collect();
+    let named = || group.items.iter().zip(&names);
+    LaneWork {
+        opcode: group.opcode,
+        items: if is_put {
+            Vec::new()
+        } else {
+            named().map(|(item, name)| key_item(work, item, *name)).collect()
+        },
+        sinks: match group.opcode {
+            Opcode::Get => group.items.iter().map(|item| work.targets.sink(item.index)).collect(),
+            _ => Vec::new(),
+        },
+        values: if is_put {
+            group.items.iter().map(|item| &work.values[item.index]).collect()
+        } else {
+            Vec::new()
+        },
+        names,
+    }
 }
 
 fn key_item(work: &Work<'_>, item: &Open, name: snowskin_protocol::NameRef<'_>) -> KeyItem {

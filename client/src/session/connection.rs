@@ -12,13 +12,14 @@
 //! that is pending fails, and the tasks end.
 
 use super::frame::{Frame, LoanEnded};
+use super::lane::SessionLane;
 use super::sink::{Delivery, Sink, receive};
 use super::{LinkError, Shared};
 use crate::config::Transport;
 use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::seeded_bug;
 use snowskin_io::sync::Signal;
-use snowskin_io::{ByteWriter, Moment, Platform, Stream, local_socket};
+use snowskin_io::{ByteWriter, Lane, Moment, Platform, Stream, local_socket};
 use snowskin_protocol::Epoch;
 use snowskin_protocol::limits::VALUE_BYTES_MAX;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, decode_replies};
@@ -46,6 +47,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 type ReaderOf<P> = FrameReader<<<P as Platform>::Stream as Stream>::Reader>;
 type WriterOf<P> = <<P as Platform>::Stream as Stream>::Writer;
+/// Who is at the other end, whether through shared memory, and the lane.
+type Met<P> = (Welcome, bool, Option<Lane<<<P as Platform>::Stream as Stream>::Bell>>);
 
 /// An answer.
 pub(super) struct Reply {
@@ -99,6 +102,8 @@ pub(super) struct Connection<P: Platform> {
     shared: Rc<Shared<P>>,
     welcome: Welcome,
     is_local: bool,
+    /// The direct way beside it.
+    lane: Option<Rc<SessionLane<P>>>,
     writer: RefCell<WriterOf<P>>,
     queue: RefCell<VecDeque<Frame>>,
     queued_bytes: Cell<u64>,
@@ -115,7 +120,7 @@ impl<P: Platform> Connection<P> {
     /// Takes a stream over, after the hello, and starts its tasks.
     pub(super) fn start(
         shared: &Rc<Shared<P>>,
-        (welcome, is_local): (Welcome, bool),
+        (welcome, is_local, lane): Met<P>,
         reader: ReaderOf<P>,
         writer: WriterOf<P>,
     ) -> Rc<Self> {
@@ -123,6 +128,7 @@ impl<P: Platform> Connection<P> {
             shared: shared.clone(),
             welcome,
             is_local,
+            lane: lane.map(|lane| SessionLane::start(shared, lane)),
             writer: RefCell::new(writer),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
@@ -146,6 +152,11 @@ impl<P: Platform> Connection<P> {
     /// Whether it goes through shared memory.
     pub(super) fn is_local(&self) -> bool {
         self.is_local
+    }
+
+    /// The direct way beside it, if there is one that is of use.
+    pub(super) fn lane(&self) -> Option<&Rc<SessionLane<P>>> {
+        self.lane.as_ref().filter(|lane| !lane.is_over())
     }
 
     /// Whether it is of no more use.
@@ -403,6 +414,7 @@ impl<P: Platform> Connection<P> {
             return;
         }
         self.writer.borrow_mut().shutdown();
+        self.lane.iter().for_each(|lane| lane.break_down(reason));
         self.queue.borrow_mut().clear();
         self.shared.counters.borrow_mut().connections_broken += 1;
         log::debug!("connection to core {}: {reason}", self.welcome.core_id());
@@ -490,12 +502,12 @@ async fn open_local<P: Platform>(
 
 async fn greet<P: Platform>(
     shared: &Rc<Shared<P>>,
-    stream: P::Stream,
+    mut stream: P::Stream,
 ) -> Result<Rc<Connection<P>>, FrameError> {
-    let is_local = stream.is_local();
+    let (is_local, lane) = (stream.is_local(), stream.take_lane());
     let (reader, mut writer) = stream.split();
     let mut reader = FrameReader::new(reader);
     let welcome = snowskin_io::framing::say_hello(&mut reader, &mut writer).await?;
     shared.counters.borrow_mut().connects_local += u64::from(is_local);
-    Ok(Connection::start(shared, (welcome, is_local), reader, writer))
+    Ok(Connection::start(shared, (welcome, is_local, lane), reader, writer))
 }

@@ -72,6 +72,26 @@ impl PutValue {
         PutValue { hints, ..self }
     }
 
+    /// Writes it to `room`, which has as many bytes.
+    pub(super) fn write_to(&self, room: &mut [u8]) -> Result<(), LoanEnded> {
+        let mut rest = room;
+        let mut write = |part: &[u8]| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(part.len());
+            now.copy_from_slice(part);
+            rest = later;
+        };
+        match &self.source {
+            Source::Owned(bytes) => write(bytes),
+            Source::Parts(parts) => parts.iter().for_each(|part| write(part)),
+            Source::Lent { loan, first, count } => {
+                for index in *first..first + count {
+                    loan.with(index, &mut write).ok_or(LoanEnded)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The item that announces it.
     pub(super) fn item(&self, name: NameRef<'_>) -> PutItem {
         PutItem { hints: self.hints, ..PutItem::new(name, self.bytes, self.checksum) }

@@ -19,6 +19,7 @@ mod alarm;
 mod batch;
 mod connection;
 mod frame;
+mod lane;
 mod link;
 mod refresh;
 mod scan;

@@ -130,7 +130,8 @@ impl<P: Platform> Session<P> {
                 let item = Open { place: Place::Home, misses_at_holder, ..item };
                 if misses_at_holder == 1 { again.now.push(item) } else { again.pause(item) }
             }
-            (ItemStatus::Deferred, _) => again.now.push(item),
+            // In a lane it means: this client holds as much as it may.
+            (ItemStatus::Deferred, _) => again.now.push(Open { by_frame: true, ..item }),
             (ItemStatus::Moving, _) => again.pause(Open { place: Place::Home, ..item }),
             (ItemStatus::WrongHome, _) | (ItemStatus::Elsewhere, Place::Holder(..)) => {
                 again.refresh = true;

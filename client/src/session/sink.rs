@@ -1,11 +1,12 @@
 //! Where the values of a get go, and the reading of them.
 
+use crate::lane::View;
 use snowskin_io::ByteReader;
 use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::memory::LoanMut;
 use snowskin_io::seeded_bug;
-use snowskin_protocol::Digest;
 use snowskin_protocol::wire::data::ItemReply;
+use snowskin_protocol::{Checksum, Digest};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -27,6 +28,8 @@ pub(super) type SharedBuffer = Rc<RefCell<Option<Vec<u8>>>>;
 pub(super) enum Sink {
     /// Into a fresh vector.
     Owned,
+    /// Nowhere, if it can be used in place; else into a fresh vector.
+    View,
     /// Into a buffer that a caller has lent.
     Lent(LoanMut, usize),
     /// Into a buffer that a caller has given and gets back.
@@ -40,6 +43,8 @@ pub(super) enum Delivery {
     None,
     /// It is here.
     Value(Vec<u8>),
+    /// It is where it was, and can be read there.
+    View(View),
     /// So many bytes are in the caller's buffer.
     Written(usize),
     /// The caller's buffer has not so many bytes.
@@ -63,7 +68,7 @@ pub(super) async fn receive<R: ByteReader>(
     let digest = RefCell::new((verify && !seeded_bug!("read unverified")).then(Digest::new));
     let intake = Intake { bytes: reply.value_bytes as usize, digest, is_abandoned, progress };
     let delivery = match sink {
-        Sink::Owned => intake.owned(reader).await?,
+        Sink::Owned | Sink::View => intake.owned(reader).await?,
         Sink::Lent(loan, index) => intake.borrowed(reader, |use_bytes| loan.with(index, use_bytes)).await?,
         Sink::Shared(shared) => {
             let with = |use_bytes: &mut dyn FnMut(&mut [u8])| {
@@ -76,6 +81,35 @@ pub(super) async fn receive<R: ByteReader>(
     let found = intake.digest.into_inner().map(|digest| digest.checksum());
     let is_corrupt = is_whole && found.is_some_and(|found| found != reply.checksum);
     Ok(if is_corrupt { Delivery::Corrupt } else { delivery })
+}
+
+/// Copies a value that is in memory to where it is wanted.
+pub(super) fn deliver(sink: Sink, value: &[u8], checksum: Checksum, verify: bool) -> Delivery {
+    let verify = verify && !seeded_bug!("read unverified");
+    let mut delivery = Delivery::Abandoned;
+    let mut copy = |buffer: &mut [u8]| {
+        delivery = match buffer.get_mut(..value.len()) {
+            None => Delivery::TooSmall(value.len() as u64),
+            Some(room) => {
+                room.copy_from_slice(value);
+                match verify && Checksum::of(room) != checksum {
+                    true => Delivery::Corrupt,
+                    false => Delivery::Written(value.len()),
+                }
+            }
+        };
+    };
+    match sink {
+        Sink::Owned | Sink::View => {
+            let copied = value.to_vec();
+            let is_corrupt = verify && Checksum::of(&copied) != checksum;
+            return if is_corrupt { Delivery::Corrupt } else { Delivery::Value(copied) };
+        }
+        // A buffer that is its owner's again is not touched.
+        Sink::Lent(loan, index) => drop(loan.with(index, copy)),
+        Sink::Shared(shared) => drop(shared.borrow_mut().as_mut().map(|bytes| copy(bytes))),
+    }
+    delivery
 }
 
 struct Intake<'a, F> {

@@ -8,6 +8,7 @@ use super::frame::PutValue;
 use super::settle::error_of;
 use super::sink::Delivery;
 use crate::error::Error;
+use crate::lane::View;
 use crate::outcome::{Found, PutOutcome, RemoveOutcome};
 use bytes::Bytes;
 use snowskin_io::memory::LoanMut;
@@ -93,6 +94,24 @@ impl<P: Platform> Session<P> {
             delivery => Err(error_of_delivery(delivery)),
         };
         self.get_to(&names, Targets::Owned, deadline, hit).await
+    }
+
+    /// Reads values where they lie, as far as they are on this machine; else copies of them.
+    pub async fn view(
+        self: &Rc<Self>,
+        names: Vec<ObjectName>,
+        deadline: Moment,
+    ) -> Vec<Result<Found<View>, Error>> {
+        let work =
+            Work { opcode: Opcode::Get, names: &names, values: &[], targets: Targets::Views, force: false };
+        let answer = |Answered { reply, delivery }: Answered| match (reply.status, delivery) {
+            (ItemStatus::Ok, Delivery::View(view)) => Ok(Found::Hit(view)),
+            (ItemStatus::Ok, Delivery::Value(value)) => Ok(Found::Hit(View::copied(value, reply.checksum))),
+            (ItemStatus::Ok, delivery) => Err(error_of_delivery(delivery)),
+            (ItemStatus::Miss, _) => Ok(Found::Miss(reply.miss.unwrap_or(MissReason::NotHeld))),
+            (status, _) => Err(error_of(status)),
+        };
+        self.carry_out(&work, deadline).await.into_iter().map(|result| result.and_then(answer)).collect()
     }
 
     /// Reads the value of name `n` into buffer `numbers[n]` of a loan. A buffer whose read did not hit contains

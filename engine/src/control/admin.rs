@@ -145,8 +145,9 @@ async fn empty_segments<P: Platform>(core: Rc<PerCore<P>>) {
         let pause = match step {
             UnmountStep::More => TURN,
             UnmountStep::Waits => UNMOUNT_CHECK,
-            UnmountStep::Gone(segment, mapping) => {
+            UnmountStep::Gone { segment, serial, mapping } => {
                 log::info!("core {}: segment {segment} is unmounted", core.identity.id);
+                core.lanes.tell_gone(serial);
                 unmap(mapping);
                 TURN
             }

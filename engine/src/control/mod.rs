@@ -71,6 +71,8 @@ pub struct LocalSockets {
     pub folder: PathBuf,
     /// Somebody asked for it: if it cannot be had, that is an error. Else it is a line in the log.
     pub is_asked: bool,
+    /// Lanes that clients may have at the core, at most.
+    pub lanes_max: usize,
 }
 
 /// Where clients come in.
@@ -143,8 +145,9 @@ pub async fn open<P: Platform>(
     let options = Options { settings: config.settings, policy: config.policy };
     let shard = Shard::new((config.id, config.incarnation), segments, options);
     let mounting = beside_requests(&config.memory);
+    let lanes_max = config.local.as_ref().map_or(0, |local| local.lanes_max);
     Ok((
-        PerCore::new(platform.clone(), identity, config.connections_max, mounting, shard),
+        PerCore::new(platform.clone(), identity, (config.connections_max, lanes_max), mounting, shard),
         Doors { anywhere: listener, local },
     ))
 }
@@ -155,7 +158,7 @@ fn listen_local<P: Platform>(
     config: &CoreConfig,
     address: SocketAddr,
 ) -> Result<Option<(P::LocalListener, PathBuf)>, CoreError> {
-    let Some(LocalSockets { folder, is_asked }) = &config.local else { return Ok(None) };
+    let Some(LocalSockets { folder, is_asked, .. }) = &config.local else { return Ok(None) };
     let path = local_socket(folder, address);
     match platform.listen_local(&path) {
         Ok(listener) => Ok(Some((listener, path))),
@@ -194,6 +197,7 @@ pub async fn run<P: Platform>(
         platform.spawn(transport::accept(core.clone(), local));
         path
     });
+    platform.spawn(transport::lanes::serve(core.clone()));
     platform.spawn(takeover::run(core.clone()));
     platform.spawn(drops::run(core.clone()));
     platform.spawn(sweep(core.clone()));
@@ -234,11 +238,12 @@ async fn leave<P: Platform>(core: &Rc<PerCore<P>>, link: &MasterLink) {
     }
 }
 
-/// Frees, step by step, what hand-overs leave behind.
+/// Frees, step by step, what hand-overs leave behind, and what clients have given back.
 async fn sweep<P: Platform>(core: Rc<PerCore<P>>) {
     let mut swept = 0;
     loop {
         core.platform.sleep(SWEEP_PAUSE).await;
+        core.lanes.take_back();
         swept = core.shard.borrow_mut().sweep(swept);
     }
 }

@@ -33,12 +33,15 @@ pub struct Segments {
     strategy: Strategy,
     /// Draws samples.
     random: SplitMix,
+    /// Segments mounted so far.
+    mounts: u32,
 }
 
 #[derive(Debug)]
 struct Mounted {
     segment: Segment,
     is_leaving: bool,
+    serial: u32,
 }
 
 /// Why a segment could not be mounted or unmounted.
@@ -66,6 +69,7 @@ impl Segments {
             taking: Vec::new(),
             strategy: Strategy::default(),
             random: SplitMix::new(seed),
+            mounts: 0,
         }
     }
 
@@ -95,7 +99,8 @@ impl Segments {
             self.mounted.push(None);
         }
         let segment = Segment::new(number as u16, mapping);
-        self.mounted[number] = Some(Mounted { segment, is_leaving: false });
+        self.mounts += 1;
+        self.mounted[number] = Some(Mounted { segment, is_leaving: false, serial: self.mounts });
         self.taking.push(number as u16);
         Ok(number as u16)
     }
@@ -118,10 +123,20 @@ impl Segments {
         match mounted.segment.into_mapping() {
             Ok(mapping) => Some(mapping),
             Err(segment) => {
-                *place = Some(Mounted { segment, is_leaving: true });
+                *place = Some(Mounted { segment, ..mounted });
                 None
             }
         }
+    }
+
+    /// The number of a segment among all that were ever mounted here, by which other processes know it.
+    pub fn serial(&self, number: u16) -> u32 {
+        self.mounted(number).serial
+    }
+
+    /// The memory of a segment.
+    pub fn mapping(&self, number: u16) -> &Mapping {
+        self.segment(number).mapping()
     }
 
     /// Those that are mounted, in the order of their numbers, and whether each is leaving.

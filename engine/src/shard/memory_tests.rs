@@ -214,7 +214,7 @@ fn unmounted(shard: &mut Shard, now: Moment) -> bool {
         match shard.unmount_step(now) {
             UnmountStep::More => {}
             UnmountStep::Waits => return false,
-            UnmountStep::Gone(..) => return true,
+            UnmountStep::Gone { .. } => return true,
         }
     }
     panic!("it does not end");

@@ -44,8 +44,15 @@ pub enum UnmountStep {
     More,
     /// All rows have been looked at; what is still there waits for room, for its readers, or for the deadline.
     Waits,
-    /// The segment is gone; its memory is to be unmapped, which may take a while.
-    Gone(u16, Mapping),
+    /// A segment is gone.
+    Gone {
+        /// Its number.
+        segment: u16,
+        /// Its number among all that were ever mounted here.
+        serial: u32,
+        /// Its memory, to be unmapped, which may take a while.
+        mapping: Mapping,
+    },
 }
 
 impl Shard {
@@ -75,8 +82,11 @@ impl Shard {
         }
         let is_through =
             unmount.moving.is_none() && (unmount.cursor >= self.index.end() || now < unmount.again_at);
-        if is_through && let Some(mapping) = self.segments.finish_unmount(unmount.segment) {
-            return UnmountStep::Gone(unmount.segment, mapping);
+        if is_through {
+            let serial = self.segments.serial(unmount.segment);
+            if let Some(mapping) = self.segments.finish_unmount(unmount.segment) {
+                return UnmountStep::Gone { segment: unmount.segment, serial, mapping };
+            }
         }
         if is_through && now >= unmount.again_at {
             unmount.cursor = 0;

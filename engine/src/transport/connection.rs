@@ -1,7 +1,7 @@
 //! One client (or peer core) of a core.
 
 use super::outbox::{Outbox, Reply};
-use super::{HELLO_TIME, answer, put};
+use super::{HELLO_TIME, answer, lanes, put};
 use crate::control::admin;
 use crate::percore::{PerCore, count};
 use snowskin_io::framing::{FrameError, FrameReader, accept_hello};
@@ -17,8 +17,9 @@ pub(super) const BODY_BYTES_KEPT_MAX: usize = 16 * 1024;
 
 /// Serves one connection to its end. Whatever the peer does, the core lives on: memory it had reserved or pinned is
 /// given back when the tasks end.
-pub(super) async fn serve<P: Platform>(counted: Counted<P>, stream: P::Stream, peer: Peer) {
+pub(super) async fn serve<P: Platform>(counted: Counted<P>, mut stream: P::Stream, peer: Peer) {
     let core = counted.0.clone();
+    let lane = stream.take_lane();
     let (reader, mut writer) = stream.split();
     let mut reader = FrameReader::new(reader);
     let identity = core.identity;
@@ -34,6 +35,7 @@ pub(super) async fn serve<P: Platform>(counted: Counted<P>, stream: P::Stream, p
         }
         None => return writer.shutdown(),
     }
+    lane.into_iter().for_each(|lane| lanes::open(&core, lane, peer));
     let outbox = Outbox::new(writer);
     let drain = outbox.clone().drain();
     core.platform.spawn(async move {

@@ -1,4 +1,4 @@
-//! How requests reach a core and answers leave it: TCP.
+//! How requests reach a core and answers leave it: frames, by TCP or shared memory, and lanes ([`lanes`]).
 //!
 //! ```text
 //!   listener ──► connection ──► header, body ──┬─► answer ──► outbox ──► socket     get, lookup, remove, control
@@ -12,6 +12,7 @@
 
 mod answer;
 mod connection;
+pub(crate) mod lanes;
 mod outbox;
 mod put;
 

@@ -28,7 +28,7 @@ pub(super) async fn receive<P: Platform, R: ByteReader>(
     reply.head.resize(HEADER_BYTES, 0);
     for (item, name) in batch.iter() {
         let name = name.hashed();
-        let start = core.shard.borrow_mut().begin_put(name, &item, replace, core.platform.now());
+        let start = core.begin_put(name, &item, replace, core.platform.now());
         let status = match start {
             PutStart::Answered(status) => {
                 reader.discard(item.value_bytes).await?;

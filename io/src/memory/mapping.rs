@@ -23,15 +23,18 @@
 //! | `backing.rs` | memfd, files and devices: opened, locked, sized |
 //! | `facts.rs` | what the system has set aside, and what would be used |
 //! | `prefault.rs` | filling it with several threads |
+//! | `shared.rs` | a segment of another process, mapped here |
 
 mod address;
 mod backing;
 mod error;
 mod facts;
 mod prefault;
+mod shared;
 
 pub use error::MappingError;
 pub use facts::{HugePagePool, PageFacts, PageForecast, TransparentTrial, try_transparent_pages};
+pub use shared::SharedSegment;
 
 use address::{Binding, Range};
 use backing::Opened;
@@ -42,7 +45,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -196,7 +199,7 @@ pub struct Mapping {
     file: File,
     /// Held until the range is unmapped. Another description than `file`, so that a client that was given that one
     /// does not keep the next engine from locking the file.
-    _lock: Option<File>,
+    lock: Option<File>,
     pages: PagesUsed,
 }
 
@@ -211,7 +214,7 @@ impl Mapping {
                 match of_opened(request, &opened, progress) {
                     Ok((range, pages)) => {
                         let Opened { file, lock, .. } = opened;
-                        Ok(Mapping { range, file, _lock: Some(lock), pages })
+                        Ok(Mapping { range, file, lock: Some(lock), pages })
                     }
                     Err(error) => {
                         opened.undo();
@@ -241,6 +244,21 @@ impl Mapping {
     /// an address that is a multiple of 2 MiB.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// What is mapped, for another process. Nobody can make it smaller under us: the size
+    /// of a memfd is sealed, and a file, whose is not, is given to be read only.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        if self.is_writable_by_others() {
+            return Ok(self.file.try_clone()?.into());
+        }
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        Ok(File::open(path)?.into())
+    }
+
+    /// Whether those with whom it is shared may write to it.
+    pub fn is_writable_by_others(&self) -> bool {
+        self.lock.is_none()
     }
 
     /// Where it begins. Valid for [`Mapping::bytes`] as long as `self` lives.
@@ -279,7 +297,7 @@ fn anonymous(request: &MappingRequest, progress: Progress<'_>) -> Result<Mapping
 fn finished(request: &MappingRequest, range: Range, file: File, mut pages: PagesUsed) -> Mapping {
     pages.notes.extend(rounding_note(request.bytes, range.bytes()));
     pages.notes.extend(request.node.and_then(|node| elsewhere_note(&range, node)));
-    Mapping { range, file, _lock: None, pages }
+    Mapping { range, file, lock: None, pages }
 }
 
 fn rounding_note(asked: usize, got: usize) -> Option<String> {

@@ -17,7 +17,7 @@ mod segment;
 pub use loan::{Loan, LoanMut, lend, lend_mut};
 pub use mapping::{
     Backing, HugePagePool, Mapping, MappingError, MappingRequest, PageChoice, PageFacts, PageForecast,
-    PageKind, PagesUsed, Prefault, Progress, TransparentTrial, try_transparent_pages,
+    PageKind, PagesUsed, Prefault, Progress, SharedSegment, TransparentTrial, try_transparent_pages,
 };
 pub use paged::Paged;
 pub use prefetch::prefetch;

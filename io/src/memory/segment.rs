@@ -217,6 +217,10 @@ impl Place {
         self.segment.0.mapping.start().wrapping_add(offset)
     }
 
+    fn location(&self) -> (u16, u64) {
+        (self.segment.number(), u64::from(self.start) * EXTENT_ALIGNMENT as u64)
+    }
+
     fn finish_writing(&self, word: u32) {
         let inner = &*self.segment.0;
         let mut ranges = inner.ranges.borrow_mut();
@@ -250,6 +254,11 @@ impl Reservation {
         // SAFETY: the range is held and at least this long, so it lies within the mapping, which lives as long as
         // `self.place`; it is reserved, so it has no other reservation and no pin, and `&mut self` is the only way here.
         unsafe { std::slice::from_raw_parts_mut(self.place().start(), self.value_bytes) }
+    }
+
+    /// Where it is: the number of its segment, and bytes from the beginning of that.
+    pub fn location(&self) -> (u16, u64) {
+        self.place().location()
     }
 
     /// The bytes of the value so far.
@@ -286,6 +295,16 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// Where it is: the number of its segment, and bytes from the beginning of that.
+    pub fn location(&self) -> (u16, u64) {
+        self.place.location()
+    }
+
+    /// The bytes of the value.
+    pub fn bytes(&self) -> u64 {
+        self.value_bytes as u64
+    }
+
     /// The value.
     pub fn value(&self) -> &[u8] {
         // SAFETY: the range is held by this pin and at least this long (asked when it was made), so it lies within the

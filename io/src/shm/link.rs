@@ -1,21 +1,14 @@
-//! A connection: a pipe in each direction, and the bells. How a platform waits at a bell is its own business.
+//! A connection: a pipe in each direction, the bells, and a lane. How a platform waits at a bell is its own business.
 
-use super::pipe::{Broken, CONTROL_WORDS, Memory, PipeReader, PipeWriter};
-use memmap2::{MmapOptions, MmapRaw};
+use super::lane::LaneRegion;
+use super::pipe::{Broken, PipeReader, PipeWriter};
+use super::region::{PipeMemory, map};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
-
-/// Bytes that a pipe holds.
-const PIPE_BYTES: usize = 256 << 10;
-/// Bytes of a pipe's memory: its words, then its bytes.
-const MEMORY_BYTES: usize = CONTROL_WORDS * size_of::<u64>() + PIPE_BYTES;
-/// Bytes of a connection's memory.
-pub(super) const LINK_BYTES: usize = 2 * MEMORY_BYTES;
 
 /// Which side of a connection a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,60 +17,23 @@ pub(super) enum Side {
     Engine,
 }
 
-/// The memory of one pipe of a connection.
-///
-/// Invariant: `offset` is 0 or [`MEMORY_BYTES`], and the region has [`LINK_BYTES`], is mapped for reading and writing as
-/// long as it lives, and begins at a page ([`Link::map`] sees to it). So `start` is aligned, and [`MEMORY_BYTES`] from it are ours
-/// to use. The other process may change each of them at any time, so there are never references to them but atomic ones:
-/// bytes are copied in and out by address, and whatever they are is a byte.
-#[derive(Clone, Debug)]
-pub(crate) struct PipeMemory {
-    region: Rc<MmapRaw>,
-    offset: usize,
-}
-
-impl PipeMemory {
-    fn start(&self) -> *mut u8 {
-        self.region.as_mut_ptr().wrapping_add(self.offset)
-    }
-
-    /// The address of a byte, from which on there are `count`.
-    fn byte(&self, at: usize, count: usize) -> *mut u8 {
-        assert!(at <= PIPE_BYTES && count <= PIPE_BYTES - at, "{count} bytes from {at}");
-        self.start().wrapping_add(CONTROL_WORDS * size_of::<u64>() + at)
-    }
-}
-
-impl Memory for PipeMemory {
-    fn words(&self) -> &[AtomicU64] {
-        // SAFETY: by the invariant the words are there, aligned and zero or what somebody stored, as long as `self`; words that
-        // another process changes at any time are what atomics are for.
-        unsafe { std::slice::from_raw_parts(self.start().cast::<AtomicU64>(), CONTROL_WORDS) }
-    }
-
-    fn capacity(&self) -> usize {
-        PIPE_BYTES
-    }
-
-    fn write(&self, at: usize, bytes: &[u8]) {
-        // SAFETY: `byte` has checked that so many bytes are there; nothing else refers to them, and `bytes` are not among them, as
-        // they are behind a reference.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.byte(at, bytes.len()), bytes.len()) }
-    }
-
-    fn read(&self, at: usize, buffer: &mut [u8]) {
-        // SAFETY: as above; what the other process writes meanwhile decides which bytes we get, and no more.
-        unsafe {
-            std::ptr::copy_nonoverlapping(self.byte(at, buffer.len()), buffer.as_mut_ptr(), buffer.len())
-        }
-    }
-}
-
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Link {
     reader: LinkReader,
     writer: LinkWriter,
+    lane: Option<(LaneRegion, OwnedFd)>,
+}
+
+/// The sockets of a connection, as the two sides pass them.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    /// Rung when there are bytes in a pipe.
+    pub(super) bytes: OwnedFd,
+    /// Rung when there is room in one.
+    pub(super) room: OwnedFd,
+    /// Of the lane, a socket of packets.
+    pub(super) lane: OwnedFd,
 }
 
 /// A half of a connection: its end of a pipe, and what it knows of the other process.
@@ -133,18 +89,23 @@ pub(crate) struct Bells {
 }
 
 impl Link {
-    /// Of a memory of [`LINK_BYTES`] that nobody can make smaller, and two connected sockets.
-    pub(super) fn map(side: Side, memory: &File, bytes: OwnedFd, room: OwnedFd) -> io::Result<Self> {
-        let region = Rc::new(MmapOptions::new().len(LINK_BYTES).map_raw(memory)?);
-        let to_engine = PipeMemory { region: region.clone(), offset: 0 };
-        let to_client = PipeMemory { region, offset: MEMORY_BYTES };
+    /// Of a memory of [`LINK_BYTES`](super::region::LINK_BYTES) that nobody can make smaller, and connected sockets.
+    pub(super) fn map(side: Side, memory: &File, sockets: Sockets) -> io::Result<Self> {
+        let Sockets { bytes, room, lane } = sockets;
+        let (to_engine, to_client, memory) = map(memory)?;
         let (from, to) = match side {
             Side::Client => (to_client, to_engine),
             Side::Engine => (to_engine, to_client),
         };
         let bells = Rc::new(Bells { bytes, room });
         let reader = Half { end: PipeReader::new(from), bells: bells.clone(), is_over: false };
-        Ok(Link { reader, writer: Half { end: PipeWriter::new(to), bells, is_over: false } })
+        let writer = Half { end: PipeWriter::new(to), bells, is_over: false };
+        Ok(Link { reader, writer, lane: Some((memory, lane)) })
+    }
+
+    /// The lane beside the pipes, and its socket; the first time.
+    pub(crate) fn take_lane(&mut self) -> Option<(LaneRegion, OwnedFd)> {
+        self.lane.take()
     }
 
     /// Separates the directions.

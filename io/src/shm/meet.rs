@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!   client ─ connect ─► engine     the engine looks who it is (SO_PEERCRED)
-//!          ◄─ "snowshm1", 0, bytes of the memory; with it a memfd and the second socket
-//!          ◄─ "snowshm1", 1, 0                      another user: not here
+//!          ◄─ "snowshm2", 0, bytes of the memory; with it a memfd and two more sockets
+//!          ◄─ "snowshm2", 1, 0                      another user: not here
 //! ```
 //!
 //! The engine's own user and root may connect: they could read and write its memory anyway. The socket lies in a folder into
 //! which only the engine's user and root can write, and a client that finds it otherwise does not connect.
 
-use super::link::{LINK_BYTES, Link, Side};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
+use super::link::{Link, Side, Sockets};
+use super::news;
+use super::region::{self, LINK_BYTES, SEALS};
+use rustix::fs::fcntl_get_seals;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -24,13 +26,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-const MAGIC: [u8; 8] = *b"snowshm1";
+const MAGIC: [u8; 8] = *b"snowshm2";
 const WELCOME: u32 = 0;
 const ANOTHER_USER: u32 = 1;
 /// Magic, answer, bytes of the memory.
 const GREETING_BYTES: usize = 16;
-/// The memory may not become smaller or larger, and nobody may allow that again.
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+/// Descriptors that come with a welcome: the memory, the sockets for room and for the lane.
+const FDS: usize = 3;
 
 /// Listens at a path, in a folder for this user alone that is made if need be. A socket that a dead process left there is
 /// taken away; if a live one listens, that is an error.
@@ -74,13 +76,13 @@ pub(crate) fn meet_client(socket: OwnedFd) -> io::Result<(Link, u32)> {
         let sentence = format!("process {} of user {} is not let in", peer.pid, peer.uid);
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence));
     }
-    let memory = memfd_create("snowskin-link", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    rustix::fs::ftruncate(&memory, LINK_BYTES as u64)?;
-    fcntl_add_seals(&memory, SEALS)?;
+    let memory = region::create()?;
     let flags = SocketFlags::CLOEXEC;
-    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    greet(socket.as_fd(), WELCOME, &[memory.as_fd(), theirs.as_fd()])?;
-    let link = Link::map(Side::Engine, &File::from(memory), socket, ours)?;
+    let (room, their_room) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let (lane, their_lane) = news::pair()?;
+    greet(socket.as_fd(), WELCOME, &[memory.as_fd(), their_room.as_fd(), their_lane.as_fd()])?;
+    let sockets = Sockets { bytes: socket, room, lane };
+    let link = Link::map(Side::Engine, &File::from(memory), sockets)?;
     Ok((link, peer.pid.as_raw_nonzero().get().unsigned_abs()))
 }
 
@@ -89,10 +91,10 @@ fn greet(socket: BorrowedFd<'_>, answer: u32, fds: &[BorrowedFd<'_>]) -> io::Res
     greeting[..8].copy_from_slice(&MAGIC);
     greeting[8..12].copy_from_slice(&answer.to_le_bytes());
     greeting[12..].copy_from_slice(&(LINK_BYTES as u32).to_le_bytes());
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
-        assert!(control.push(SendAncillaryMessage::ScmRights(fds)), "there is space for two");
+        assert!(control.push(SendAncillaryMessage::ScmRights(fds)), "there is space for three");
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     match rustix::net::sendmsg(socket, &[IoSlice::new(&greeting)], &mut control, flags)? {
@@ -104,7 +106,7 @@ fn greet(socket: BorrowedFd<'_>, answer: u32, fds: &[BorrowedFd<'_>]) -> io::Res
 /// The client's part: takes the greeting. `None`: it has not come yet.
 pub(crate) fn meet_engine(socket: BorrowedFd<'_>) -> Option<io::Result<Link>> {
     let mut greeting = [0; GREETING_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let received =
@@ -140,7 +142,7 @@ fn accept_greeting(
         let sentence = "the engine is another user's, and lets only its own and root share memory";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence));
     }
-    let Ok([memory, room]) = <[OwnedFd; 2]>::try_from(fds) else { return Err(strange()) };
+    let Ok([memory, room, lane]) = <[OwnedFd; FDS]>::try_from(fds) else { return Err(strange()) };
     let memory = File::from(memory);
     // A memory that can be made smaller under us would be our end.
     let is_sealed = fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SEALS));
@@ -151,7 +153,7 @@ fn accept_greeting(
     {
         return Err(strange());
     }
-    Link::map(Side::Client, &memory, socket.try_clone_to_owned()?, room)
+    Link::map(Side::Client, &memory, Sockets { bytes: socket.try_clone_to_owned()?, room, lane })
 }
 
 #[cfg(test)]

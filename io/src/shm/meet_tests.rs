@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::shm::{LinkReader, LinkWriter, listen};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
@@ -108,8 +109,9 @@ fn a_memory_that_is_not_sealed_is_refused() {
         [(LINK_BYTES, SEALS, true), (LINK_BYTES, SealFlags::GROW, false), (LINK_BYTES - 4096, SEALS, false)]
     {
         let ((ours, theirs), (other, _end)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        let (lane, _its_end) = news::pair().unwrap();
         let memory = memory(bytes, seals);
-        greet(theirs.as_fd(), WELCOME, &[memory.as_fd(), other.as_fd()]).unwrap();
+        greet(theirs.as_fd(), WELCOME, &[memory.as_fd(), other.as_fd(), lane.as_fd()]).unwrap();
         assert_eq!(meet_engine(ours.as_fd()).unwrap().is_ok(), is_good);
     }
 }

@@ -19,18 +19,24 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `pipe.rs` | bytes through memory, in one direction |
-//! | `link.rs` | a connection: a pipe in each direction, and the bells |
+//! | `lane.rs` | requests and replies in slots, without frames: the direct way |
+//! | `link.rs` | a connection: a pipe in each direction, the bells, a lane |
+//! | `region.rs` | the memory of all that |
+//! | `news.rs` | what goes through a lane's socket: rings, and descriptors of segments |
 //! | `meet.rs` | how two processes come to share one |
 
+pub mod lane;
 mod link;
 mod meet;
+pub(crate) mod news;
 mod pipe;
+mod region;
 
 /// What a pipe is made of.
 mod atomic {
     #[cfg(all(test, not(snowskin_loom)))]
     pub(super) use std::sync::atomic::AtomicU8;
-    pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
 
 #[cfg(all(test, not(snowskin_loom)))]

@@ -44,8 +44,8 @@ pub(crate) trait Memory {
 
 /// The other side has written what cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the counts of a shared-memory pipe are impossible: the other side is broken, or not what it says")]
-pub(crate) struct Broken;
+#[error("the counts in shared memory are impossible: the other side is broken, or not what it says")]
+pub struct Broken;
 
 /// The end that writes.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ mod disk;
 mod entropy;
 mod executor;
 mod faults;
+mod local;
 mod network;
 mod node;
 mod socket;
@@ -47,6 +48,7 @@ pub use disk::{
     SimDisk,
 };
 pub use faults::{ConnectionInfo, Faults};
+pub use local::{SimBell, SimLocalListener};
 pub use network::{ConnectionId, NetworkOptions};
 pub use node::SimPlatform;
 pub use stream::{SimListener, SimReader, SimStream, SimWriter};

@@ -47,6 +47,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::entropy::Entropy;
+use super::local::Meeting;
 use super::trace::Event;
 use super::world::{Due, Life, NodeId, World, nanoseconds};
 
@@ -209,6 +210,8 @@ pub(super) struct Network {
     /// Directions in which nothing passes.
     pub(super) blocked: BTreeSet<(IpAddr, IpAddr)>,
     held: Vec<Packet>,
+    /// What is to be found with connections that nobody has accepted yet.
+    pub(super) meetings: BTreeMap<ConnectionId, Meeting>,
 }
 
 impl Packet {
@@ -496,6 +499,7 @@ impl World {
         let peer = &state.ends[1 - end];
         if peer.gone || peer.node.is_none() {
             self.network.connections.remove(&connection);
+            self.network.meetings.remove(&connection);
         }
         wakers.into_iter().for_each(|waker| self.retire(waker));
     }

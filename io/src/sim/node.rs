@@ -8,9 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::local::{self, SimLocalListener};
 use super::stream::{Connect, SimListener, SimStream};
 use super::world::{Appointment, Due, NodeId, Shared, nanoseconds};
-use crate::platform::{Moment, Platform};
+use crate::platform::{Moment, NoPatience, Platform};
 
 /// The platform of one life of one node, i.e. of one core of a process.
 ///
@@ -53,7 +54,8 @@ impl SimPlatform {
 impl Platform for SimPlatform {
     type Stream = SimStream;
     type Listener = SimListener;
-    type LocalListener = SimListener;
+    type LocalListener = SimLocalListener;
+    type Patience = NoPatience;
 
     fn now(&self) -> Moment {
         self.shared.with(|world| Moment(world.now_ns.saturating_add(world.node(self.node).clock_ahead_ns)))
@@ -88,13 +90,19 @@ impl Platform for SimPlatform {
         Connect::new(&self.shared, self.node, address)
     }
 
-    /// There is no file system here: all is asked over the network.
-    fn listen_local(&self, _path: &Path) -> io::Result<SimListener> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// The path's last part must be the address of a core, as `local_socket` makes it.
+    fn listen_local(&self, path: &Path) -> io::Result<SimLocalListener> {
+        SimLocalListener::open(self, path)
     }
 
-    fn connect_local(&self, _path: &Path) -> impl Future<Output = io::Result<SimStream>> + 'static {
-        std::future::ready(Err(io::ErrorKind::Unsupported.into()))
+    fn patience(&self) -> NoPatience {
+        NoPatience
+    }
+
+    /// Fails with `NotFound` if no core of this host listens there.
+    fn connect_local(&self, path: &Path) -> impl Future<Output = io::Result<SimStream>> + 'static {
+        let (platform, path) = (self.clone(), path.to_owned());
+        async move { local::connect(platform, &path).await }
     }
 }
 

@@ -159,6 +159,11 @@ impl World {
         Some([ends[socket.end].address, ends[1 - socket.end].address])
     }
 
+    /// Who holds the other end.
+    pub(super) fn peer(&self, socket: Socket) -> Option<NodeId> {
+        self.network.connections.get(&socket.connection)?.ends[1 - socket.end].node
+    }
+
     // -- reading and writing --
 
     /// A part of `bytes` now and then, else all of them.

@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use super::local::{Meeting, SimBell};
 use super::network::ConnectionId;
 use super::socket::{Half, Socket};
 use super::world::{NodeId, Shared};
-use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Peer, Stream};
+use crate::platform::{Accept, ByteReader, ByteWriter, Lane, Listener, Peer, Stream};
 
 /// A listening socket of a node.
 pub struct SimListener {
@@ -26,12 +27,15 @@ impl Accept for SimListener {
 
     /// Fails with `ConnectionAborted` if the node has died.
     async fn accept(&mut self) -> io::Result<(SimStream, Peer)> {
-        std::future::poll_fn(|context| {
-            let accepted = self.shared.with(|world| world.poll_accept(self.number, self.address, context));
-            let (socket, opener) = ready!(accepted)?;
-            Poll::Ready(Ok((SimStream::new(&self.shared, socket), Peer::At(opener))))
-        })
-        .await
+        std::future::poll_fn(|context| self.poll_accept(context)).await
+    }
+}
+
+impl SimListener {
+    pub(super) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(SimStream, Peer)>> {
+        let accepted = self.shared.with(|world| world.poll_accept(self.number, self.address, context));
+        let (socket, opener) = ready!(accepted)?;
+        Poll::Ready(Ok((SimStream::new(&self.shared, socket), Peer::At(opener))))
     }
 }
 
@@ -51,6 +55,8 @@ impl Drop for SimListener {
 pub struct SimStream {
     reader: SimReader,
     writer: SimWriter,
+    pub(super) is_local: bool,
+    pub(super) lane: Option<Lane<SimBell>>,
 }
 
 impl SimStream {
@@ -58,7 +64,18 @@ impl SimStream {
         SimStream {
             reader: SimReader { shared: shared.clone(), socket },
             writer: SimWriter { shared: shared.clone(), socket },
+            is_local: false,
+            lane: None,
         }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.reader.shared
+    }
+
+    /// The node at the other end.
+    pub(super) fn peer(&self) -> Option<NodeId> {
+        self.shared().with(|world| world.peer(self.reader.socket))
     }
 
     /// Which connection this is an end of.
@@ -75,6 +92,15 @@ impl SimStream {
 impl Stream for SimStream {
     type Reader = SimReader;
     type Writer = SimWriter;
+    type Bell = SimBell;
+
+    fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    fn take_lane(&mut self) -> Option<Lane<SimBell>> {
+        self.lane.take()
+    }
 
     fn split(self) -> (SimReader, SimWriter) {
         (self.reader, self.writer)
@@ -136,6 +162,17 @@ pub(super) struct Connect {
 impl Connect {
     pub(super) fn new(shared: &Shared, node: NodeId, address: SocketAddr) -> Connect {
         Connect { shared: shared.clone(), node, address, stream: None }
+    }
+
+    /// Begins now, and has the accepting side find something.
+    pub(super) fn meet(&mut self, meeting: Meeting) -> io::Result<()> {
+        let socket = self.shared.with(|world| {
+            let socket = world.connect(self.node, self.address)?;
+            world.network.meetings.insert(socket.connection, meeting);
+            Ok::<_, io::Error>(socket)
+        })?;
+        self.stream = Some(SimStream::new(&self.shared, socket));
+        Ok(())
     }
 }
 

@@ -3,8 +3,9 @@
 use super::spin::{Burst, Spin, SpinScore};
 use super::stream::{SocketsStream, turn_is_over};
 use crate::either::Either;
-use crate::platform::{Accept, ByteReader, ByteWriter, Peer, Stream};
-use crate::shm::{self, End, Half, Link, LinkReader, LinkWriter};
+use crate::lane::{Heard, SegmentNews};
+use crate::platform::{Accept, ByteReader, ByteWriter, Lane, Peer, Stream};
+use crate::shm::{self, End, Half, Link, LinkReader, LinkWriter, news};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -71,12 +72,75 @@ impl SocketsLocal {
 impl Stream for SocketsLocal {
     type Reader = SocketsLocalReader;
     type Writer = SocketsLocalWriter;
+    type Bell = SocketsBell;
+
+    fn take_lane(&mut self) -> Option<Lane<SocketsBell>> {
+        let (memory, socket) = self.link.take_lane()?;
+        Some(Lane { memory, bell: SocketsBell { registered: None, socket } })
+    }
 
     fn split(self) -> (SocketsLocalReader, SocketsLocalWriter) {
         let (reader, writer) = self.link.split();
         let score = self.spin.stream();
         let reader = SocketsLocalReader { link: reader, bell: Bell::default(), score, turn_bytes: 0 };
         (reader, SocketsLocalWriter { link: writer, bell: Bell::default(), turn_bytes: 0 })
+    }
+}
+
+/// The bell of a client's end of a lane.
+#[derive(Debug)]
+pub struct SocketsBell {
+    /// First, so that it is dropped first.
+    registered: Option<AsyncFd<OwnedFd>>,
+    socket: OwnedFd,
+}
+
+impl SocketsBell {
+    /// The socket, for a thread that waits at it by itself.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+}
+
+impl crate::platform::Bell for SocketsBell {
+    fn ring(&self) {
+        news::ring(self.socket.as_fd());
+    }
+
+    fn show(&self, news: &SegmentNews, memory: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        news::show(self.socket.as_fd(), news, memory)
+    }
+
+    fn close(&self) {
+        news::close(self.socket.as_fd());
+    }
+
+    fn hear(&mut self) -> Heard {
+        news::hear(self.socket.as_fd())
+    }
+
+    fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Heard> {
+        let registered = match &mut self.registered {
+            Some(registered) => registered,
+            None => {
+                let Ok(socket) = self.socket.try_clone() else { return Poll::Ready(Heard::End) };
+                // SAFETY: the descriptor is that of an open socket, stays the same and stays open for as long as the
+                // registration: it owns it, and nothing takes it out.
+                match unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) } {
+                    Ok(registered) => self.registered.insert(registered),
+                    Err(_) => return Poll::Ready(Heard::End),
+                }
+            }
+        };
+        loop {
+            let Ok(mut guard) = ready!(registered.poll_read_ready(context)) else {
+                return Poll::Ready(Heard::End);
+            };
+            match news::hear(self.socket.as_fd()) {
+                Heard::Silence => guard.clear_ready(),
+                heard => return Poll::Ready(heard),
+            }
+        }
     }
 }
 

@@ -21,7 +21,7 @@ mod spin;
 mod stream;
 
 pub use capsule::Resident;
-pub use local::{SocketsLocal, SocketsLocalListener, SocketsLocalReader, SocketsLocalWriter};
+pub use local::{SocketsBell, SocketsLocal, SocketsLocalListener, SocketsLocalReader, SocketsLocalWriter};
 pub use stream::{
     SocketsListener, SocketsReader, SocketsStream, SocketsTcp, SocketsTcpReader, SocketsTcpWriter,
     SocketsWriter,
@@ -29,9 +29,9 @@ pub use stream::{
 
 use crate::SplitMix;
 use crate::either::Either;
-use crate::platform::{Moment, Platform};
+use crate::platform::{Moment, Patience, Platform};
 use capsule::Capsule;
-use spin::Spin;
+use spin::{Burst, Spin, SpinScore};
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -39,6 +39,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -156,10 +157,40 @@ impl SocketsPlatform {
     }
 }
 
+/// How a task of a client looks into memory: in bursts, as long as it has luck; others have their turn in between.
+#[derive(Debug)]
+pub struct SocketsPatience {
+    score: SpinScore,
+}
+
+impl Patience for SocketsPatience {
+    fn poll_attempt<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        attempt: impl FnMut() -> Option<T>,
+    ) -> Poll<Option<T>> {
+        match self.score.burst(attempt) {
+            Burst::Found(found) => Poll::Ready(Some(found)),
+            Burst::Park => Poll::Ready(None),
+            Burst::Again => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_turn(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn rest(&mut self) {}
+}
+
 impl Platform for SocketsPlatform {
     type Stream = SocketsStream;
     type Listener = SocketsListener;
     type LocalListener = SocketsLocalListener;
+    type Patience = SocketsPatience;
 
     fn now(&self) -> Moment {
         self.moment_of(Instant::now())
@@ -195,6 +226,10 @@ impl Platform for SocketsPlatform {
 
     fn listen_local(&self, path: &Path) -> io::Result<SocketsLocalListener> {
         SocketsLocalListener::bind(path, self.shared.spin.clone())
+    }
+
+    fn patience(&self) -> SocketsPatience {
+        SocketsPatience { score: self.shared.spin.stream() }
     }
 
     fn connect_local(&self, path: &Path) -> impl Future<Output = io::Result<SocketsStream>> + 'static {

@@ -3,7 +3,7 @@
 use super::local::{SocketsLocal, SocketsLocalReader, SocketsLocalWriter};
 use super::spin::{Burst, Spin, SpinScore};
 use crate::either::Either;
-use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Peer, Stream};
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, NoBell, Peer, Stream};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 use std::cell::{Cell, RefCell};
@@ -91,6 +91,7 @@ impl SocketsTcp {
 impl Stream for SocketsTcp {
     type Reader = SocketsTcpReader;
     type Writer = SocketsTcpWriter;
+    type Bell = NoBell;
 
     fn split(self) -> (SocketsTcpReader, SocketsTcpWriter) {
         let socket = Rc::new(Socket {

@@ -5,12 +5,13 @@ use super::spin::SpinScore;
 use super::stream::UringStream;
 use super::turn::Turn;
 use crate::either::Either;
-use crate::platform::{Accept, ByteReader, ByteWriter, Peer, Stream};
-use crate::shm::{self, End, Half, Link, LinkReader, LinkWriter};
+use crate::lane::{Heard, SegmentNews};
+use crate::platform::{Accept, ByteReader, ByteWriter, Lane, Peer, Stream};
+use crate::shm::{self, End, Half, Link, LinkReader, LinkWriter, news};
 use futures_util::io::AsyncRead;
 use glommio::net::{TcpListener, TcpStream};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -63,6 +64,13 @@ pub struct UringLocal {
 impl Stream for UringLocal {
     type Reader = UringLocalReader;
     type Writer = UringLocalWriter;
+    type Bell = UringBell;
+
+    fn take_lane(&mut self) -> Option<Lane<UringBell>> {
+        let (memory, socket) = self.link.take_lane()?;
+        let bell = UringBell { socket, bell: Bell::default(), turn: self.shared.turns.turn() };
+        Some(Lane { memory, bell })
+    }
 
     fn split(self) -> (UringLocalReader, UringLocalWriter) {
         let UringLocal { link, shared } = self;
@@ -94,6 +102,39 @@ impl Bell {
         };
         let rung = ready!(Pin::new(socket).poll_read(context, &mut [0; RINGS]));
         Poll::Ready(Ok(rung.is_ok_and(|count| count > 0)))
+    }
+}
+
+/// The bell of a core's end of a lane.
+pub struct UringBell {
+    socket: OwnedFd,
+    bell: Bell,
+    turn: Turn,
+}
+
+impl crate::platform::Bell for UringBell {
+    fn ring(&self) {
+        news::ring(self.socket.as_fd());
+    }
+
+    fn show(&self, news: &SegmentNews, memory: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        news::show(self.socket.as_fd(), news, memory)
+    }
+
+    fn close(&self) {
+        news::close(self.socket.as_fd());
+    }
+
+    fn hear(&mut self) -> Heard {
+        news::hear(self.socket.as_fd())
+    }
+
+    /// Clients have no news: whatever they send is a ring.
+    fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Heard> {
+        ready!(self.turn.poll_mine(context));
+        let rung = self.bell.poll(context, self.socket.as_fd());
+        let is_ring = ready!(self.turn.pass(rung)).unwrap_or(false);
+        Poll::Ready(if is_ring { Heard::Ring } else { Heard::End })
     }
 }
 

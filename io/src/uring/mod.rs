@@ -15,7 +15,7 @@ mod spin;
 mod stream;
 mod turn;
 
-pub use local::{UringLocal, UringLocalListener, UringLocalReader, UringLocalWriter};
+pub use local::{UringBell, UringLocal, UringLocalListener, UringLocalReader, UringLocalWriter};
 pub use spin::Spin;
 pub use stream::{
     UringListener, UringReader, UringStream, UringTcp, UringTcpReader, UringTcpWriter, UringWriter,
@@ -23,17 +23,19 @@ pub use stream::{
 
 use crate::SplitMix;
 use crate::either::Either;
-use crate::platform::{Moment, Platform};
+use crate::platform::{Moment, Patience, Platform};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
+use spin::SpinScore;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use turn::Turns;
+use turn::{Turn, Turns};
 
 /// How often an executor is woken whatever happens: 0.8 % of a core for a bound on the stall named above.
 const HEARTBEAT: Duration = Duration::from_millis(5);
@@ -56,6 +58,33 @@ struct Inner {
 struct Shared {
     spin: Spin,
     turns: Turns,
+}
+
+/// How a task of a core looks into memory: as long as it has luck and nobody else is active, and a millisecond at most
+/// before others have their turn.
+pub struct UringPatience {
+    score: SpinScore,
+    turn: Turn,
+}
+
+impl Patience for UringPatience {
+    #[inline]
+    fn poll_attempt<T>(
+        &mut self,
+        _context: &mut Context<'_>,
+        attempt: impl FnMut() -> Option<T>,
+    ) -> Poll<Option<T>> {
+        Poll::Ready(self.score.attempt(attempt))
+    }
+
+    #[inline]
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.turn.poll_mine(context)
+    }
+
+    fn rest(&mut self) {
+        let _: Poll<()> = self.turn.pass(Poll::Pending);
+    }
 }
 
 /// Starts a pinned thread with an executor and runs `main` on it. `spin_max` bounds how long a read may busy-wait.
@@ -114,6 +143,7 @@ impl Platform for UringPlatform {
     type Stream = UringStream;
     type Listener = UringListener;
     type LocalListener = UringLocalListener;
+    type Patience = UringPatience;
 
     fn now(&self) -> Moment {
         Moment(self.inner.origin.elapsed().as_nanos() as u64)
@@ -146,6 +176,11 @@ impl Platform for UringPlatform {
 
     fn listen_local(&self, path: &Path) -> io::Result<UringLocalListener> {
         UringLocalListener::bind(path, self.inner.shared.clone())
+    }
+
+    fn patience(&self) -> UringPatience {
+        let Shared { spin, turns } = &*self.inner.shared;
+        UringPatience { score: spin.stream(), turn: turns.turn() }
     }
 
     /// Cores do not share memory with each other: they are asked by TCP.

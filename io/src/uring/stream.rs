@@ -5,7 +5,7 @@ use super::local::{UringLocal, UringLocalReader, UringLocalWriter};
 use super::spin::SpinScore;
 use super::turn::Turn;
 use crate::either::Either;
-use crate::platform::{Accept, ByteReader, ByteWriter, Listener, Peer, Stream};
+use crate::platform::{Accept, ByteReader, ByteWriter, Listener, NoBell, Peer, Stream};
 use futures_util::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
@@ -93,6 +93,7 @@ impl UringTcp {
 impl Stream for UringTcp {
     type Reader = UringTcpReader;
     type Writer = UringTcpWriter;
+    type Bell = NoBell;
 
     fn split(self) -> (UringTcpReader, UringTcpWriter) {
         let score = self.shared.spin.stream();

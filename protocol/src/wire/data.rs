@@ -197,8 +197,8 @@ impl<'a, T: NamedItem> Batch<'a, T> {
 }
 
 impl Batch<'_, PutItem> {
-    /// That every value has a byte at least and that together they are the payload.
-    pub fn check_payload(&self, payload_bytes: u64) -> Result<(), WireError> {
+    /// That every value has a byte at least, and that together they are no more than a put may have.
+    pub fn check_values(&self) -> Result<u64, WireError> {
         let mut sum = 0_u64;
         for item in self.items() {
             if item.value_bytes == 0 {
@@ -210,7 +210,12 @@ impl Batch<'_, PutItem> {
             let (count, limit) = (sum as usize, PUT_PAYLOAD_BYTES_MAX as usize);
             return Err(WireError::TooMany { what: "payload bytes", count, limit });
         }
-        if sum == payload_bytes { Ok(()) } else { Err(WireError::Value("payload length")) }
+        Ok(sum)
+    }
+
+    /// The same, and that together they are the payload.
+    pub fn check_payload(&self, payload_bytes: u64) -> Result<(), WireError> {
+        if self.check_values()? == payload_bytes { Ok(()) } else { Err(WireError::Value("payload length")) }
     }
 }
 

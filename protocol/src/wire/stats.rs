@@ -87,10 +87,16 @@ counters! {
     entries_taken,
     /// Entries that went to another home.
     entries_given,
-    /// Bytes of values taken in.
+    /// Bytes of values taken in, or written in place.
     value_bytes_in,
-    /// Bytes of values sent.
+    /// Bytes of values sent, or read in place.
     value_bytes_out,
+    /// Lanes that are open.
+    lanes,
+    /// Values that clients read in place now.
+    lane_pins,
+    /// Values that clients are writing in place.
+    lane_puts,
 }
 
 impl CoreStats {

@@ -1,0 +1,120 @@
+//! A value that is read where it lies.
+
+use snowskin_io::lane::{LaneRegion, PinReturns};
+use snowskin_io::memory::SharedSegment;
+use snowskin_protocol::Checksum;
+use snowskin_protocol::wire::lane::SharedPlace;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where pins are given back, by any thread.
+pub(crate) type Returns = Arc<Mutex<PinReturns<LaneRegion>>>;
+
+#[inline]
+pub(crate) fn give_back(returns: &Returns, pin: u32) {
+    // Whoever panicked here had changed nothing, or all.
+    returns.lock().unwrap_or_else(PoisonError::into_inner).give_back(pin);
+}
+
+/// The bytes of a value, in place where that can be: in the memory of an engine on this machine, which keeps them until the
+/// view is dropped. Otherwise a copy.
+///
+/// An engine lets a process keep half of a core's memory in views, and 8,192 views a connection; what goes beyond is copied.
+/// Bytes in place are not compared with their checksum when the view is made: see [`View::is_intact`].
+pub struct View {
+    bytes: Bytes,
+    checksum: Checksum,
+}
+
+enum Bytes {
+    Pinned(Pinned),
+    Copied(Vec<u8>),
+}
+
+impl View {
+    pub(crate) fn pinned(pinned: Pinned, checksum: Checksum) -> Self {
+        View { bytes: Bytes::Pinned(pinned), checksum }
+    }
+
+    pub(crate) fn copied(value: Vec<u8>, checksum: Checksum) -> Self {
+        View { bytes: Bytes::Copied(value), checksum }
+    }
+
+    /// Whether the bytes are where the engine has them, and not a copy.
+    pub fn is_in_place(&self) -> bool {
+        matches!(self.bytes, Bytes::Pinned(_))
+    }
+
+    /// Of the value, made when it was put.
+    pub fn checksum(&self) -> Checksum {
+        self.checksum
+    }
+
+    /// Whether the bytes match their checksum: reads all of them.
+    pub fn is_intact(&self) -> bool {
+        Checksum::of(self) == self.checksum
+    }
+}
+
+impl Deref for View {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Pinned(pinned) => pinned.bytes(),
+            Bytes::Copied(value) => value,
+        }
+    }
+}
+
+impl AsRef<[u8]> for View {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.is_in_place() { "in place" } else { "copied" };
+        write!(f, "View({} bytes, {place})", self.len())
+    }
+}
+
+impl PartialEq<[u8]> for View {
+    fn eq(&self, other: &[u8]) -> bool {
+        **self == *other
+    }
+}
+
+/// A pin, which is given back when this is dropped.
+pub(crate) struct Pinned {
+    segment: Arc<SharedSegment>,
+    returns: Returns,
+    place: SharedPlace,
+    bytes: u64,
+}
+
+impl Pinned {
+    /// `None`: the segment has no such bytes.
+    pub(super) fn new(
+        segment: Arc<SharedSegment>,
+        returns: &Returns,
+        place: SharedPlace,
+        bytes: u64,
+    ) -> Option<Self> {
+        segment.pinned(place.offset, bytes)?;
+        Some(Pinned { segment, returns: returns.clone(), place, bytes })
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.segment.pinned(self.place.offset, self.bytes).expect("looked at when it was made")
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        give_back(&self.returns, self.place.handle);
+    }
+}

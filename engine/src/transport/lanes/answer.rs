@@ -1,0 +1,162 @@
+//! What is asked in lanes, and the answers.
+
+use super::LaneError;
+use super::served::Served;
+use crate::percore::{PerCore, count};
+use crate::shard::{self, Answer, PutStart};
+use snowskin_io::{Bell, Moment, Platform, seeded_bug};
+use snowskin_protocol::wire::data::{Batch, ItemReply, ItemStatus, KeyItem, PutItem};
+use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, LaneReply, LaneRequest, PublishItem};
+use snowskin_protocol::{HashedName, NameRef};
+use std::ops::ControlFlow;
+
+/// Of so many requests of a lane one is timed.
+const TIMED_EVERY: u32 = 16;
+
+/// Where requests are read and replies are written.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    body: Vec<u8>,
+    records: Vec<u8>,
+}
+
+impl<B: Bell> Served<B> {
+    /// Answers the next request, if there is one: how many items it had.
+    pub(super) fn serve_next<P: Platform>(
+        &self,
+        core: &PerCore<P>,
+        desk: &mut Desk,
+    ) -> Result<usize, LaneError> {
+        let mut server = self.server.borrow_mut();
+        let Some(submission) = server.next() else { return Ok(0) };
+        let now = core.platform.now();
+        let request = LaneRequest::decode(submission.head())?;
+        let Desk { body, records } = desk;
+        let body = server.body(&submission, request.body_bytes as usize, body);
+        count(&core.traffic.frames_in);
+        count(&core.traffic.data_frames_in);
+        core.hear_epoch(request.epoch);
+        records.clear();
+        let mut asked = Asked { core, lane: self, now, records };
+        match request.opcode {
+            LaneOpcode::Get | LaneOpcode::Lookup | LaneOpcode::MatchPrefix => {
+                asked.read(request.opcode, &Batch::decode(u32::from(request.items), body)?);
+            }
+            LaneOpcode::Reserve | LaneOpcode::ReserveUpsert => {
+                let replace = request.opcode == LaneOpcode::ReserveUpsert;
+                self.take_back_from(&mut server)?;
+                asked.reserve(replace, &Batch::decode(u32::from(request.items), body)?)?;
+            }
+            LaneOpcode::Publish => asked.publish(PublishItem::decode(request.items, body)?)?,
+        }
+        self.tell();
+        let items = (records.len() / snowskin_protocol::wire::lane::RECORD_BYTES) as u16;
+        let reply = LaneReply { items, has_news: self.has_news.replace(false), epoch: core.epoch() };
+        server.answer(&reply.encode(), records);
+        if server.wakes_caller() {
+            self.bell.borrow().ring();
+        }
+        count(&core.traffic.frames_out);
+        // Behind the answer: nobody waits for it.
+        self.take_back_from(&mut server)?;
+        self.requests.set(self.requests.get().wrapping_add(1));
+        if self.requests.get().is_multiple_of(TIMED_EVERY) {
+            core.note_service(now);
+        }
+        Ok(usize::from(request.items))
+    }
+}
+
+/// A request that is being answered.
+struct Asked<'a, P: Platform, B> {
+    core: &'a PerCore<P>,
+    lane: &'a Served<B>,
+    now: Moment,
+    records: &'a mut Vec<u8>,
+}
+
+impl<P: Platform, B: Bell> Asked<'_, P, B> {
+    fn read(&mut self, opcode: LaneOpcode, batch: &Batch<'_, KeyItem>) {
+        shard::some_at_a_time(batch, |asked| self.read_some(opcode, asked));
+        self.core.shard.borrow_mut().note_uses();
+    }
+
+    /// Answers the next items of a batch. Breaks if a prefix does.
+    fn read_some(&mut self, opcode: LaneOpcode, asked: &[(KeyItem, HashedName<'_>)]) -> ControlFlow<()> {
+        let mut shard = self.core.shard.borrow_mut();
+        if asked.len() > 1 {
+            shard.prefetch(asked.iter().map(|(_, name)| name.hash));
+        }
+        for &(item, name) in asked {
+            let record = match opcode {
+                LaneOpcode::Get => match shard.get(name, &item, self.now) {
+                    Answer::Not(reply) => LaneRecord::of(reply),
+                    Answer::Held(held) => {
+                        let capacity_bytes = shard.segments().usage().capacity_bytes;
+                        let may_pin = self.lane.may_pin(held.reply.value_bytes, capacity_bytes);
+                        let place = may_pin.then(|| self.lane.pin(held.extent, shard.segments())).flatten();
+                        match place {
+                            Some(place) => LaneRecord { reply: held.reply, place },
+                            None => LaneRecord::of(ItemReply::status(ItemStatus::Deferred)),
+                        }
+                    }
+                },
+                _ => LaneRecord::of(shard.lookup(name, &item, self.now)),
+            };
+            self.records.extend_from_slice(&record.encode());
+            let held = matches!(record.reply.status, ItemStatus::Ok | ItemStatus::Elsewhere);
+            if opcode == LaneOpcode::MatchPrefix && !held {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn reserve(&mut self, replace: bool, batch: &Batch<'_, PutItem>) -> Result<(), LaneError> {
+        batch.check_values()?;
+        for (item, name) in batch.iter() {
+            let record = self.reserve_one(replace, &item, name);
+            self.records.extend_from_slice(&record.encode());
+        }
+        Ok(())
+    }
+
+    fn reserve_one(&mut self, replace: bool, item: &PutItem, name: NameRef<'_>) -> LaneRecord {
+        let only = |status| LaneRecord::of(ItemReply::status(status));
+        let capacity_bytes = self.core.shard.borrow().segments().usage().capacity_bytes;
+        if !self.lane.may_reserve(item.value_bytes, capacity_bytes) {
+            return only(ItemStatus::Deferred);
+        }
+        match self.core.begin_put(name.hashed(), item, replace, self.now) {
+            PutStart::Answered(status) => only(status),
+            PutStart::Reserved(ticket) => {
+                let shard = self.core.shard.borrow();
+                match self.lane.reserve(ticket, name, replace, shard.segments()) {
+                    Ok(place) => LaneRecord { place, ..only(ItemStatus::Ok) },
+                    Err(_ticket) => only(ItemStatus::Deferred),
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, items: impl Iterator<Item = PublishItem>) -> Result<(), LaneError> {
+        for item in items {
+            let mut put = self.lane.take_put(item.handle)?;
+            let mut shard = self.core.shard.borrow_mut();
+            let status = if item.is_given_up == 1 {
+                shard.abandon_put(put.ticket);
+                ItemStatus::Ok
+            } else if seeded_bug!("published where it was not written") {
+                ItemStatus::Ok
+            } else {
+                put.ticket.fill_elsewhere(item.checksum);
+                let name = NameRef::known(&put.name).hashed();
+                let (status, dropped) = shard.finish_put(name, put.ticket, put.replace, self.now);
+                dropped.into_iter().for_each(|dropped| self.core.drop_later(dropped));
+                status
+            };
+            self.records.extend_from_slice(&LaneRecord::of(ItemReply::status(status)).encode());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! One lane, as the core sees it: what was asked, and what its client holds.
+
+use super::LaneError;
+use super::client::Client;
+use crate::segment::{Extent, Segments};
+use crate::shard::{PutTicket, Shard};
+use snowskin_io::Bell;
+use snowskin_io::Lane;
+use snowskin_io::lane::{Access, LANE_PINS_MAX, LaneRegion, SegmentNews, Server};
+use snowskin_protocol::NameRef;
+use snowskin_protocol::wire::lane::SharedPlace;
+use std::cell::{Cell, RefCell};
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+/// Values that a lane's client may have reserved at a time.
+const PUTS_MAX: usize = 4096;
+
+/// A lane.
+pub(super) struct Served<B> {
+    pub(super) server: RefCell<Server<LaneRegion>>,
+    pub(super) bell: RefCell<B>,
+    /// It is looked at.
+    pub(super) is_awake: Cell<bool>,
+    /// It is of no more use.
+    pub(super) is_over: Cell<bool>,
+    /// Looks in which nothing had come.
+    pub(super) quiet_looks: Cell<u32>,
+    /// Requests so far.
+    pub(super) requests: Cell<u32>,
+    client: Rc<Client>,
+    pins: RefCell<Slab<Extent>>,
+    puts: RefCell<Slab<Put>>,
+    /// Segments that the client knows, the last one first.
+    shown: RefCell<Vec<u32>>,
+    /// Segments that the client knows and that are gone, which it has not been told.
+    untold: RefCell<Vec<u32>>,
+    /// It has been told something since the last reply.
+    pub(super) has_news: Cell<bool>,
+}
+
+/// A value that the client is writing.
+pub(super) struct Put {
+    pub(super) ticket: PutTicket,
+    /// Of the object, as [`NameRef::bytes`].
+    pub(super) name: Vec<u8>,
+    pub(super) replace: bool,
+}
+
+/// Things by number: the numbers of things that are gone are used again.
+#[derive(Debug)]
+pub(super) struct Slab<T> {
+    places: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab { places: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    fn insert(&mut self, thing: T) -> u32 {
+        match self.free.pop() {
+            Some(number) => {
+                self.places[number as usize] = Some(thing);
+                number
+            }
+            None => {
+                self.places.push(Some(thing));
+                self.places.len() as u32 - 1
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u32) -> Option<T> {
+        let thing = self.places.get_mut(number as usize)?.take()?;
+        self.free.push(number);
+        Some(thing)
+    }
+
+    fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(self).places.into_iter().flatten()
+    }
+}
+
+impl<B: Bell> Served<B> {
+    pub(super) fn new(lane: Lane<B>, client: Rc<Client>) -> Self {
+        Served {
+            server: RefCell::new(Server::new(lane.memory)),
+            bell: RefCell::new(lane.bell),
+            is_awake: Cell::new(false),
+            is_over: Cell::new(false),
+            quiet_looks: Cell::new(0),
+            requests: Cell::new(0),
+            client,
+            pins: RefCell::default(),
+            puts: RefCell::default(),
+            shown: RefCell::default(),
+            untold: RefCell::default(),
+            has_news: Cell::new(false),
+        }
+    }
+
+    /// Pins that its client holds, as far as we know.
+    pub(super) fn pins(&self) -> usize {
+        self.pins.borrow().len()
+    }
+
+    /// Values that its client is writing.
+    pub(super) fn puts(&self) -> usize {
+        self.puts.borrow().len()
+    }
+
+    // -- what the client holds --
+
+    /// Whether the client may pin another value.
+    pub(super) fn may_pin(&self, bytes: u64, capacity_bytes: u64) -> bool {
+        self.pins() < LANE_PINS_MAX && self.client.may_pin(bytes, capacity_bytes)
+    }
+
+    /// Whether the client may reserve room for another value.
+    pub(super) fn may_reserve(&self, bytes: u64, capacity_bytes: u64) -> bool {
+        self.puts() < PUTS_MAX && self.client.may_reserve(bytes, capacity_bytes)
+    }
+
+    /// Keeps a pin for the client. `None`: the client cannot be shown where it is.
+    pub(super) fn pin(&self, extent: Extent, segments: &Segments) -> Option<SharedPlace> {
+        let (number, offset) = extent.location();
+        let (segment, _) = self.show(segments, number)?;
+        self.client.pin(extent.bytes());
+        let handle = self.pins.borrow_mut().insert(extent);
+        Some(SharedPlace { segment, handle, offset })
+    }
+
+    /// Keeps a reservation for the client; or gives it back, if the client cannot write there.
+    pub(super) fn reserve(
+        &self,
+        ticket: PutTicket,
+        name: NameRef<'_>,
+        replace: bool,
+        segments: &Segments,
+    ) -> Result<SharedPlace, PutTicket> {
+        let (number, offset) = ticket.location();
+        let Some((segment, Access::ReadWrite)) = self.show(segments, number) else { return Err(ticket) };
+        self.client.reserve(ticket.bytes());
+        let put = Put { ticket, name: name.bytes().to_vec(), replace };
+        let handle = self.puts.borrow_mut().insert(put);
+        Ok(SharedPlace { segment, handle, offset })
+    }
+
+    /// The reservation that the client has filled, or given up.
+    pub(super) fn take_put(&self, handle: u32) -> Result<Put, LaneError> {
+        let put = self.puts.borrow_mut().remove(handle).ok_or(LaneError::Put(handle))?;
+        self.client.unreserve(put.ticket.bytes());
+        Ok(put)
+    }
+
+    /// Takes back the pins that the client has given back, and says how many; unless it is being served just now.
+    pub(super) fn take_back(&self) -> Result<usize, LaneError> {
+        match self.server.try_borrow_mut() {
+            Ok(mut server) => self.take_back_from(&mut server),
+            Err(_) => Ok(0),
+        }
+    }
+
+    /// The same while it is being served.
+    pub(super) fn take_back_from(&self, server: &mut Server<LaneRegion>) -> Result<usize, LaneError> {
+        let (mut wrong, mut count) = (None, 0);
+        let mut pins = self.pins.borrow_mut();
+        server.given_back(|pin| match pins.remove(pin) {
+            Some(extent) => {
+                self.client.unpin(extent.bytes());
+                count += 1;
+            }
+            None => wrong = Some(pin),
+        })?;
+        wrong.map_or(Ok(count), |pin| Err(LaneError::Pin(pin)))
+    }
+
+    /// The client is gone, and all that it held is nobody's.
+    pub(super) fn end(&self, shard: &mut Shard) {
+        self.is_over.set(true);
+        self.client.leave();
+        for extent in self.pins.borrow_mut().drain() {
+            self.client.unpin(extent.bytes());
+        }
+        for put in self.puts.borrow_mut().drain() {
+            self.client.unreserve(put.ticket.bytes());
+            shard.abandon_put(put.ticket);
+        }
+    }
+
+    /// Ends the lane, because of what its client has done.
+    pub(super) fn close(&self, why: &LaneError) {
+        log::warn!("closing a lane: {why}");
+        self.is_over.set(true);
+        self.bell.borrow().close();
+    }
+
+    // -- segments --
+
+    /// Sees to it that the client knows a segment, and says which it is and what the client may do. `None`: it cannot be told
+    /// now.
+    fn show(&self, segments: &Segments, number: u16) -> Option<(u32, Access)> {
+        let (serial, mapping) = (segments.serial(number), segments.mapping(number));
+        let access = if mapping.is_writable_by_others() { Access::ReadWrite } else { Access::Read };
+        let mut shown = self.shown.borrow_mut();
+        match shown.iter().position(|&known| known == serial) {
+            Some(0) => return Some((serial, access)),
+            Some(place) => shown.swap(0, place),
+            None => {
+                let memory = mapping.share().ok()?;
+                let news = SegmentNews { segment: serial, access, bytes: mapping.bytes() as u64 };
+                self.bell.borrow().show(&news, Some(memory.as_fd())).ok()?;
+                self.has_news.set(true);
+                shown.insert(0, serial);
+            }
+        }
+        Some((serial, access))
+    }
+
+    /// A segment is gone.
+    pub(super) fn tell_gone(&self, serial: u32) {
+        let mut shown = self.shown.borrow_mut();
+        if let Some(place) = shown.iter().position(|&known| known == serial) {
+            shown.remove(place);
+            self.untold.borrow_mut().push(serial);
+            self.tell();
+        }
+    }
+
+    /// Tells the client what it does not know yet, as far as its socket takes it.
+    pub(super) fn tell(&self) {
+        let mut untold = self.untold.borrow_mut();
+        while let Some(&segment) = untold.last() {
+            let news = SegmentNews { segment, access: Access::Gone, bytes: 0 };
+            if self.bell.borrow().show(&news, None).is_err() {
+                return;
+            }
+            self.has_news.set(true);
+            untold.pop();
+        }
+    }
+
+    // -- asleep and awake --
+
+    /// Notes whether something had come; whether the lane has been quiet for long, or is over.
+    pub(super) fn note_look(&self, has_come: bool) -> bool {
+        self.quiet_looks.set(if has_come { 0 } else { self.quiet_looks.get() + 1 });
+        self.is_quiet() || self.is_over.get()
+    }
+
+    /// Whether nothing has come for long.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet_looks.get() >= super::QUIET_LOOKS
+    }
+
+    /// Lets the lane sleep, unless something has come after all: from now on its client rings.
+    pub(super) fn doze(&self) -> bool {
+        let server = self.server.borrow();
+        let sleeps = self.is_over.get() || server.doze();
+        if !sleeps {
+            server.rise();
+        }
+        self.is_awake.set(!sleeps);
+        self.quiet_looks.set(0);
+        sleeps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+    use std::collections::BTreeMap;
+
+    quickcheck! {
+        fn a_slab_is_a_map_with_numbers_of_its_own(steps: Vec<(bool, u8)>) -> bool {
+            let mut slab = Slab::default();
+            let mut model = BTreeMap::<u32, u8>::new();
+            for (is_insert, number) in steps {
+                if is_insert {
+                    let at = slab.insert(number);
+                    assert!(model.insert(at, number).is_none(), "a number of something else");
+                    assert!(at as usize <= model.len(), "numbers are used again");
+                } else {
+                    assert_eq!(slab.remove(number.into()), model.remove(&number.into()));
+                }
+                assert_eq!(slab.len(), model.len());
+            }
+            slab.drain().eq(model.into_values()) && slab.len() == 0
+        }
+    }
+}
