@@ -5,7 +5,9 @@
 //!   [`Extent`] is a pin of what is published and never changes. [`Ranges`] say which ranges are free, in numbers only.
 //! * [`Loan`], [`LoanMut`]: a caller's buffer, lent to tasks of the client for the length of one call. When the call
 //!   returns, for whatever reason, the buffer is the caller's again and no task can reach it any more.
+//! * [`copy()`], [`copy_checked`], [`Copiers`]: values into buffers and back, at the speed of memory, checked on the way.
 
+mod copy;
 mod lengths;
 mod loan;
 mod mapping;
@@ -14,6 +16,7 @@ mod prefetch;
 mod ranges;
 mod segment;
 
+pub use copy::{Copiers, CopyJob, copy, copy_checked};
 pub use loan::{Loan, LoanMut, lend, lend_mut};
 pub use mapping::{
     Backing, HugePagePool, Mapping, MappingError, MappingRequest, PageChoice, PageFacts, PageForecast,

@@ -1,0 +1,126 @@
+//! Copies beside the standard library's, of any length at any alignment, whichever way they go.
+
+use super::*;
+use quickcheck::quickcheck;
+
+/// Long enough for each of the ways, and for more than one look.
+const BYTES_MAX: usize = 300 * 1024;
+/// Around what is written, and untouched.
+const MARGIN_BYTES: usize = 128;
+const MARGIN: u8 = 0xa5;
+
+/// A copy, as the inner functions make it.
+///
+/// # Safety
+///
+/// That of [`copy_raw`].
+type Way = unsafe fn(*mut u8, *const u8, usize) -> Option<Checksum>;
+
+/// Every way, also those that this processor or these lengths would not choose.
+const WAYS: [(&str, Way); 4] = [
+    ("chosen", |to, from, bytes| {
+        // SAFETY: each way is called with what the test owns.
+        unsafe { copy_raw(to, from, bytes) };
+        None
+    }),
+    ("streaming", |to, from, bytes| {
+        if stream::is_available() {
+            // SAFETY: as above, and asked.
+            unsafe { copy_streaming(to, from, bytes) };
+        } else {
+            // SAFETY: as above.
+            unsafe { copy_raw(to, from, bytes) };
+        }
+        None
+    }),
+    ("chosen, checked", |to, from, bytes| {
+        // SAFETY: as above.
+        Some(unsafe { copy_raw_checked(to, from, bytes) })
+    }),
+    ("digested", |to, from, bytes| {
+        let mut digest = Digest::new();
+        // SAFETY: as above.
+        unsafe { copy_digested(to, from, bytes, &mut digest) };
+        Some(digest.checksum())
+    }),
+];
+
+fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let random = crate::SplitMix::new(seed);
+    let mut noise: Vec<u8> = (0..bytes.div_ceil(8)).flat_map(|_| random.draw().to_le_bytes()).collect();
+    noise.truncate(bytes);
+    noise
+}
+
+/// All ways, from one alignment to another.
+fn is_right(bytes: usize, from_at: usize, to_at: usize) {
+    let source = noise(from_at + bytes, bytes as u64);
+    let from = &source[from_at..];
+    for (name, way) in WAYS {
+        let mut target = vec![MARGIN; to_at + bytes + 2 * MARGIN_BYTES];
+        let start = to_at + MARGIN_BYTES;
+        // SAFETY: `bytes` bytes of either vector, which nobody else has.
+        let checksum = unsafe { way(target[start..].as_mut_ptr(), from.as_ptr(), bytes) };
+        let place = format!("{name}, {bytes} bytes, from {from_at} to {to_at}");
+        assert!(&target[start..start + bytes] == from, "{place}: copied");
+        assert!(target[..start].iter().all(|byte| *byte == MARGIN), "{place}: written before");
+        assert!(target[start + bytes..].iter().all(|byte| *byte == MARGIN), "{place}: written behind");
+        assert!(checksum.is_none_or(|checksum| checksum == Checksum::of(from)), "{place}: checksum");
+    }
+}
+
+quickcheck! {
+    fn any_length_at_any_alignment(bytes: u32, from_at: u8, to_at: u8) -> bool {
+        is_right(bytes as usize % BYTES_MAX, from_at.into(), to_at.into());
+        true
+    }
+
+    fn short_ones_too(bytes: u16, from_at: u8, to_at: u8) -> bool {
+        is_right(usize::from(bytes) % (2 * FOLD_BYTES_MIN), from_at.into(), to_at.into());
+        true
+    }
+}
+
+#[test]
+fn lengths_around_every_limit() {
+    let limits = [
+        0,
+        LINE_BYTES,
+        fold::BLOCK_BYTES,
+        FOLD_BYTES_MIN,
+        BOUNCE_BYTES,
+        STREAM_CHECKED_BYTES_MIN,
+        STREAM_BYTES_MIN,
+        LOOK_BYTES.start() + LOOK_AGAIN_BYTES,
+    ];
+    for limit in limits {
+        for bytes in [limit.saturating_sub(1), limit, limit + 1] {
+            for (from_at, to_at) in [(0, 0), (0, 1), (63, 0), (7, 63)] {
+                is_right(bytes, from_at, to_at);
+            }
+        }
+    }
+}
+
+#[test]
+fn slices_are_copied() {
+    let from = noise(BYTES_MAX, 1);
+    let mut to = vec![0; BYTES_MAX];
+    copy(&mut to, &from);
+    assert!(to == from);
+    to.fill(0);
+    assert_eq!(copy_checked(&mut to, &from), Checksum::of(&from));
+    assert!(to == from);
+}
+
+#[test]
+#[should_panic(expected = "as many bytes")]
+fn lengths_differ() {
+    copy(&mut [0; 4], &[0; 5]);
+}
+
+#[test]
+#[should_panic(expected = "as many bytes")]
+fn lengths_differ_with_a_checksum() {
+    copy_checked(&mut [0; 4], &[0; 5]);
+}
