@@ -181,7 +181,13 @@ impl<M: LaneMemory> Caller<M> {
         !self.has_reply()
     }
 
+    /// This end is awake: nobody need ring.
+    pub fn rise(&self) {
+        self.memory.word(CALLER_SLEEPS_AT).store(0, Ordering::Relaxed);
+    }
+
     /// Whether the next reply has come.
+    #[inline]
     pub fn has_reply(&self) -> bool {
         let stamp = self.taken.wrapping_add(1);
         self.under_way() > 0

@@ -15,11 +15,13 @@
 //!
 //! The `unsafe` is in `capsule`: why tasks may hold what is not `Send`.
 
+mod bell;
 mod capsule;
 mod local;
 mod spin;
 mod stream;
 
+pub use bell::BlockingBell;
 pub use capsule::Resident;
 pub use local::{SocketsBell, SocketsLocal, SocketsLocalListener, SocketsLocalReader, SocketsLocalWriter};
 pub use stream::{

@@ -1,0 +1,213 @@
+//! A lane, as one call uses it: requests under way, each with the items it is about.
+
+use crate::lane::{BodyWriter, LaneAnswer, LaneEnd, place_of};
+use snowskin_io::Lane;
+use snowskin_io::lane::{Heard, LaneRegion};
+use snowskin_io::sockets::{BlockingBell, SocketsBell};
+use snowskin_protocol::wire::data::NamedItem;
+use snowskin_protocol::wire::lane::{LaneOpcode, PublishItem};
+use snowskin_protocol::{Epoch, NameRef};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A lane as a session has opened it.
+pub(crate) type OpenedLane = Lane<SocketsBell>;
+
+/// A lane. Never shared: one call has it, or it is idle.
+pub(crate) struct LocalLane {
+    pub(super) end: LaneEnd,
+    bell: BlockingBell,
+    /// The request that is being written, and the places of its items in the call.
+    body: BodyWriter,
+    places: Vec<u32>,
+    /// What is under way, in order.
+    flights: VecDeque<Flight>,
+    spare: Vec<Vec<u32>>,
+    pub(super) answer: LaneAnswer,
+    is_broken: bool,
+}
+
+/// A request under way.
+pub(super) struct Flight {
+    pub(super) opcode: LaneOpcode,
+    /// The places of its items in the call.
+    pub(super) places: Vec<u32>,
+}
+
+/// The lane is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LaneEnded;
+
+impl LocalLane {
+    pub(super) fn new(lane: OpenedLane, spin: Duration) -> Self {
+        let memory: LaneRegion = lane.memory;
+        LocalLane {
+            end: LaneEnd::new(memory),
+            bell: BlockingBell::new(lane.bell, spin),
+            body: BodyWriter::default(),
+            places: Vec::new(),
+            flights: VecDeque::new(),
+            spare: Vec::new(),
+            answer: LaneAnswer::default(),
+            is_broken: false,
+        }
+    }
+
+    /// Whether it is of no more use.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// It is of no more use: what is under way in it can no longer be told from what comes after.
+    pub(super) fn break_down(&mut self, reason: &str) -> LaneEnded {
+        log::debug!("a lane ends: {reason}");
+        self.is_broken = true;
+        LaneEnded
+    }
+
+    // -- asking --
+
+    /// Adds an item to the request that is being written, if it fits.
+    pub(super) fn push<T: NamedItem>(&mut self, item: T, name: NameRef<'_>, place: u32) -> bool {
+        let fits = self.body.push(item, name);
+        if fits {
+            self.places.push(place);
+        }
+        fits
+    }
+
+    /// Adds a value to publish; a request has room for as many as were reserved by one.
+    pub(super) fn push_publish(&mut self, item: PublishItem, place: u32) {
+        assert!(self.body.push_publish(item), "as many as were reserved together");
+        self.places.push(place);
+    }
+
+    /// Whether nothing is being written.
+    pub(super) fn is_clear(&self) -> bool {
+        self.body.count() == 0
+    }
+
+    /// Whether another request can be sent without taking a reply first.
+    pub(super) fn has_room(&self) -> bool {
+        self.end.has_room()
+    }
+
+    /// Sends the request that has been written.
+    pub(super) fn send(&mut self, opcode: LaneOpcode, epoch: Epoch) {
+        let items = self.body.count();
+        if self.end.submit(opcode, items, epoch, self.body.finish()) {
+            self.bell.ring();
+        }
+        self.body.clear();
+        let places = std::mem::replace(&mut self.places, self.spare.pop().unwrap_or_default());
+        self.flights.push_back(Flight { opcode, places });
+    }
+
+    /// Sends a request of one item, which is not written down before.
+    #[inline]
+    pub(super) fn send_one(&mut self, opcode: LaneOpcode, epoch: Epoch, body: &[u8]) {
+        if self.end.submit(opcode, 1, epoch, body) {
+            self.bell.ring();
+        }
+    }
+
+    /// Forgets what has been written and not sent.
+    pub(super) fn forget(&mut self) {
+        self.body.clear();
+        self.places.clear();
+    }
+
+    // -- replies --
+
+    /// Whether requests are under way.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
+    /// The next reply, into `self.answer`, and what it is about. Waits for it, for so long.
+    pub(super) fn next_reply(&mut self, patience: Duration) -> Result<Flight, LaneEnded> {
+        self.wait(patience)?;
+        let Some(flight) = self.flights.pop_front() else {
+            return Err(self.break_down("a reply that nobody waits for"));
+        };
+        let is_short = flight.opcode == LaneOpcode::MatchPrefix && !self.answer.records.is_empty();
+        if self.answer.records.len() == flight.places.len()
+            || (is_short && self.answer.records.len() < flight.places.len())
+        {
+            return Ok(flight);
+        }
+        Err(self.break_down("a reply has the wrong number of answers"))
+    }
+
+    /// The room of a flight that is over, for another one.
+    pub(super) fn land(&mut self, flight: Flight) {
+        let mut places = flight.places;
+        places.clear();
+        self.spare.push(places);
+    }
+
+    /// Waits for the next reply and takes it, with the segments that it needs.
+    #[inline]
+    pub(super) fn wait(&mut self, patience: Duration) -> Result<(), LaneEnded> {
+        let LocalLane { bell, end, .. } = self;
+        if !bell.look(|| end.has_reply()) {
+            self.sleep(patience)?;
+        }
+        let taken = self.end.take(&mut self.answer);
+        match taken {
+            Ok(true) => {}
+            Ok(false) => return Err(self.break_down("a reply has gone again")),
+            Err(error) => return Err(self.break_down(&error.to_string())),
+        }
+        if self.answer.has_news || !self.end.knows_all(&self.answer.records) {
+            self.learn()?;
+        }
+        Ok(())
+    }
+
+    /// Waits at the bell until the next reply is there.
+    #[cold]
+    fn sleep(&mut self, patience: Duration) -> Result<(), LaneEnded> {
+        let until = Instant::now() + patience;
+        while self.end.doze() {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.bell.wait(left) {
+                Ok(_) if !left.is_zero() => self.listen()?,
+                Ok(_) => return Err(self.break_down("the engine is silent")),
+                Err(error) => return Err(self.break_down(&error.to_string())),
+            }
+        }
+        self.end.rise();
+        Ok(())
+    }
+
+    /// Takes in all that can be heard.
+    fn listen(&mut self) -> Result<(), LaneEnded> {
+        loop {
+            match self.bell.hear() {
+                Heard::Silence => return Ok(()),
+                heard if self.end.note(heard) => {}
+                _ => return Err(self.break_down("the engine has closed the lane")),
+            }
+        }
+    }
+
+    /// Learns of segments: news was sent before the reply that needs it.
+    #[cold]
+    fn learn(&mut self) -> Result<(), LaneEnded> {
+        self.listen()?;
+        if self.end.knows_all(&self.answer.records) {
+            return Ok(());
+        }
+        Err(self.break_down("the engine names a segment that it has not shown"))
+    }
+
+    /// Gives back what a call holds that ends before its time: pins of replies that nobody looked at.
+    pub(super) fn give_back_rest(&self, from: usize) {
+        for record in &self.answer.records[from..] {
+            if let Some(place) = place_of(record) {
+                self.end.give_back(place.handle);
+            }
+        }
+    }
+}

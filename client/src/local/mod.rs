@@ -1,0 +1,223 @@
+//! Calls of a thread to cores of its own machine, without a runtime in between: the thread writes its requests into the
+//! memory of a lane, looks for the replies, and copies values itself.
+//!
+//! ```text
+//!   call ──► keys ──┬── home on this machine ──► lane of that core, this call's alone ──► answers
+//!                   └── the rest ────────────────────────────────────────────────┐
+//!            keys without a final answer (moved, elsewhere, too much held …) ────┴──► session ──► answers
+//! ```
+//!
+//! A lane belongs to one call at a time; the next call takes it over. The session sees to everything that is not usual: it
+//! gets the routing table, opens lanes, asks other machines, asks again. So a call here never repeats anything: what has no
+//! final answer at once is the session's. Nor does it wait for ever: after a while of silence the lane is given up.
+
+mod batch;
+mod lane;
+mod reads;
+mod writes;
+
+use crate::config::{ClientConfig, Transport};
+use crate::outcome::ClientCounters;
+use arc_swap::ArcSwap;
+use lane::LocalLane;
+use snowskin_io::memory::Copiers;
+use snowskin_protocol::wire::Opcode;
+use snowskin_protocol::{Member, RoutingTable, Slot};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Lanes to one core, at most: a thread that finds all of them in use asks by the session.
+const LANES_MAX: usize = 48;
+/// How long a core is not tried again to which no lane could be opened.
+const CLOSED_FOR: Duration = Duration::from_secs(1);
+
+/// What calls need to reach cores of this machine.
+pub(crate) struct Local {
+    verify: bool,
+    spin: Duration,
+    copiers: Copiers,
+    directory: ArcSwap<Directory>,
+    counters: Counters,
+}
+
+/// The routing table, and the ways to its members.
+struct Directory {
+    table: Arc<RoutingTable>,
+    /// One for each member.
+    cores: Vec<Arc<Core>>,
+}
+
+/// The way to one core.
+pub(crate) struct Core {
+    pub(crate) member: Member,
+    lanes: Mutex<Lanes>,
+}
+
+/// The lanes to one core.
+#[derive(Default)]
+struct Lanes {
+    /// Those that no call uses.
+    idle: Vec<Box<LocalLane>>,
+    /// All of them.
+    open: usize,
+    /// Until when no other one is opened.
+    closed_until: Option<Instant>,
+}
+
+/// A lane to a core, or why there is none.
+enum Checkout {
+    Lane(Box<LocalLane>),
+    /// One may be opened.
+    Missing,
+    /// It is the session's business.
+    Closed,
+}
+
+/// What has been done here. Beside those of the session.
+#[derive(Debug, Default)]
+struct Counters {
+    requests: [AtomicU64; 5],
+    value_bytes_sent: AtomicU64,
+    value_bytes_received: AtomicU64,
+    checksum_mismatches: AtomicU64,
+    lanes_opened: AtomicU64,
+    lanes_broken: AtomicU64,
+    helpers: AtomicUsize,
+}
+
+/// The operations whose requests are counted.
+const COUNTED: [Opcode; 5] = [Opcode::Get, Opcode::Lookup, Opcode::MatchPrefix, Opcode::Put, Opcode::Upsert];
+
+impl Local {
+    /// For a client with these settings; `None`: it is to use TCP.
+    pub(crate) fn new(config: &ClientConfig) -> Option<Arc<Self>> {
+        if config.transport == Transport::Tcp {
+            return None;
+        }
+        let directory = Directory { table: Arc::new(RoutingTable::empty()), cores: Vec::new() };
+        Some(Arc::new(Local {
+            verify: config.verify,
+            spin: config.spin,
+            copiers: Copiers::new(config.copy_helpers),
+            directory: ArcSwap::from_pointee(directory),
+            counters: Counters::default(),
+        }))
+    }
+
+    /// Takes a routing table over. Ways to cores that live on stay.
+    pub(crate) fn adopt(&self, table: &Arc<RoutingTable>) {
+        let before = self.directory.load();
+        let known: HashMap<_, &Arc<Core>> = before.cores.iter().map(|core| (key_of(&core.member), core)).collect();
+        let core = |member: &Member| match known.get(&key_of(member)) {
+            Some(&core) => core.clone(),
+            None => Arc::new(Core { member: *member, lanes: Mutex::default() }),
+        };
+        let cores = table.members.iter().map(core).collect();
+        self.directory.store(Arc::new(Directory { table: table.clone(), cores }));
+    }
+
+    /// What has been done here, added to what else was.
+    pub(crate) fn add_to(&self, sum: &mut ClientCounters) {
+        let Counters { requests, .. } = &self.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        for (opcode, requests) in COUNTED.into_iter().zip(requests) {
+            sum.frames_sent.count_many(opcode, read(requests));
+            sum.frames_received.count_many(opcode, read(requests));
+        }
+        sum.value_bytes_sent += read(&self.counters.value_bytes_sent);
+        sum.value_bytes_received += read(&self.counters.value_bytes_received);
+        sum.checksum_mismatches += read(&self.counters.checksum_mismatches);
+        sum.lanes_opened += read(&self.counters.lanes_opened);
+        sum.connections_broken += read(&self.counters.lanes_broken);
+    }
+
+    fn count(&self, opcode: Opcode) {
+        if let Some(place) = COUNTED.iter().position(|counted| *counted == opcode) {
+            self.counters.requests[place].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A core to which a lane is to be opened before these keys are asked for, if there is one.
+    pub(crate) fn missing(&self, hashes: impl Iterator<Item = u64>) -> Option<Arc<Core>> {
+        let directory = self.directory.load();
+        let mut looked_at: Vec<u16> = Vec::new();
+        for hash in hashes {
+            let Some(index) = directory.home(hash) else { continue };
+            if looked_at.contains(&index) {
+                continue;
+            }
+            looked_at.push(index);
+            if directory.cores[usize::from(index)].is_missing() {
+                return Some(directory.cores[usize::from(index)].clone());
+            }
+        }
+        None
+    }
+
+    /// A lane was opened, or cannot be had.
+    pub(crate) fn opened(&self, core: &Core, lane: Option<lane::OpenedLane>) {
+        let mut lanes = core.lanes();
+        match lane {
+            Some(opened) => {
+                lanes.idle.push(Box::new(LocalLane::new(opened, self.spin)));
+                lanes.open += 1;
+                lanes.closed_until = None;
+                self.counters.lanes_opened.fetch_add(1, Ordering::Relaxed);
+            }
+            None => lanes.closed_until = Some(Instant::now() + CLOSED_FOR),
+        }
+    }
+}
+
+pub(crate) use lane::OpenedLane;
+
+fn key_of(member: &Member) -> (snowskin_protocol::CoreId, u64, std::net::SocketAddr) {
+    (member.id, member.incarnation.0, member.address)
+}
+
+impl Directory {
+    /// The place of the home of a name with this hash among the members.
+    #[inline]
+    fn home(&self, hash: u64) -> Option<u16> {
+        let home = *self.table.homes.get(Slot::of_hash(hash).index())?;
+        (usize::from(home) < self.cores.len()).then_some(home)
+    }
+}
+
+impl Core {
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        // Whoever panicked here had changed nothing, or all.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    fn take(&self) -> Option<Box<LocalLane>> {
+        self.lanes().idle.pop()
+    }
+
+    /// Whether a lane is wanted, and might be opened.
+    fn is_missing(&self) -> bool {
+        let lanes = self.lanes();
+        lanes.idle.is_empty()
+            && lanes.open < LANES_MAX
+            && lanes.closed_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// Gives a lane back, for the next call; one that is broken is gone.
+    #[inline]
+    fn put_back(&self, lane: Box<LocalLane>, counters: &Counters) {
+        let mut lanes = self.lanes();
+        if lane.is_broken() {
+            lanes.open -= 1;
+            // Whoever closed it may close the next one, too.
+            lanes.closed_until = Some(Instant::now() + CLOSED_FOR / 10);
+            counters.lanes_broken.fetch_add(1, Ordering::Relaxed);
+            drop(lanes);
+            drop(lane);
+        } else {
+            lanes.idle.push(lane);
+        }
+    }
+}
