@@ -5,6 +5,7 @@
 //!   [`Extent`] is a pin of what is published and never changes. [`Ranges`] say which ranges are free, in numbers only.
 //! * [`Loan`], [`LoanMut`]: a caller's buffer, lent to tasks of the client for the length of one call. When the call
 //!   returns, for whatever reason, the buffer is the caller's again and no task can reach it any more.
+//! * [`SharedWords`]: a few words that processes share.
 
 mod lengths;
 mod loan;
@@ -13,6 +14,7 @@ mod paged;
 mod prefetch;
 mod ranges;
 mod segment;
+mod shared_words;
 
 pub use loan::{Loan, LoanMut, lend, lend_mut};
 pub use mapping::{
@@ -23,3 +25,4 @@ pub use paged::Paged;
 pub use prefetch::prefetch;
 pub use ranges::{Cut, RangeId, Ranges};
 pub use segment::{Extent, ExtentId, Reservation, Segment, Usage, allocated_bytes};
+pub use shared_words::SharedWords;
