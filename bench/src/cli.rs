@@ -6,7 +6,7 @@
 use crate::alloc::Sizes as AllocSizes;
 use crate::commands;
 use crate::interrupt;
-use crate::limits::{RAW_SERVER, serve_forever};
+use crate::limits::{PONG_SERVER, Part, RAW_SERVER, serve_forever, serve_pongs};
 use crate::model::Model;
 use crate::policy::{Policies, SharesOfUnique};
 use crate::process::{WITH_PARENT, become_child};
@@ -32,13 +32,14 @@ pub(crate) enum Failed {
     Run(String),
 }
 
-/// measures Snowskin: workloads, trace replay with every byte checked, limits beside raw TCP, and a demo
+/// measures Snowskin: workloads, trace replay with every byte checked, limits beside raw TCP and memcpy, and a demo
 #[derive(FromArgs)]
 #[argh(
     example = "See it work, about 40 seconds:\n  {command_name} demo",
     example = "90 % reads of 64 KiB on a cluster of its own:\n  {command_name} run --value-size 64KiB --keys 10000 --threads 4",
     example = "An hour of chat traffic in a minute, with memory for 20 % of its blocks:\n  {command_name} replay --trace conversation_trace.jsonl.gz --time-scale 60 --memory 20%",
     example = "Beside raw TCP:\n  {command_name} limits --pin",
+    example = "Through shared memory, beside memcpy and a ping-pong:\n  {command_name} limits --transport shm --pin",
     note = "Without --master, a command starts a master and engines on loopback and stops them when it ends.",
     note = "The first Ctrl-C ends a run early with a report; the second ends it at once.",
     error_code(1, "Wrong values, failed operations, or a run that broke off; the last line says which."),
@@ -55,6 +56,7 @@ enum Command {
     Run(Box<RunArguments>),
     Replay(Box<ReplayArguments>),
     Limits(LimitsArguments),
+    Idle(IdleArguments),
     Alloc(AllocArguments),
     Evict(EvictArguments),
     Lookups(LookupsArguments),
@@ -231,9 +233,16 @@ pub(crate) struct ReplayArguments {
     pub(crate) report: PathBuf,
 }
 
-/// measures get, put and lookup beside raw TCP and memcpy, interleaved in one run
+/// measures get, put and lookup beside raw TCP; with --transport shm copies, reads in place, batches and cores beside
+/// memcpy and a ping-pong through shared memory; both sides in turn, in one run
 #[derive(FromArgs)]
-#[argh(subcommand, name = "limits")]
+#[argh(
+    subcommand,
+    name = "limits",
+    example = "Beside raw TCP:\n  {command_name} --pin",
+    example = "Through shared memory, a minute or two; needs 3 GB of memory:\n  {command_name} --transport shm --pin",
+    example = "Only gets in place, while both sides spin:\n  {command_name} --transport shm --pin --part views --wake spin"
+)]
 pub(crate) struct LimitsArguments {
     /// rounds; the median of their ratios counts (5)
     #[argh(option, default = "5")]
@@ -247,12 +256,41 @@ pub(crate) struct LimitsArguments {
     /// raw server on the CPU of the engine's core, client on another
     #[argh(switch)]
     pub(crate) pin: bool,
-    /// how ours reaches its engine, beside raw TCP: auto (shared memory where it can be had), shm or tcp (tcp)
+    /// how ours reaches its engine: tcp or auto (shared memory where it can be had), beside raw TCP; shm, beside what
+    /// memory can do (tcp)
     #[argh(option, default = "Transport::Tcp")]
     pub(crate) transport: Transport,
-    /// do not compare checksums in the client
+    /// with --transport shm only this part: copies, views, batches or cores; may be given several times (all)
+    #[argh(option)]
+    pub(crate) part: Vec<Part>,
+    /// do not compare checksums in the client; without this, shm measures copies with and without
     #[argh(switch)]
     pub(crate) no_checksums: bool,
+    /// write the figures as JSON to this file
+    #[argh(option)]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// measures the CPU time of an engine whose clients are silent, beside one without clients
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "idle",
+    example = "Ten clients by shared memory, about 15 seconds:\n  {command_name}"
+)]
+pub(crate) struct IdleArguments {
+    /// clients that are connected (10)
+    #[argh(option, default = "10")]
+    pub(crate) clients: usize,
+    /// how long to watch (10s)
+    #[argh(option, default = "Duration::from_secs(10)", from_str_fn(parse_duration))]
+    pub(crate) duration: Duration,
+    /// how clients reach the engine: auto (shared memory where it can be had), shm or tcp (shm)
+    #[argh(option, default = "Transport::SharedMemory")]
+    pub(crate) transport: Transport,
+    /// how long clients and engine poll before they sleep, in µs (50)
+    #[argh(option, default = "50")]
+    pub(crate) spin_us: u64,
     /// write the figures as JSON to this file
     #[argh(option)]
     pub(crate) json: Option<PathBuf>,
@@ -414,6 +452,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => commands::run(&arguments),
         Command::Replay(arguments) => commands::replay(&arguments),
         Command::Limits(arguments) => commands::limits(&arguments),
+        Command::Idle(arguments) => crate::idle::idle(&arguments),
         Command::Alloc(arguments) => crate::alloc::alloc(&arguments),
         Command::Evict(arguments) => crate::evict::evict(&arguments),
         Command::Lookups(arguments) => crate::lookups::lookups(&arguments),
@@ -457,6 +496,10 @@ fn hidden(arguments: &[String]) -> Option<ExitCode> {
         [command, rest @ ..] if command == RAW_SERVER => {
             serve_forever(rest.first().and_then(|cpu| cpu.parse().ok())).err()?.to_string()
         }
+        [command, rest @ ..] if command == PONG_SERVER => match serve_pongs(rest) {
+            Ok(()) => return Some(ExitCode::SUCCESS),
+            Err(error) => error.to_string(),
+        },
         _ => return None,
     };
     eprintln!("{PROGRAM} {}: {error}", arguments[0]);
@@ -482,6 +525,12 @@ mod tests {
         let Ok(Command::Replay(replay)) = parsed(replay) else { panic!("replay") };
         assert_eq!((replay.memory, replay.closed), (Memory::PartOfUnique(0.2), true));
         assert!(matches!(parsed("limits --rounds 1 --pin --wake spin"), Ok(Command::Limits(_))));
+        let limits = parsed("limits --transport shm --part views --part cores");
+        let Ok(Command::Limits(limits)) = limits else { panic!("limits") };
+        assert_eq!(limits.part, [Part::Views, Part::Cores]);
+        let idle = parsed("idle --clients 3 --duration 5s --transport tcp --spin-us 0 --json a");
+        let Ok(Command::Idle(idle)) = idle else { panic!("idle") };
+        assert_eq!((idle.clients, idle.transport), (3, Transport::Tcp));
         assert!(matches!(parsed("demo"), Ok(Command::Demo(_))));
         let alloc = "alloc --memory 1GiB --strategy random --segments 4 --copies 2 --sizes pair --churn 5 --seed 2 --report r";
         let Ok(Command::Alloc(alloc)) = parsed(alloc) else { panic!("alloc") };
@@ -503,6 +552,7 @@ mod tests {
             "fly",
             "alloc --strategy best",
             "policy --policies best",
+            "limits --part all",
             "policy --shares 0",
             "run --keys many",
             "replay --model gpt-7",
@@ -516,6 +566,7 @@ mod tests {
             "run --help",
             "replay --help",
             "limits --help",
+            "idle --help",
             "alloc --help",
             "policy --help",
             "demo --help",

@@ -381,7 +381,11 @@ pub(crate) fn limits(arguments: &LimitsArguments) -> Result<(), Failed> {
         pin: arguments.pin,
         checksums: !arguments.no_checksums,
         transport: arguments.transport,
+        parts: arguments.part.clone(),
     };
+    if !plan.parts.is_empty() && plan.transport != Transport::SharedMemory {
+        return Err(Failed::Usage("--part is for --transport shm".to_owned()));
+    }
     let report = measure_limits(&plan).map_err(Failed::Run)?;
     report.lines().iter().for_each(|line| println!("{line}"));
     arguments.json.as_deref().map_or(Ok(()), |path| write_json(path, &report)).map_err(Failed::Run)

@@ -42,9 +42,34 @@ pub(crate) fn allowed() -> Vec<usize> {
 
 /// Pins the calling thread.
 pub(crate) fn pin_to(cpu: usize) -> std::io::Result<()> {
+    allow(&[cpu])
+}
+
+/// Lets the calling thread run on these.
+fn allow(cpus: &[usize]) -> std::io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
-    set.set(cpu);
+    cpus.iter().for_each(|&cpu| set.set(cpu));
     rustix::thread::sched_setaffinity(None, &set).map_err(std::io::Error::from)
+}
+
+/// The calling thread is pinned; when this is dropped, by the same thread, it may run again where it might before.
+pub(crate) struct Pin {
+    before: Vec<usize>,
+}
+
+impl Pin {
+    pub(crate) fn to(cpu: usize) -> std::io::Result<Self> {
+        let before = allowed();
+        pin_to(cpu).map(|()| Pin { before })
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        if let Err(error) = allow(&self.before) {
+            log::warn!("this thread stays pinned: {error}");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +81,15 @@ mod tests {
         let stat = "12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 70 30 0 0";
         assert_eq!(ticks(stat), Some(100));
         assert_eq!(ticks("12 (short) S 1"), None);
+    }
+
+    #[test]
+    fn a_pin_ends() {
+        let before = allowed();
+        let pin = Pin::to(before[0]).unwrap();
+        assert_eq!(allowed(), before[..1]);
+        drop(pin);
+        assert_eq!(allowed(), before);
     }
 
     #[test]

@@ -57,6 +57,11 @@ impl Store for FakeStore {
         reads.iter_mut().map(|(key, into)| get(key, into)).collect()
     }
 
+    fn view(&self, key: &[u8]) -> Result<Option<usize>, Failure> {
+        let length = self.values.lock().unwrap().get(key).map(Vec::len);
+        self.refusal().map_or(Ok(length), Err)
+    }
+
     fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<bool, Failure>> {
         let values = self.values.lock().unwrap();
         keys.iter().map(|key| self.refusal().map_or_else(|| Ok(values.contains_key(*key)), Err)).collect()

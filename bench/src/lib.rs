@@ -4,7 +4,7 @@
 //! * [`trace`], [`model`]: requests as inference services see them, what an ideal LRU makes of them, and how large
 //!   a block is.
 //! * [`latency`]: what is counted and timed.
-//! * [`cli`]: the commands `run`, `replay`, `limits`, `alloc`, `policy` and `demo`.
+//! * [`cli`]: the commands `run`, `replay`, `limits`, `idle`, `alloc`, `policy` and `demo`.
 
 mod alloc;
 pub mod cli;
@@ -15,6 +15,7 @@ mod demo;
 mod evict;
 #[cfg(test)]
 mod fake;
+mod idle;
 mod interrupt;
 pub mod latency;
 mod limits;

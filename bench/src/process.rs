@@ -93,8 +93,19 @@ impl Process {
         arguments: &[String],
         ready: &str,
     ) -> Result<(Self, String), ProcessError> {
+        Self::start_with(name, program, arguments, Stdio::null(), ready)
+    }
+
+    /// The same, with something on its standard input.
+    pub(crate) fn start_with(
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        input: Stdio,
+        ready: &str,
+    ) -> Result<(Self, String), ProcessError> {
         let mut command = tied_to_us(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0);
         let mut child =
             command.spawn().map_err(|reason| ProcessError::Start { name: name.to_owned(), reason })?;

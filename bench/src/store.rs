@@ -32,6 +32,8 @@ pub(crate) trait Store: Send + Sync {
     fn put(&self, items: &[(&[u8], &[u8])], replace: bool) -> Vec<Result<Stored, Failure>>;
     /// The bytes of each value, or `None` for a miss.
     fn get_into(&self, reads: &mut [(&[u8], &mut [u8])]) -> Vec<Result<Option<usize>, Failure>>;
+    /// Reads one value in place and says how long it is; the value is not copied where the store can avoid it.
+    fn view(&self, key: &[u8]) -> Result<Option<usize>, Failure>;
     fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<bool, Failure>>;
     /// How many leading keys are held.
     fn match_prefix(&self, keys: &[&[u8]]) -> Result<usize, Failure>;
@@ -80,6 +82,11 @@ impl Store for BlockingClient {
             .into_iter()
             .map(|read| read.map(held).map_err(failure))
             .collect()
+    }
+
+    fn view(&self, key: &[u8]) -> Result<Option<usize>, Failure> {
+        let found = BlockingClient::get(self, &[key]).remove(0);
+        found.map(|found| held(found).map(|value| value.len())).map_err(failure)
     }
 
     fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<bool, Failure>> {

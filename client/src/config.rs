@@ -64,6 +64,9 @@ pub struct ClientConfig {
     pub transport: Transport,
     /// The folder in which engines of this machine have their sockets, as `snowskin-engine --local-sockets` says.
     pub local_sockets: PathBuf,
+    /// Threads that help to copy values out of and into the memory of engines of this machine, when there are 2 MiB of them
+    /// or more in a call; 0: the caller copies alone. They start when they are needed first, and sleep in between.
+    pub copy_helpers: usize,
     /// How long a read busy-waits for an answer that is likely to come soon, before it lets the kernel wake it up;
     /// zero: never. Ignored by the simulator.
     pub spin: Duration,
@@ -79,6 +82,7 @@ impl ClientConfig {
             verify: true,
             transport: Transport::Auto,
             local_sockets: local_folder(),
+            copy_helpers: 0,
             spin: SPIN_DEFAULT,
         }
     }

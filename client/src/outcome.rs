@@ -53,7 +53,7 @@ pub struct RemovedCount {
     pub leased: u64,
 }
 
-/// Frames of each kind.
+/// Frames of each kind, and requests in lanes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameCounters {
     /// Put.
@@ -86,19 +86,24 @@ impl FrameCounters {
     }
 
     pub(crate) fn count(&mut self, opcode: Opcode) {
-        match opcode {
-            Opcode::Put => self.put += 1,
-            Opcode::Upsert => self.upsert += 1,
-            Opcode::Get => self.get += 1,
-            Opcode::Lookup => self.lookup += 1,
-            Opcode::MatchPrefix => self.match_prefix += 1,
-            Opcode::Remove | Opcode::RemoveMatching => self.remove += 1,
-            Opcode::Forget => self.forget += 1,
-            Opcode::Table => self.table += 1,
-            Opcode::Stats => self.stats += 1,
-            Opcode::Admin => self.admin += 1,
+        self.count_many(opcode, 1);
+    }
+
+    pub(crate) fn count_many(&mut self, opcode: Opcode, frames: u64) {
+        let counter = match opcode {
+            Opcode::Put => &mut self.put,
+            Opcode::Upsert => &mut self.upsert,
+            Opcode::Get => &mut self.get,
+            Opcode::Lookup => &mut self.lookup,
+            Opcode::MatchPrefix => &mut self.match_prefix,
+            Opcode::Remove | Opcode::RemoveMatching => &mut self.remove,
+            Opcode::Forget => &mut self.forget,
+            Opcode::Table => &mut self.table,
+            Opcode::Stats => &mut self.stats,
+            Opcode::Admin => &mut self.admin,
             _ => unreachable!("clients do not ask {opcode:?}"),
-        }
+        };
+        *counter += frames;
     }
 }
 
@@ -125,9 +130,11 @@ pub struct ClientCounters {
     pub connects: u64,
     /// Of these, through shared memory.
     pub connects_local: u64,
+    /// Lanes opened: connections through shared memory without frames, each of one thread at a time.
+    pub lanes_opened: u64,
     /// Connections that could not be opened.
     pub connects_failed: u64,
-    /// Connections that broke, or were closed because they were of no more use.
+    /// Connections and lanes that broke, or were closed because they were of no more use.
     pub connections_broken: u64,
     /// Calls that ended at their deadline.
     pub deadlines: u64,

@@ -74,6 +74,16 @@ impl<'a> NameRef<'a> {
         Ok(NameRef(bytes))
     }
 
+    /// The name of `key` within `tenant`, which is a valid one, written to `room`.
+    pub fn compose(tenant: &str, key: &[u8], room: &'a mut Vec<u8>) -> Result<Self, NameError> {
+        check_key(key)?;
+        room.clear();
+        room.extend_from_slice(tenant.as_bytes());
+        room.push(0);
+        room.extend_from_slice(key);
+        Ok(NameRef::known(room))
+    }
+
     /// Bytes of a name that was checked before.
     pub fn known(bytes: &'a [u8]) -> Self {
         debug_assert!(NameRef::parse(bytes).is_ok());

@@ -6,6 +6,7 @@
 //! * [`Loan`], [`LoanMut`]: a caller's buffer, lent to tasks of the client for the length of one call. When the call
 //!   returns, for whatever reason, the buffer is the caller's again and no task can reach it any more.
 //! * [`copy()`], [`copy_checked`], [`Copiers`]: values into buffers and back, at the speed of memory, checked on the way.
+//! * [`SharedWords`]: a few words that processes share.
 
 mod copy;
 mod lengths;
@@ -15,8 +16,9 @@ mod paged;
 mod prefetch;
 mod ranges;
 mod segment;
+mod shared_words;
 
-pub use copy::{Copiers, CopyJob, copy, copy_checked};
+pub use copy::{Copiers, CopyJob, copied, copied_checked, copy, copy_checked};
 pub use loan::{Loan, LoanMut, lend, lend_mut};
 pub use mapping::{
     Backing, HugePagePool, Mapping, MappingError, MappingRequest, PageChoice, PageFacts, PageForecast,
@@ -26,3 +28,4 @@ pub use paged::Paged;
 pub use prefetch::prefetch;
 pub use ranges::{Cut, RangeId, Ranges};
 pub use segment::{Extent, ExtentId, Reservation, Segment, Usage, allocated_bytes};
+pub use shared_words::SharedWords;

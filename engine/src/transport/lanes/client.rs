@@ -99,6 +99,6 @@ mod tests {
         lanes[0].leave();
         drop(lanes);
         assert!(clients.enter(one).is_some_and(|client| client.may_reserve(250, 1000)), "all anew");
-        assert_eq!(clients.0.borrow().len(), 2, "who has gone is forgotten");
+        assert_eq!(clients.0.borrow().len(), 1, "who has gone is forgotten");
     }
 }

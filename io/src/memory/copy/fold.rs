@@ -10,7 +10,7 @@
 //!
 //! On x86-64 with VPCLMULQDQ on 256 bits, which is 22 GB/s on an EPYC 9004; without AVX-512, crc-fast makes half of
 //! it with 128 bits. The method is that of Gopal and others, "Fast CRC Computation for Generic Polynomials Using
-//! PCLMULQDQ Instruction" (Intel, 2009). Multiplying is all of the time: 4 chains or 16 are no faster than 8.
+//! PCLMULQDQ Instruction" (Intel, 2009). Multiplying is all of the time: 4 chains are no faster than 8.
 
 /// What is copied comes in blocks of so many bytes.
 pub(super) const BLOCK_BYTES: usize = 256;

@@ -72,6 +72,29 @@ pub fn copy_checked(to: &mut [u8], from: &[u8]) -> Checksum {
     unsafe { copy_raw_checked(to.as_mut_ptr(), from.as_ptr(), from.len()) }
 }
 
+/// `from` in a vector.
+pub fn copied(from: &[u8]) -> Vec<u8> {
+    let mut to = Vec::with_capacity(from.len());
+    // SAFETY: there is room for as many bytes, which are all written before they become the vector's; nothing else refers
+    // to them, and `from` is borrowed during the call.
+    unsafe {
+        copy_raw(to.as_mut_ptr(), from.as_ptr(), from.len());
+        to.set_len(from.len());
+    }
+    to
+}
+
+/// `from` in a vector, and the checksum of what was copied.
+pub fn copied_checked(from: &[u8]) -> (Vec<u8>, Checksum) {
+    let mut to = Vec::with_capacity(from.len());
+    // SAFETY: as in `copied`.
+    unsafe {
+        let checksum = copy_raw_checked(to.as_mut_ptr(), from.as_ptr(), from.len());
+        to.set_len(from.len());
+        (to, checksum)
+    }
+}
+
 /// [`copy`], of memory that is not this process's alone.
 ///
 /// # Safety

@@ -1,7 +1,8 @@
 //! Snowskin in the same shape as the raw exchange: one engine, one core, one connection, one call at a time.
 
-use super::slices::{Slice, slice};
-use crate::cluster::{Cluster, ClusterPlan};
+use crate::cluster::Cluster;
+use crate::limits::filled::start_cluster;
+use crate::limits::slices::{Slice, slice};
 use crate::store::{Reach, Store, connect};
 use crate::values::Values;
 use snowskin_client::Transport;
@@ -29,14 +30,7 @@ pub(crate) struct Ours {
 impl Ours {
     /// Starts the cluster; both sides poll for `spin` before they sleep.
     pub(crate) fn start_cluster(spin: Duration) -> Result<Cluster, String> {
-        let plan = ClusterPlan {
-            engines: 1,
-            cores_per_engine: 1,
-            memory_bytes_per_engine: MEMORY_BYTES,
-            lease_ms: 50,
-            spin_us: Some(spin.as_micros() as u64),
-        };
-        Cluster::start(&plan).map_err(|error| error.to_string())
+        start_cluster(1, MEMORY_BYTES, spin)
     }
 
     /// Connects and puts what will be read.

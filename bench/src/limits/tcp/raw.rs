@@ -7,8 +7,9 @@
 //! and client do; in the *block* mode they block at once. No checksum, no key, no memory management: this is the
 //! floor.
 
-use super::slices::{Slice, slice};
 use crate::cpu;
+use crate::limits::SPIN;
+use crate::limits::slices::{Slice, slice};
 use crate::process::{Process, find};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -20,8 +21,6 @@ use std::time::{Duration, Instant};
 pub(crate) const RAW_SERVER: &str = "raw-server";
 /// Bytes of a request, and of the answer to a put: what a header of Snowskin's has.
 const REQUEST_BYTES: usize = 64;
-/// How long a receiver polls before it blocks.
-pub(crate) const SPIN: Duration = Duration::from_micros(50);
 /// The largest value the server has.
 const VALUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of one stretch of a stream.
