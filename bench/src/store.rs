@@ -85,8 +85,8 @@ impl Store for BlockingClient {
     }
 
     fn view(&self, key: &[u8]) -> Result<Option<usize>, Failure> {
-        let found = BlockingClient::get(self, &[key]).remove(0);
-        found.map(|found| held(found).map(|value| value.len())).map_err(failure)
+        let found = self.view_one(key);
+        found.map(|found| held(found).map(|view| view.len())).map_err(failure)
     }
 
     fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<bool, Failure>> {

@@ -222,6 +222,7 @@ impl Client {
 
     /// What this client and its clones have done so far.
     pub async fn counters(&self) -> ClientCounters {
-        self.driver.run(|session, _| async move { session.counters() }).await.unwrap_or_default()
+        let counters = self.driver.run(|session, _| async move { session.counters() }).await;
+        self.driver.with_local(counters.unwrap_or_default())
     }
 }

@@ -2,19 +2,24 @@
 
 use crate::asynchronous::Client;
 use crate::config::ClientConfig;
-use crate::driver::{Driver, is_valid, spread};
+use crate::driver::{Driver, LocalSession, is_valid, spread};
 use crate::error::Error;
 use crate::lane::View;
+use crate::local::Answers;
 use crate::options::PutOptions;
 use crate::outcome::{ClientCounters, Found, PutOutcome, RemoveOutcome, RemovedCount};
 use crate::session::PutValue;
+use snowskin_io::Moment;
 use snowskin_io::memory::{lend, lend_mut};
 use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
 use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{CoreId, Member, RoutingTable};
+use snowskin_protocol::{CoreId, Member, ObjectName, RoutingTable};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long opening a lane may take: the call that needs it is over already.
+const LANE_OPENING_MAX: Duration = Duration::from_millis(500);
 
 /// A client whose calls block. Cheap to clone; clones share connections. Any number of threads may call at once.
 ///
@@ -100,6 +105,24 @@ impl BlockingClient {
         item: impl Fn(usize) -> (&'a [u8], &'a [&'a [u8]]),
         hints: &[PutHints],
     ) -> Vec<Result<PutOutcome, Error>> {
+        let Some(local) = self.driver.local() else {
+            return self.put_by_session(replace, count, item, hints);
+        };
+        let (answers, slept) = local.put(self.driver.manner(), replace, count, &item, hints);
+        self.complete(answers, slept, |place| item(place).0, |client, rest| {
+            let hints: Vec<PutHints> =
+                if hints.is_empty() { Vec::new() } else { rest.iter().map(|&place| hints[place]).collect() };
+            client.put_by_session(replace, rest.len(), |index| item(rest[index]), &hints)
+        })
+    }
+
+    fn put_by_session<'a>(
+        &self,
+        replace: bool,
+        count: usize,
+        item: impl Fn(usize) -> (&'a [u8], &'a [&'a [u8]]),
+        hints: &[PutHints],
+    ) -> Vec<Result<PutOutcome, Error>> {
         let names = self.driver.names((0..count).map(|index| item(index).0));
         let valid = || (0..count).filter(|index| is_valid(&names.invalid, *index));
         let pieces: Vec<&[u8]> = valid().flat_map(|index| item(index).1).copied().collect();
@@ -123,17 +146,42 @@ impl BlockingClient {
 
     /// Reads values into fresh vectors.
     pub fn get(&self, keys: &[&[u8]]) -> Vec<Result<Found<Vec<u8>>, Error>> {
-        let names = self.driver.names(keys.iter().copied());
-        let (valid, count) = (names.valid, keys.len() - names.invalid.len());
-        let answers =
-            self.driver.block_on(move |session, deadline| async move { session.get(valid, deadline).await });
-        spread(answers, count, names.invalid)
+        let by_session = |client: &Self, keys: &[&[u8]]| {
+            client.ask(keys, move |session, names, deadline| async move { session.get(names, deadline).await })
+        };
+        match self.driver.local() {
+            None => by_session(self, keys),
+            Some(local) => self.complete_keys(local.get(self.driver.manner(), keys), keys, by_session),
+        }
     }
 
     /// Reads values into the caller's buffers, without a copy in between; a hit says how many bytes the value has.
     /// What a buffer holds whose read did not hit means nothing: parts of a value, perhaps. When the call returns,
     /// also at its deadline, nothing writes into the buffers any more.
     pub fn get_into(&self, reads: &mut [(&[u8], &mut [u8])]) -> Vec<Result<Found<usize>, Error>> {
+        let Some(local) = self.driver.local() else { return self.get_into_by_session(reads) };
+        let (answers, slept) = match reads {
+            [(key, buffer)] => {
+                let (answer, slept) = local.get_one_into(self.driver.manner(), key, buffer);
+                (vec![answer], slept)
+            }
+            _ => local.get_into(self.driver.manner(), reads),
+        };
+        if answers.iter().all(Option::is_some) {
+            return answers.into_iter().flatten().collect();
+        }
+        let keys: Vec<&[u8]> = reads.iter().map(|(key, _)| *key).collect();
+        self.complete(answers, slept, |place| keys[place], |client, rest| {
+            let mut rest = rest.iter().copied().peekable();
+            let is_left = |(place, _): &(usize, _)| rest.next_if_eq(place).is_some();
+            let left = reads.iter_mut().enumerate().filter(is_left);
+            let mut left: Vec<(&[u8], &mut [u8])> =
+                left.map(|(_, (key, buffer))| (*key, &mut **buffer)).collect();
+            client.get_into_by_session(&mut left)
+        })
+    }
+
+    fn get_into_by_session(&self, reads: &mut [(&[u8], &mut [u8])]) -> Vec<Result<Found<usize>, Error>> {
         let names = self.driver.names(reads.iter().map(|(key, _)| *key));
         let numbers: Vec<usize> = (0..reads.len()).filter(|index| is_valid(&names.invalid, *index)).collect();
         let (valid, count) = (names.valid, numbers.len());
@@ -148,21 +196,101 @@ impl BlockingClient {
 
     /// Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.
     pub fn view(&self, keys: &[&[u8]]) -> Vec<Result<Found<View>, Error>> {
-        let names = self.driver.names(keys.iter().copied());
-        let (valid, count) = (names.valid, keys.len() - names.invalid.len());
-        let answers =
-            self.driver.block_on(move |session, deadline| async move { session.view(valid, deadline).await });
-        spread(answers, count, names.invalid)
+        let by_session = |client: &Self, keys: &[&[u8]]| {
+            client.ask(keys, move |session, names, deadline| async move { session.view(names, deadline).await })
+        };
+        match self.driver.local() {
+            None => by_session(self, keys),
+            Some(local) => self.complete_keys(local.view(self.driver.manner(), keys), keys, by_session),
+        }
+    }
+
+    /// Reads one value where it lies, as [`BlockingClient::view`] does: the shortest way to it.
+    #[inline]
+    pub fn view_one(&self, key: &[u8]) -> Result<Found<View>, Error> {
+        if let Some(local) = self.driver.local()
+            && let (Some(answer), _) = local.view_one(self.driver.manner(), key)
+        {
+            return answer;
+        }
+        self.view(&[key]).pop().unwrap_or(Err(Error::Closed))
     }
 
     /// Are these keys held, and how many bytes have their values? Grants leases.
     pub fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<Found<u64>, Error>> {
+        let by_session = |client: &Self, keys: &[&[u8]]| {
+            client
+                .ask(keys, move |session, names, deadline| async move { session.lookup(names, deadline).await })
+        };
+        match self.driver.local() {
+            None => by_session(self, keys),
+            Some(local) => {
+                let answers = match keys {
+                    [key] => {
+                        let (answer, slept) = local.lookup_one(self.driver.manner(), key);
+                        (vec![answer], slept)
+                    }
+                    keys => local.lookup(self.driver.manner(), keys),
+                };
+                self.complete_keys(answers, keys, by_session)
+            }
+        }
+    }
+
+    /// Asks a session for keys; each that is none has its error.
+    fn ask<F, R, T>(&self, keys: &[&[u8]], make: F) -> Vec<Result<T, Error>>
+    where
+        F: FnOnce(LocalSession, Vec<ObjectName>, Moment) -> R + Send + 'static,
+        R: Future<Output = Vec<Result<T, Error>>> + 'static,
+        T: Send + 'static,
+    {
         let names = self.driver.names(keys.iter().copied());
         let (valid, count) = (names.valid, keys.len() - names.invalid.len());
-        let answers = self
-            .driver
-            .block_on(move |session, deadline| async move { session.lookup(valid, deadline).await });
+        let answers = self.driver.block_on(move |session, deadline| make(session, valid, deadline));
         spread(answers, count, names.invalid)
+    }
+
+    /// Has the session ask for those keys that have no answer yet.
+    fn complete<T, K: AsRef<[u8]>>(
+        &self,
+        mut answers: Answers<T>,
+        slept: Duration,
+        key: impl Fn(usize) -> K,
+        by_session: impl FnOnce(&Self, &[usize]) -> Vec<Result<T, Error>>,
+    ) -> Vec<Result<T, Error>> {
+        let rest: Vec<usize> = (0..answers.len()).filter(|&place| answers[place].is_none()).collect();
+        if !rest.is_empty() {
+            let client = BlockingClient { driver: self.driver.after(slept) };
+            let answered = by_session(&client, &rest);
+            rest.iter().zip(answered).for_each(|(&place, answer)| answers[place] = Some(answer));
+            self.open_lanes(rest.iter().map(|&place| key(place)));
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    fn complete_keys<T>(
+        &self,
+        (answers, slept): (Answers<T>, Duration),
+        keys: &[&[u8]],
+        by_session: impl FnOnce(&Self, &[&[u8]]) -> Vec<Result<T, Error>>,
+    ) -> Vec<Result<T, Error>> {
+        self.complete(answers, slept, |place| keys[place], |client, rest| {
+            by_session(client, &rest.iter().map(|&place| keys[place]).collect::<Vec<_>>())
+        })
+    }
+
+    /// Opens lanes to those homes of keys that are on this machine, for the calls to come.
+    fn open_lanes<K: AsRef<[u8]>>(&self, keys: impl Iterator<Item = K>) {
+        let Some(local) = self.driver.local() else { return };
+        let mut room = Vec::new();
+        let mut hashes = keys.filter_map(|key| self.driver.hash(key.as_ref(), &mut room));
+        for core in local.missing(&mut hashes) {
+            let member = core.member;
+            let opened = self.driver.block_on(move |session, _| async move {
+                session.open_lane(&member, LANE_OPENING_MAX).await
+            });
+            local.opened(&core, opened.ok().flatten());
+        }
     }
 
     /// How many bytes do the values of these keys have? The same as [`BlockingClient::lookup`].
@@ -172,6 +300,21 @@ impl BlockingClient {
 
     /// How many leading keys are held? Grants leases on those.
     pub fn match_prefix(&self, keys: &[&[u8]]) -> Result<usize, Error> {
+        if let Some(local) = self.driver.local() {
+            let (held, slept) = local.match_prefix(self.driver.manner(), keys);
+            return match held {
+                Some(held) => held,
+                None => {
+                    let held = BlockingClient { driver: self.driver.after(slept) }.match_by_session(keys);
+                    self.open_lanes(keys.iter());
+                    held
+                }
+            };
+        }
+        self.match_by_session(keys)
+    }
+
+    fn match_by_session(&self, keys: &[&[u8]]) -> Result<usize, Error> {
         let names = self.driver.names(keys.iter().copied());
         if let Some((_, error)) = names.invalid.into_iter().next() {
             return Err(error);
@@ -224,6 +367,6 @@ impl BlockingClient {
     /// What this client and its clones have done so far.
     pub fn counters(&self) -> ClientCounters {
         let counters = self.driver.block_on(|session, _| async move { session.counters() });
-        counters.unwrap_or_default()
+        self.driver.with_local(counters.unwrap_or_default())
     }
 }

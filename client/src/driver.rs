@@ -6,13 +6,15 @@
 
 use crate::config::ClientConfig;
 use crate::error::Error;
+use crate::local::{Local, Manner};
 use crate::options::{self, PutOptions};
+use crate::outcome::ClientCounters;
 use crate::session::Session;
 use crate::started::Started;
 use futures_channel::oneshot;
 use snowskin_io::Moment;
 use snowskin_io::sockets::{Resident, SocketsPlatform, SocketsRuntime};
-use snowskin_protocol::ObjectName;
+use snowskin_protocol::{NameRef, ObjectName};
 use snowskin_protocol::wire::data::PutHints;
 use std::future::Future;
 use std::pin::pin;
@@ -23,6 +25,9 @@ use std::time::{Duration, Instant};
 /// The longest deadline: more than anybody means.
 const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// A core that says nothing in a lane for this long is asked by the session.
+const LANE_PATIENCE_MAX: Duration = Duration::from_secs(1);
+
 /// The session that tasks get.
 pub(crate) type LocalSession = Rc<Session<SocketsPlatform>>;
 
@@ -30,6 +35,8 @@ pub(crate) type LocalSession = Rc<Session<SocketsPlatform>>;
 #[derive(Clone)]
 pub(crate) struct Driver {
     shared: Arc<Shared>,
+    /// The ways to cores of this machine that need no runtime.
+    local: Option<Arc<Local>>,
     tenant: Arc<str>,
     deadline: Duration,
 }
@@ -44,12 +51,47 @@ impl Driver {
     pub(crate) fn new(config: ClientConfig) -> Result<Self, Error> {
         let runtime = SocketsRuntime::new(config.spin).map_err(|error| Error::Runtime(error.to_string()))?;
         let (tenant, deadline) = (config.tenant.as_str().into(), config.deadline);
-        let resident = Arc::new(Resident::new(runtime, |platform| Session::open(platform, config)));
-        Ok(Driver { shared: Arc::new(Shared { resident, thread: Started::new() }), tenant, deadline })
+        let local = Local::new(&config);
+        let observer = local.clone();
+        let resident = Arc::new(Resident::new(runtime, |platform| {
+            let session = Session::open(platform, config);
+            if let Some(local) = observer {
+                session.observe(move |table| local.adopt(table));
+            }
+            session
+        }));
+        let shared = Arc::new(Shared { resident, thread: Started::new() });
+        Ok(Driver { shared, local, tenant, deadline })
+    }
+
+    /// The ways to cores of this machine that need no runtime, if they are to be used.
+    pub(crate) fn local(&self) -> Option<&Local> {
+        self.local.as_deref()
+    }
+
+    /// How a call is made in lanes.
+    pub(crate) fn manner(&self) -> Manner<'_> {
+        Manner { tenant: &self.tenant, patience: (self.deadline / 2).min(LANE_PATIENCE_MAX) }
+    }
+
+    /// The same driver for what is left of a call after so long.
+    pub(crate) fn after(&self, spent: Duration) -> Self {
+        self.with_deadline(self.deadline.saturating_sub(spent))
     }
 
     pub(crate) fn with_deadline(&self, deadline: Duration) -> Self {
         Driver { deadline, ..self.clone() }
+    }
+
+    /// Counters, with those of the ways that need no runtime.
+    pub(crate) fn with_local(&self, mut counters: ClientCounters) -> ClientCounters {
+        self.local.iter().for_each(|local| local.add_to(&mut counters));
+        counters
+    }
+
+    /// The hash of a key's name, which is written to `room`; `None`: it is no key.
+    pub(crate) fn hash(&self, key: &[u8], room: &mut Vec<u8>) -> Option<u64> {
+        NameRef::compose(&self.tenant, key, room).ok().map(NameRef::hash)
     }
 
     /// The hints of a batch, for items in this order.

@@ -35,6 +35,7 @@ mod config;
 mod driver;
 mod error;
 mod lane;
+mod local;
 mod options;
 mod outcome;
 mod session;

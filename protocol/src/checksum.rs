@@ -51,6 +51,13 @@ impl Checksum {
         let set = (0..u64::BITS).filter(|bit| bytes >> bit & 1 == 1);
         Checksum(set.fold(self.0, |sum, bit| product(sum, BYTES_PASSED[bit as usize])))
     }
+
+    /// The checksum of what `self` is of, followed by `bytes` bytes with the checksum `next`.
+    #[must_use]
+    pub fn followed_by(self, next: Checksum, bytes: u64) -> Self {
+        // Nothing has the checksum 0, and carries nothing.
+        if self == Checksum(0) { next } else { Checksum(self.carried(bytes).0 ^ next.0) }
+    }
 }
 
 /// x^`exponent` modulo the polynomial, reflected: for who computes checksums by folding. Meant for constants, it takes
@@ -125,6 +132,11 @@ mod tests {
     }
 
     quickcheck! {
+        fn checksums_follow_each_other(first: Vec<u8>, second: Vec<u8>) -> bool {
+            let joined = Checksum::of(&first).followed_by(Checksum::of(&second), second.len() as u64);
+            joined == Checksum::of(&[first, second].concat())
+        }
+
         fn parts_and_whole_agree(bytes: Vec<u8>, cut: usize) -> bool {
             let cut = cut % (bytes.len() + 1);
             Checksum::of_parts([&bytes[..cut], &bytes[cut..]]) == Checksum::of(&bytes)

@@ -74,6 +74,11 @@ impl<'a> NameRef<'a> {
         Ok(NameRef(bytes))
     }
 
+    /// Whether bytes are a key.
+    pub fn check_key(key: &[u8]) -> Result<(), NameError> {
+        check_key(key)
+    }
+
     /// The name of `key` within `tenant`, which is a valid one, written to `room`.
     pub fn compose(tenant: &str, key: &[u8], room: &'a mut Vec<u8>) -> Result<Self, NameError> {
         check_key(key)?;

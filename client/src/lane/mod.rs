@@ -90,6 +90,11 @@ impl LaneEnd {
         self.caller.doze()
     }
 
+    /// We are awake: nobody need ring.
+    pub(crate) fn rise(&self) {
+        self.caller.rise();
+    }
+
     /// Takes note of what was heard; `false`: the lane is over.
     pub(crate) fn note(&mut self, heard: Heard) -> bool {
         match heard {

@@ -17,14 +17,25 @@ pub(crate) type OpenedLane = Lane<SocketsBell>;
 pub(crate) struct LocalLane {
     pub(super) end: LaneEnd,
     bell: BlockingBell,
-    /// The request that is being written, and the places of its items in the call.
-    body: BodyWriter,
-    places: Vec<u32>,
+    /// The request that is being written.
+    asking: Draft,
+    /// The request to publish what has been written.
+    publishing: Draft,
     /// What is under way, in order.
     flights: VecDeque<Flight>,
     spare: Vec<Vec<u32>>,
     pub(super) answer: LaneAnswer,
     is_broken: bool,
+    /// How long calls have waited in the kernel.
+    slept: Duration,
+}
+
+/// A request that is being written.
+#[derive(Default)]
+struct Draft {
+    body: BodyWriter,
+    /// The places of its items in the call.
+    places: Vec<u32>,
 }
 
 /// A request under way.
@@ -44,8 +55,9 @@ impl LocalLane {
         LocalLane {
             end: LaneEnd::new(memory),
             bell: BlockingBell::new(lane.bell, spin),
-            body: BodyWriter::default(),
-            places: Vec::new(),
+            asking: Draft::default(),
+            publishing: Draft::default(),
+            slept: Duration::ZERO,
             flights: VecDeque::new(),
             spare: Vec::new(),
             answer: LaneAnswer::default(),
@@ -69,22 +81,22 @@ impl LocalLane {
 
     /// Adds an item to the request that is being written, if it fits.
     pub(super) fn push<T: NamedItem>(&mut self, item: T, name: NameRef<'_>, place: u32) -> bool {
-        let fits = self.body.push(item, name);
+        let fits = self.asking.body.push(item, name);
         if fits {
-            self.places.push(place);
+            self.asking.places.push(place);
         }
         fits
     }
 
     /// Adds a value to publish; a request has room for as many as were reserved by one.
     pub(super) fn push_publish(&mut self, item: PublishItem, place: u32) {
-        assert!(self.body.push_publish(item), "as many as were reserved together");
-        self.places.push(place);
+        assert!(self.publishing.body.push_publish(item), "as many as were reserved together");
+        self.publishing.places.push(place);
     }
 
-    /// Whether nothing is being written.
+    /// Whether nothing is to be asked yet.
     pub(super) fn is_clear(&self) -> bool {
-        self.body.count() == 0
+        self.asking.body.count() == 0
     }
 
     /// Whether another request can be sent without taking a reply first.
@@ -94,13 +106,21 @@ impl LocalLane {
 
     /// Sends the request that has been written.
     pub(super) fn send(&mut self, opcode: LaneOpcode, epoch: Epoch) {
-        let items = self.body.count();
-        if self.end.submit(opcode, items, epoch, self.body.finish()) {
+        let spare = self.spare.pop().unwrap_or_default();
+        let draft = if opcode == LaneOpcode::Publish { &mut self.publishing } else { &mut self.asking };
+        let places = std::mem::replace(&mut draft.places, spare);
+        if self.end.submit(opcode, places.len(), epoch, draft.body.finish()) {
             self.bell.ring();
         }
-        self.body.clear();
-        let places = std::mem::replace(&mut self.places, self.spare.pop().unwrap_or_default());
+        draft.body.clear();
         self.flights.push_back(Flight { opcode, places });
+    }
+
+    /// Sends what has been written to publish, if there is anything. There is room: a reply has just been taken.
+    pub(super) fn publish(&mut self, epoch: Epoch) {
+        if self.publishing.body.count() > 0 {
+            self.send(LaneOpcode::Publish, epoch);
+        }
     }
 
     /// Sends a request of one item, which is not written down before.
@@ -113,8 +133,13 @@ impl LocalLane {
 
     /// Forgets what has been written and not sent.
     pub(super) fn forget(&mut self) {
-        self.body.clear();
-        self.places.clear();
+        self.asking.body.clear();
+        self.asking.places.clear();
+    }
+
+    /// How long it has waited in the kernel, since the last time.
+    pub(super) fn take_slept(&mut self) -> Duration {
+        std::mem::take(&mut self.slept)
     }
 
     // -- replies --
@@ -168,7 +193,8 @@ impl LocalLane {
     /// Waits at the bell until the next reply is there.
     #[cold]
     fn sleep(&mut self, patience: Duration) -> Result<(), LaneEnded> {
-        let until = Instant::now() + patience;
+        let begun = Instant::now();
+        let until = begun + patience;
         while self.end.doze() {
             let left = until.saturating_duration_since(Instant::now());
             match self.bell.wait(left) {
@@ -178,6 +204,7 @@ impl LocalLane {
             }
         }
         self.end.rise();
+        self.slept += begun.elapsed();
         Ok(())
     }
 
@@ -186,8 +213,11 @@ impl LocalLane {
         loop {
             match self.bell.hear() {
                 Heard::Silence => return Ok(()),
-                heard if self.end.note(heard) => {}
-                _ => return Err(self.break_down("the engine has closed the lane")),
+                heard => {
+                    if !self.end.note(heard) {
+                        return Err(self.break_down("the engine has closed the lane"));
+                    }
+                }
             }
         }
     }

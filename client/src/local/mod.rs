@@ -13,6 +13,7 @@
 
 mod batch;
 mod lane;
+mod one;
 mod reads;
 mod writes;
 
@@ -22,11 +23,15 @@ use arc_swap::ArcSwap;
 use lane::LocalLane;
 use snowskin_io::memory::Copiers;
 use snowskin_protocol::wire::Opcode;
+use snowskin_protocol::wire::lane::LaneOpcode;
 use snowskin_protocol::{Member, RoutingTable, Slot};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+pub(crate) use batch::{Answers, Manner};
+pub(crate) use lane::OpenedLane;
 
 /// Lanes to one core, at most: a thread that finds all of them in use asks by the session.
 const LANES_MAX: usize = 48;
@@ -66,15 +71,6 @@ struct Lanes {
     closed_until: Option<Instant>,
 }
 
-/// A lane to a core, or why there is none.
-enum Checkout {
-    Lane(Box<LocalLane>),
-    /// One may be opened.
-    Missing,
-    /// It is the session's business.
-    Closed,
-}
-
 /// What has been done here. Beside those of the session.
 #[derive(Debug, Default)]
 struct Counters {
@@ -84,7 +80,6 @@ struct Counters {
     checksum_mismatches: AtomicU64,
     lanes_opened: AtomicU64,
     lanes_broken: AtomicU64,
-    helpers: AtomicUsize,
 }
 
 /// The operations whose requests are counted.
@@ -133,31 +128,38 @@ impl Local {
         sum.connections_broken += read(&self.counters.lanes_broken);
     }
 
-    fn count(&self, opcode: Opcode) {
-        if let Some(place) = COUNTED.iter().position(|counted| *counted == opcode) {
-            self.counters.requests[place].fetch_add(1, Ordering::Relaxed);
-        }
+    fn count_request(&self, opcode: LaneOpcode) {
+        let place = match opcode {
+            LaneOpcode::Get => 0,
+            LaneOpcode::Lookup => 1,
+            LaneOpcode::MatchPrefix => 2,
+            LaneOpcode::Reserve => 3,
+            LaneOpcode::ReserveUpsert => 4,
+            LaneOpcode::Publish => return,
+        };
+        self.counters.requests[place].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A core to which a lane is to be opened before these keys are asked for, if there is one.
-    pub(crate) fn missing(&self, hashes: impl Iterator<Item = u64>) -> Option<Arc<Core>> {
+    /// The homes of names with these hashes to which a lane is wanted.
+    pub(crate) fn missing(&self, hashes: impl Iterator<Item = u64>) -> Vec<Arc<Core>> {
         let directory = self.directory.load();
         let mut looked_at: Vec<u16> = Vec::new();
-        for hash in hashes {
-            let Some(index) = directory.home(hash) else { continue };
-            if looked_at.contains(&index) {
+        let mut missing = Vec::new();
+        for home in hashes.filter_map(|hash| directory.home(hash)) {
+            if looked_at.contains(&home) {
                 continue;
             }
-            looked_at.push(index);
-            if directory.cores[usize::from(index)].is_missing() {
-                return Some(directory.cores[usize::from(index)].clone());
+            looked_at.push(home);
+            let core = &directory.cores[usize::from(home)];
+            if core.is_missing() {
+                missing.push(core.clone());
             }
         }
-        None
+        missing
     }
 
     /// A lane was opened, or cannot be had.
-    pub(crate) fn opened(&self, core: &Core, lane: Option<lane::OpenedLane>) {
+    pub(crate) fn opened(&self, core: &Core, lane: Option<OpenedLane>) {
         let mut lanes = core.lanes();
         match lane {
             Some(opened) => {
@@ -170,8 +172,6 @@ impl Local {
         }
     }
 }
-
-pub(crate) use lane::OpenedLane;
 
 fn key_of(member: &Member) -> (snowskin_protocol::CoreId, u64, std::net::SocketAddr) {
     (member.id, member.incarnation.0, member.address)

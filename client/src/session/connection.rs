@@ -20,7 +20,7 @@ use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::seeded_bug;
 use snowskin_io::sync::Signal;
 use snowskin_io::{ByteWriter, Lane, Moment, Platform, Stream, local_socket};
-use snowskin_protocol::Epoch;
+use snowskin_protocol::{Epoch, Member};
 use snowskin_protocol::limits::VALUE_BYTES_MAX;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, decode_replies};
 use snowskin_protocol::wire::hello::Welcome;
@@ -498,6 +498,19 @@ async fn open_local<P: Platform>(
     path: &Path,
 ) -> Result<Rc<Connection<P>>, FrameError> {
     greet(shared, shared.platform.connect_local(path).await?).await
+}
+
+/// A lane of its own to a core, without a connection of frames beside it. `None`: it cannot be had, or somebody else is there.
+pub(super) async fn open_lane<P: Platform>(
+    shared: &Rc<Shared<P>>,
+    member: &Member,
+) -> Option<Lane<<P::Stream as Stream>::Bell>> {
+    let path = local_socket(&shared.local_sockets, member.address);
+    let mut stream = shared.platform.connect_local(&path).await.ok()?;
+    let lane = stream.take_lane()?;
+    let (reader, mut writer) = stream.split();
+    let welcome = snowskin_io::framing::say_hello(&mut FrameReader::new(reader), &mut writer).await.ok()?;
+    ((welcome.core_id(), welcome.incarnation) == (member.id, member.incarnation)).then_some(lane)
 }
 
 async fn greet<P: Platform>(

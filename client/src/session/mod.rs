@@ -35,9 +35,9 @@ use crate::outcome::ClientCounters;
 use alarm::{Alarm, Event};
 use frame::Frame;
 use link::Link;
-use snowskin_io::{Moment, Platform};
+use snowskin_io::{Lane, Moment, Platform, Stream};
 use snowskin_protocol::wire::{Opcode, Refusal};
-use snowskin_protocol::{CoreId, Epoch, ObjectName, RoutingTable};
+use snowskin_protocol::{CoreId, Epoch, Member, ObjectName, RoutingTable};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,12 +45,15 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A client of one cluster, on one platform.
 pub struct Session<P: Platform> {
     shared: Rc<Shared<P>>,
     config: ClientConfig,
     table: RefCell<Arc<RoutingTable>>,
+    /// Who wants to know of each table.
+    observer: RefCell<Option<Box<dyn Fn(&Arc<RoutingTable>)>>>,
     /// In an order that does not depend on chance: the simulator replays it.
     links: RefCell<BTreeMap<SocketAddr, Rc<Link<P>>>>,
     alarm: Rc<Alarm<P>>,
@@ -115,6 +118,7 @@ impl<P: Platform> Session<P> {
             shared,
             config,
             table: RefCell::new(Arc::new(RoutingTable::empty())),
+            observer: RefCell::new(None),
             links: RefCell::default(),
             alarm,
             is_refreshing: Cell::new(false),
@@ -122,6 +126,11 @@ impl<P: Platform> Session<P> {
             refreshed: Event::default(),
             refresh_error: RefCell::new(None),
         })
+    }
+
+    /// Tells somebody of each routing table that is taken over from now on.
+    pub fn observe(&self, observer: impl Fn(&Arc<RoutingTable>) + 'static) {
+        *self.observer.borrow_mut() = Some(Box::new(observer));
     }
 
     /// The platform it runs on.
@@ -155,6 +164,16 @@ impl<P: Platform> Session<P> {
             Some(result) => result,
             None => Err(self.expired()),
         }
+    }
+
+    /// A lane of its own to a core of this machine; `None`: it cannot be had.
+    pub(crate) async fn open_lane(
+        self: &Rc<Self>,
+        member: &Member,
+        within: Duration,
+    ) -> Option<Lane<<P::Stream as Stream>::Bell>> {
+        let deadline = self.shared.platform.now() + within;
+        self.alarm.until(deadline, pin!(connection::open_lane(&self.shared, member))).await.flatten()
     }
 
     fn table_now(&self) -> Arc<RoutingTable> {

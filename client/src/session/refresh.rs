@@ -160,6 +160,8 @@ impl<P: Platform> Session<P> {
             }
             is_kept
         });
-        *self.table.borrow_mut() = Arc::new(table);
+        let table = Arc::new(table);
+        self.observer.borrow().iter().for_each(|observer| observer(&table));
+        *self.table.borrow_mut() = table;
     }
 }

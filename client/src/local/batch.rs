@@ -1,0 +1,160 @@
+//! A call: its keys go into the lanes of their cores, request after request, and replies are settled as they come.
+//!
+//! While a core answers one request the next one is written, and while the caller copies values the core answers what it has.
+//! A batch of any size needs no more than the slots of a lane.
+
+use super::lane::{Flight, LaneEnded, LocalLane};
+use super::{Directory, Local};
+use crate::error::Error;
+use arc_swap::Guard;
+use snowskin_protocol::wire::data::NamedItem;
+use snowskin_protocol::wire::lane::LaneOpcode;
+use snowskin_protocol::{Epoch, NameRef};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The answers of a call, by the place of the key; `None`: it has no final one here.
+pub(crate) type Answers<T> = Vec<Option<Result<T, Error>>>;
+
+/// What is asked for the keys of a call.
+pub(super) trait Verb {
+    /// The item that is asked for a key.
+    type Item: NamedItem;
+
+    /// How it is asked.
+    const OPCODE: LaneOpcode;
+
+    /// The item for the key at a place; `None`: it is none for a lane, or needs no asking any more.
+    fn item(&self, place: u32, name: NameRef<'_>) -> Option<Self::Item>;
+
+    /// Settles a reply, which is in `lane.answer`. May leave values in the lane that are to be published.
+    fn settle(&mut self, local: &Local, lane: &mut LocalLane, flight: &Flight) -> Result<(), LaneEnded>;
+
+    /// A key is none.
+    fn refuse(&mut self, place: u32, error: Error);
+}
+
+/// How calls are made.
+#[derive(Clone, Copy)]
+pub(crate) struct Manner<'a> {
+    pub(crate) tenant: &'a str,
+    /// How long a lane may be silent.
+    pub(crate) patience: Duration,
+}
+
+/// A call, and the lanes that it has taken.
+pub(super) struct Call<'a> {
+    local: &'a Local,
+    manner: Manner<'a>,
+    directory: Guard<Arc<Directory>>,
+    /// With the place of the core among the members.
+    lanes: Vec<(u16, Box<LocalLane>)>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(local: &'a Local, manner: Manner<'a>) -> Self {
+        Call { local, manner, directory: local.directory.load(), lanes: Vec::new() }
+    }
+
+    /// Asks for all keys and settles all replies. Answers how long it has slept meanwhile.
+    pub(super) fn run<'k, V: Verb>(
+        mut self,
+        verb: &mut V,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) -> Duration {
+        let mut room = Vec::with_capacity(128);
+        for (place, key) in (0..).zip(keys) {
+            let name = match NameRef::compose(self.manner.tenant, key, &mut room) {
+                Ok(name) => name,
+                Err(error) => {
+                    verb.refuse(place, error.into());
+                    continue;
+                }
+            };
+            let Some(home) = self.directory.home(name.hash()) else { continue };
+            let Some(item) = verb.item(place, name) else { continue };
+            let Some(at) = self.lane_to(home) else { continue };
+            let lane = &mut *self.lanes[at].1;
+            if !lane.push(item, name, place) {
+                self.send::<V>(at, verb);
+                self.lanes[at].1.push(item, name, place);
+            }
+        }
+        for at in 0..self.lanes.len() {
+            if !self.lanes[at].1.is_clear() {
+                self.send::<V>(at, verb);
+            }
+        }
+        while self.lanes.iter().any(|(_, lane)| lane.is_waiting() && !lane.is_broken()) {
+            for at in 0..self.lanes.len() {
+                self.settle_next(at, verb);
+            }
+        }
+        self.finish()
+    }
+
+    /// The place of the lane to a member. `None`: there is none, or it is of no use any more.
+    fn lane_to(&mut self, home: u16) -> Option<usize> {
+        let at = match self.lanes.iter().position(|(member, _)| *member == home) {
+            Some(at) => at,
+            None => {
+                let lane = self.directory.cores[usize::from(home)].take()?;
+                self.lanes.push((home, lane));
+                self.lanes.len() - 1
+            }
+        };
+        (!self.lanes[at].1.is_broken()).then_some(at)
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.directory.table.epoch
+    }
+
+    /// Sends what has been written, as soon as there is room.
+    fn send<V: Verb>(&mut self, at: usize, verb: &mut V) {
+        let epoch = self.epoch();
+        let lane = &mut *self.lanes[at].1;
+        while !lane.is_broken() && !lane.has_room() {
+            settle(self.local, lane, verb, self.manner.patience, epoch);
+        }
+        match lane.is_broken() {
+            true => lane.forget(),
+            false => {
+                self.local.count_request(V::OPCODE);
+                lane.send(V::OPCODE, epoch);
+            }
+        }
+    }
+
+    fn settle_next<V: Verb>(&mut self, at: usize, verb: &mut V) {
+        let epoch = self.epoch();
+        let lane = &mut *self.lanes[at].1;
+        if lane.is_waiting() && !lane.is_broken() {
+            settle(self.local, lane, verb, self.manner.patience, epoch);
+        }
+    }
+
+    fn finish(self) -> Duration {
+        let mut slept = Duration::ZERO;
+        for (member, mut lane) in self.lanes {
+            slept += lane.take_slept();
+            self.directory.cores[usize::from(member)].put_back(lane, &self.local.counters);
+        }
+        slept
+    }
+}
+
+/// Waits for the next reply and settles it. Whatever goes wrong breaks the lane.
+fn settle<V: Verb>(
+    local: &Local,
+    lane: &mut LocalLane,
+    verb: &mut V,
+    patience: Duration,
+    epoch: Epoch,
+) {
+    let Ok(flight) = lane.next_reply(patience) else { return };
+    if verb.settle(local, lane, &flight).is_ok() {
+        lane.publish(epoch);
+    }
+    lane.land(flight);
+}

@@ -1,0 +1,116 @@
+//! Calls with one key: the same as a batch, without what only batches need.
+
+use super::Local;
+use super::batch::Manner;
+use super::lane::LocalLane;
+use super::reads::{STRANGE_PLACE, found_of, miss_of, pinned_bytes, take_view};
+use crate::error::Error;
+use crate::lane::{View, place_of};
+use crate::outcome::Found;
+use snowskin_io::memory::{copy, copy_checked};
+use snowskin_protocol::NameRef;
+use snowskin_protocol::wire::data::KeyItem;
+use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord};
+use std::time::Duration;
+
+/// Bytes of a request that is made without a heap. Longer names are for the batch.
+const REQUEST_BYTES: usize = 192;
+const ITEM_BYTES: usize = size_of::<KeyItem>();
+
+/// The answer, if there is one here, and how long it has slept.
+type One<T> = (Option<Result<T, Error>>, Duration);
+
+impl Local {
+    /// Reads a value where it lies.
+    #[inline]
+    pub(crate) fn view_one(&self, manner: Manner<'_>, key: &[u8]) -> One<Found<View>> {
+        self.ask_one(manner, LaneOpcode::Get, key, |lane, record| {
+            let Some(place) = place_of(record) else { return Ok(miss_of(record)) };
+            let (taken, keeps_pin) = take_view(self, lane, record).map_err(|()| STRANGE_PLACE)?;
+            if !keeps_pin {
+                lane.end.give_back(place.handle);
+            }
+            Ok(taken.map(|view| Ok(Found::Hit(view))))
+        })
+    }
+
+    /// Reads a value into a buffer.
+    #[inline]
+    pub(crate) fn get_one_into(
+        &self,
+        manner: Manner<'_>,
+        key: &[u8],
+        buffer: &mut [u8],
+    ) -> One<Found<usize>> {
+        self.ask_one(manner, LaneOpcode::Get, key, |lane, record| {
+            let Some(place) = place_of(record) else { return Ok(miss_of(record)) };
+            let value = pinned_bytes(lane, record).ok_or(STRANGE_PLACE)?;
+            let answer = match buffer.get_mut(..value.len()) {
+                None => Some(Err(Error::BufferTooSmall { needed: value.len() as u64 })),
+                Some(room) => {
+                    self.count_received(value.len() as u64);
+                    let is_right = match self.verify {
+                        true => copy_checked(room, value) == record.reply.checksum,
+                        false => {
+                            copy(room, value);
+                            true
+                        }
+                    };
+                    // Wrong bytes are the session's business: it asks again, and tells.
+                    is_right.then_some(Ok(Found::Hit(value.len())))
+                }
+            };
+            lane.end.give_back(place.handle);
+            Ok(answer)
+        })
+    }
+
+    /// Is this key held, and how many bytes has its value?
+    #[inline]
+    pub(crate) fn lookup_one(&self, manner: Manner<'_>, key: &[u8]) -> One<Found<u64>> {
+        self.ask_one(manner, LaneOpcode::Lookup, key, |_, record| Ok(found_of(record)))
+    }
+
+    #[inline]
+    fn ask_one<T>(
+        &self,
+        manner: Manner<'_>,
+        opcode: LaneOpcode,
+        key: &[u8],
+        take: impl FnOnce(&LocalLane, &LaneRecord) -> Result<Option<Result<T, Error>>, &'static str>,
+    ) -> One<T> {
+        let unasked = (None, Duration::ZERO);
+        let tenant = manner.tenant.as_bytes();
+        let end = ITEM_BYTES + tenant.len() + 1 + key.len();
+        // What is no key, the session says.
+        if end > REQUEST_BYTES || NameRef::check_key(key).is_err() {
+            return unasked;
+        }
+        let mut request = [0; REQUEST_BYTES];
+        request[ITEM_BYTES..][..tenant.len()].copy_from_slice(tenant);
+        request[end - key.len()..end].copy_from_slice(key);
+        let name = NameRef::known(&request[ITEM_BYTES..end]);
+        let (hash, item) = (name.hash(), KeyItem::at_home(name));
+        request[..ITEM_BYTES].copy_from_slice(bytemuck::bytes_of(&item));
+        let directory = self.directory.load();
+        let Some(home) = directory.home(hash) else { return unasked };
+        let core = &directory.cores[usize::from(home)];
+        let Some(mut lane) = core.take() else { return unasked };
+        self.count_request(opcode);
+        lane.send_one(opcode, directory.table.epoch, &request[..end]);
+        let mut answer = None;
+        if lane.wait(manner.patience).is_ok() {
+            let taken = match &lane.answer.records[..] {
+                [record] => take(&lane, record),
+                _ => Err("a reply has the wrong number of answers"),
+            };
+            match taken {
+                Ok(taken) => answer = taken,
+                Err(reason) => drop(lane.break_down(reason)),
+            }
+        }
+        let slept = lane.take_slept();
+        core.put_back(lane, &self.counters);
+        (answer, slept)
+    }
+}
