@@ -109,11 +109,19 @@ impl BlockingClient {
             return self.put_by_session(replace, count, item, hints);
         };
         let (answers, slept) = local.put(self.driver.manner(), replace, count, &item, hints);
-        self.complete(answers, slept, |place| item(place).0, |client, rest| {
-            let hints: Vec<PutHints> =
-                if hints.is_empty() { Vec::new() } else { rest.iter().map(|&place| hints[place]).collect() };
-            client.put_by_session(replace, rest.len(), |index| item(rest[index]), &hints)
-        })
+        self.complete(
+            answers,
+            slept,
+            |place| item(place).0,
+            |client, rest| {
+                let hints: Vec<PutHints> = if hints.is_empty() {
+                    Vec::new()
+                } else {
+                    rest.iter().map(|&place| hints[place]).collect()
+                };
+                client.put_by_session(replace, rest.len(), |index| item(rest[index]), &hints)
+            },
+        )
     }
 
     fn put_by_session<'a>(
@@ -147,7 +155,8 @@ impl BlockingClient {
     /// Reads values into fresh vectors.
     pub fn get(&self, keys: &[&[u8]]) -> Vec<Result<Found<Vec<u8>>, Error>> {
         let by_session = |client: &Self, keys: &[&[u8]]| {
-            client.ask(keys, move |session, names, deadline| async move { session.get(names, deadline).await })
+            client
+                .ask(keys, move |session, names, deadline| async move { session.get(names, deadline).await })
         };
         match self.driver.local() {
             None => by_session(self, keys),
@@ -171,14 +180,19 @@ impl BlockingClient {
             return answers.into_iter().flatten().collect();
         }
         let keys: Vec<&[u8]> = reads.iter().map(|(key, _)| *key).collect();
-        self.complete(answers, slept, |place| keys[place], |client, rest| {
-            let mut rest = rest.iter().copied().peekable();
-            let is_left = |(place, _): &(usize, _)| rest.next_if_eq(place).is_some();
-            let left = reads.iter_mut().enumerate().filter(is_left);
-            let mut left: Vec<(&[u8], &mut [u8])> =
-                left.map(|(_, (key, buffer))| (*key, &mut **buffer)).collect();
-            client.get_into_by_session(&mut left)
-        })
+        self.complete(
+            answers,
+            slept,
+            |place| keys[place],
+            |client, rest| {
+                let mut rest = rest.iter().copied().peekable();
+                let is_left = |(place, _): &(usize, _)| rest.next_if_eq(place).is_some();
+                let left = reads.iter_mut().enumerate().filter(is_left);
+                let mut left: Vec<(&[u8], &mut [u8])> =
+                    left.map(|(_, (key, buffer))| (*key, &mut **buffer)).collect();
+                client.get_into_by_session(&mut left)
+            },
+        )
     }
 
     fn get_into_by_session(&self, reads: &mut [(&[u8], &mut [u8])]) -> Vec<Result<Found<usize>, Error>> {
@@ -197,7 +211,8 @@ impl BlockingClient {
     /// Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.
     pub fn view(&self, keys: &[&[u8]]) -> Vec<Result<Found<View>, Error>> {
         let by_session = |client: &Self, keys: &[&[u8]]| {
-            client.ask(keys, move |session, names, deadline| async move { session.view(names, deadline).await })
+            client
+                .ask(keys, move |session, names, deadline| async move { session.view(names, deadline).await })
         };
         match self.driver.local() {
             None => by_session(self, keys),
@@ -219,8 +234,10 @@ impl BlockingClient {
     /// Are these keys held, and how many bytes have their values? Grants leases.
     pub fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<Found<u64>, Error>> {
         let by_session = |client: &Self, keys: &[&[u8]]| {
-            client
-                .ask(keys, move |session, names, deadline| async move { session.lookup(names, deadline).await })
+            client.ask(
+                keys,
+                move |session, names, deadline| async move { session.lookup(names, deadline).await },
+            )
         };
         match self.driver.local() {
             None => by_session(self, keys),
@@ -274,9 +291,12 @@ impl BlockingClient {
         keys: &[&[u8]],
         by_session: impl FnOnce(&Self, &[&[u8]]) -> Vec<Result<T, Error>>,
     ) -> Vec<Result<T, Error>> {
-        self.complete(answers, slept, |place| keys[place], |client, rest| {
-            by_session(client, &rest.iter().map(|&place| keys[place]).collect::<Vec<_>>())
-        })
+        self.complete(
+            answers,
+            slept,
+            |place| keys[place],
+            |client, rest| by_session(client, &rest.iter().map(|&place| keys[place]).collect::<Vec<_>>()),
+        )
     }
 
     /// Opens lanes to those homes of keys that are on this machine, for the calls to come.

@@ -19,15 +19,39 @@ use snowskin_protocol::wire::lane::{
     LaneOpcode, LaneRecord, LaneReply, LaneRequest, RECORD_BYTES, SharedPlace,
 };
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The client's end.
 pub(crate) struct LaneEnd {
     caller: Caller<LaneRegion>,
     returns: Returns,
-    segments: HashMap<u32, Arc<SharedSegment>>,
+    /// Those that have been shown; few.
+    segments: Vec<(u32, Arc<SharedSegment>)>,
+    atlas: Arc<Atlas>,
     /// Room for the records of a reply.
     bytes: Vec<u8>,
+}
+
+/// The segments of one core that this process has mapped, for all its lanes: each once.
+#[derive(Debug, Default)]
+pub(crate) struct Atlas(Mutex<HashMap<u32, Weak<SharedSegment>>>);
+
+impl Atlas {
+    /// The mapping of a segment that has been shown.
+    fn map(&self, news: &SegmentNews, memory: OwnedFd) -> io::Result<Arc<SharedSegment>> {
+        // Whoever panicked here had changed nothing, or all.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = known.get(&news.segment).and_then(Weak::upgrade) {
+            return Ok(segment);
+        }
+        let is_writable = news.access == Access::ReadWrite;
+        let segment = Arc::new(SharedSegment::map(memory, news.bytes, is_writable)?);
+        known.insert(news.segment, Arc::downgrade(&segment));
+        known.retain(|_, segment| segment.strong_count() > 0);
+        Ok(segment)
+    }
 }
 
 /// A reply.
@@ -39,12 +63,13 @@ pub(crate) struct LaneAnswer {
 }
 
 impl LaneEnd {
-    /// Of a fresh memory.
-    pub(crate) fn new(memory: LaneRegion) -> Self {
+    /// Of a fresh memory, to the core whose segments are in `atlas`.
+    pub(crate) fn new(memory: LaneRegion, atlas: Arc<Atlas>) -> Self {
         LaneEnd {
             caller: Caller::new(memory.clone()),
             returns: Arc::new(Mutex::new(PinReturns::new(memory))),
-            segments: HashMap::new(),
+            segments: Vec::new(),
+            atlas,
             bytes: Vec::new(),
         }
     }
@@ -101,18 +126,16 @@ impl LaneEnd {
             Heard::End => return false,
             Heard::Silence | Heard::Ring => {}
             Heard::News(SegmentNews { segment, access: Access::Gone, .. }, _) => {
-                self.segments.remove(&segment);
+                self.segments.retain(|(known, _)| *known != segment);
             }
             Heard::News(_, None) => return false,
-            Heard::News(news, Some(memory)) => {
-                match SharedSegment::map(memory, news.bytes, news.access == Access::ReadWrite) {
-                    Ok(segment) => drop(self.segments.insert(news.segment, Arc::new(segment))),
-                    Err(error) => {
-                        log::warn!("a segment of the engine cannot be mapped: {error}");
-                        return false;
-                    }
+            Heard::News(news, Some(memory)) => match self.atlas.map(&news, memory) {
+                Ok(segment) => self.segments.push((news.segment, segment)),
+                Err(error) => {
+                    log::warn!("a segment of the engine cannot be mapped: {error}");
+                    return false;
                 }
-            }
+            },
         }
         true
     }
@@ -120,12 +143,12 @@ impl LaneEnd {
     /// The mapping of a segment, if it has been shown.
     #[inline]
     pub(crate) fn segment(&self, segment: u32) -> Option<&Arc<SharedSegment>> {
-        self.segments.get(&segment)
+        self.segments.iter().find(|(known, _)| *known == segment).map(|(_, segment)| segment)
     }
 
     /// Whether all segments are known to which these records refer.
     pub(crate) fn knows_all(&self, records: &[LaneRecord]) -> bool {
-        records.iter().filter_map(place_of).all(|place| self.segments.contains_key(&place.segment))
+        records.iter().filter_map(place_of).all(|place| self.segment(place.segment).is_some())
     }
 
     /// Gives a pin back that was got here.

@@ -57,11 +57,7 @@ impl<'a> Call<'a> {
     }
 
     /// Asks for all keys and settles all replies. Answers how long it has slept meanwhile.
-    pub(super) fn run<'k, V: Verb>(
-        mut self,
-        verb: &mut V,
-        keys: impl Iterator<Item = &'k [u8]>,
-    ) -> Duration {
+    pub(super) fn run<'k, V: Verb>(mut self, verb: &mut V, keys: impl Iterator<Item = &'k [u8]>) -> Duration {
         let mut room = Vec::with_capacity(128);
         for (place, key) in (0..).zip(keys) {
             let name = match NameRef::compose(self.manner.tenant, key, &mut room) {
@@ -145,13 +141,7 @@ impl<'a> Call<'a> {
 }
 
 /// Waits for the next reply and settles it. Whatever goes wrong breaks the lane.
-fn settle<V: Verb>(
-    local: &Local,
-    lane: &mut LocalLane,
-    verb: &mut V,
-    patience: Duration,
-    epoch: Epoch,
-) {
+fn settle<V: Verb>(local: &Local, lane: &mut LocalLane, verb: &mut V, patience: Duration, epoch: Epoch) {
     let Ok(flight) = lane.next_reply(patience) else { return };
     if verb.settle(local, lane, &flight).is_ok() {
         lane.publish(epoch);

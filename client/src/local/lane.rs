@@ -1,13 +1,14 @@
 //! A lane, as one call uses it: requests under way, each with the items it is about.
 
-use crate::lane::{BodyWriter, LaneAnswer, LaneEnd, place_of};
+use crate::lane::{Atlas, BodyWriter, LaneAnswer, LaneEnd, place_of};
 use snowskin_io::Lane;
-use snowskin_io::lane::{Heard, LaneRegion};
+use snowskin_io::lane::Heard;
 use snowskin_io::sockets::{BlockingBell, SocketsBell};
 use snowskin_protocol::wire::data::NamedItem;
 use snowskin_protocol::wire::lane::{LaneOpcode, PublishItem};
 use snowskin_protocol::{Epoch, NameRef};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A lane as a session has opened it.
@@ -50,10 +51,9 @@ pub(super) struct Flight {
 pub(super) struct LaneEnded;
 
 impl LocalLane {
-    pub(super) fn new(lane: OpenedLane, spin: Duration) -> Self {
-        let memory: LaneRegion = lane.memory;
+    pub(super) fn new(lane: OpenedLane, atlas: &Arc<Atlas>, spin: Duration) -> Self {
         LocalLane {
-            end: LaneEnd::new(memory),
+            end: LaneEnd::new(lane.memory, atlas.clone()),
             bell: BlockingBell::new(lane.bell, spin),
             asking: Draft::default(),
             publishing: Draft::default(),

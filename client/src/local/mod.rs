@@ -18,6 +18,7 @@ mod reads;
 mod writes;
 
 use crate::config::{ClientConfig, Transport};
+use crate::lane::Atlas;
 use crate::outcome::ClientCounters;
 use arc_swap::ArcSwap;
 use lane::LocalLane;
@@ -58,6 +59,8 @@ struct Directory {
 pub(crate) struct Core {
     pub(crate) member: Member,
     lanes: Mutex<Lanes>,
+    /// Its segments, as far as they have been shown.
+    atlas: Arc<Atlas>,
 }
 
 /// The lanes to one core.
@@ -104,10 +107,11 @@ impl Local {
     /// Takes a routing table over. Ways to cores that live on stay.
     pub(crate) fn adopt(&self, table: &Arc<RoutingTable>) {
         let before = self.directory.load();
-        let known: HashMap<_, &Arc<Core>> = before.cores.iter().map(|core| (key_of(&core.member), core)).collect();
+        let known: HashMap<_, &Arc<Core>> =
+            before.cores.iter().map(|core| (key_of(&core.member), core)).collect();
         let core = |member: &Member| match known.get(&key_of(member)) {
             Some(&core) => core.clone(),
-            None => Arc::new(Core { member: *member, lanes: Mutex::default() }),
+            None => Arc::new(Core { member: *member, lanes: Mutex::default(), atlas: Arc::default() }),
         };
         let cores = table.members.iter().map(core).collect();
         self.directory.store(Arc::new(Directory { table: table.clone(), cores }));
@@ -163,7 +167,7 @@ impl Local {
         let mut lanes = core.lanes();
         match lane {
             Some(opened) => {
-                lanes.idle.push(Box::new(LocalLane::new(opened, self.spin)));
+                lanes.idle.push(Box::new(LocalLane::new(opened, &core.atlas, self.spin)));
                 lanes.open += 1;
                 lanes.closed_until = None;
                 self.counters.lanes_opened.fetch_add(1, Ordering::Relaxed);

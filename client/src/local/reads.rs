@@ -28,11 +28,7 @@ impl Local {
     }
 
     /// Reads values into fresh vectors.
-    pub(crate) fn get(
-        &self,
-        manner: Manner<'_>,
-        keys: &[&[u8]],
-    ) -> (Answers<Found<Vec<u8>>>, Duration) {
+    pub(crate) fn get(&self, manner: Manner<'_>, keys: &[&[u8]]) -> (Answers<Found<Vec<u8>>>, Duration) {
         let mut verb = Each { answers: unanswered(keys.len()), take: take_copy };
         let slept = Call::new(self, manner).run(&mut verb, keys.iter().copied());
         (verb.answers, slept)
@@ -60,7 +56,8 @@ impl Local {
     ) -> (Option<Result<usize, Error>>, Duration) {
         let mut verb = MatchPrefix { answers: unanswered(keys.len()), first_miss: u32::MAX };
         let slept = Call::new(self, manner).run(&mut verb, keys.iter().copied());
-        let refused = verb.answers.iter_mut().find_map(|answer| answer.take_if(|answer| answer.is_err())?.err());
+        let refused =
+            verb.answers.iter_mut().find_map(|answer| answer.take_if(|answer| answer.is_err())?.err());
         if let Some(error) = refused {
             return (Some(Err(error)), slept);
         }
@@ -139,7 +136,9 @@ impl Verb for GetInto<'_> {
             }
         } else {
             local.copiers.copy(&mut jobs);
-            copied.into_iter().for_each(|(place, _, bytes)| self.answers[place] = Some(Ok(Found::Hit(bytes))));
+            copied
+                .into_iter()
+                .for_each(|(place, _, bytes)| self.answers[place] = Some(Ok(Found::Hit(bytes))));
         }
         drop(jobs);
         lane.give_back_rest(0);

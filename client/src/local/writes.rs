@@ -79,12 +79,7 @@ impl<'v, F: Fn(u32) -> (&'v [&'v [u8]], PutHints), const REPLACE: bool> Verb for
 
 impl<'v, F: Fn(u32) -> (&'v [&'v [u8]], PutHints), const REPLACE: bool> Put<F, REPLACE> {
     /// Writes values where they were told to, and the request to publish them.
-    fn write(
-        &mut self,
-        local: &Local,
-        lane: &mut LocalLane,
-        flight: &Flight,
-    ) -> Result<(), LaneEnded> {
+    fn write(&mut self, local: &Local, lane: &mut LocalLane, flight: &Flight) -> Result<(), LaneEnded> {
         let mut jobs = Vec::with_capacity(flight.places.len());
         let mut written = Vec::with_capacity(flight.places.len());
         for (&place, record) in flight.places.iter().zip(&lane.answer.records) {

@@ -27,6 +27,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ impl<P: Platform> SessionLane<P> {
     pub(super) fn start(shared: &Rc<Shared<P>>, lane: Lane<BellOf<P>>) -> Rc<Self> {
         let started = Rc::new(SessionLane {
             shared: shared.clone(),
-            end: RefCell::new(LaneEnd::new(lane.memory)),
+            end: RefCell::new(LaneEnd::new(lane.memory, Arc::default())),
             bell: RefCell::new(lane.bell),
             waiting: RefCell::default(),
             is_over: Cell::new(false),

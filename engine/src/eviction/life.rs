@@ -39,6 +39,8 @@ const AGE_OFFSET: u64 = 64;
 const BUCKETS_PER_DOUBLING: usize = 4;
 const BUCKETS: usize = 27 * BUCKETS_PER_DOUBLING;
 
+/// Half of the way round, as times go.
+const NOT_SOON: u32 = 1 << 31;
 /// Touches between two reckonings of worth.
 const RECKON_EVERY: u32 = 2_048;
 /// Followed touches after which everything counted so far counts half.
@@ -70,6 +72,8 @@ pub(super) struct LifeTable {
     classes: Vec<Class>,
     names: HashTable<Followed>,
     by_age: Vec<VecDeque<(u32, u32)>>,
+    /// When the first name of each grows out of it; of an empty one: not soon.
+    due: [u32; BUCKETS],
     /// Names are followed whose tag has zeros in these bits.
     skipped: u32,
     window: u32,
@@ -84,6 +88,7 @@ impl LifeTable {
             classes: vec![class; CLASSES],
             names: HashTable::new(),
             by_age: vec![VecDeque::new(); BUCKETS],
+            due: [NOT_SOON; BUCKETS],
             skipped: 0,
             window: WINDOW_MIN,
             touches: 0,
@@ -115,7 +120,7 @@ impl LifeTable {
         } else {
             return;
         }
-        self.by_age[0].push_back((tag, now));
+        self.stand_in(0, tag, now);
         self.followed_touches += 1;
         if self.followed_touches >= HALVE_EVERY {
             self.followed_touches = 0;
@@ -150,29 +155,48 @@ impl LifeTable {
     fn grow_older(&mut self, now: u32) {
         let mut left = GROWN_MAX;
         for bucket in 0..BUCKETS {
-            let end = age_at(bucket + 1);
-            while let Some(&(tag, stamp)) = self.by_age[bucket].front()
-                && now.wrapping_sub(stamp) >= end
-            {
-                if left == 0 {
-                    return;
-                }
-                left -= 1;
-                self.by_age[bucket].pop_front();
-                let name = self.names.find(tag.into(), |name| name.tag == tag);
-                let Some(name) = name.filter(|name| name.stamp == stamp) else { continue };
-                if tag & self.skipped != 0 {
-                    self.drop_name(tag);
-                    continue;
-                }
-                self.classes[usize::from(name.class)].stayed[bucket] += 1.0;
-                if end >= self.window || bucket + 1 == BUCKETS {
-                    self.drop_name(tag);
-                } else {
-                    self.by_age[bucket + 1].push_back((tag, stamp));
-                }
+            if is_over(self.due[bucket], now) && !self.pass_on(bucket, now, &mut left) {
+                return;
             }
         }
+    }
+
+    /// A name of this stamp is the last one in its bucket.
+    fn stand_in(&mut self, bucket: usize, tag: u32, stamp: u32) {
+        if self.by_age[bucket].is_empty() {
+            self.due[bucket] = due_at(stamp, bucket);
+        }
+        self.by_age[bucket].push_back((tag, stamp));
+    }
+
+    /// Those that have grown out of a bucket go on; whether all have, so many being `left`.
+    fn pass_on(&mut self, bucket: usize, now: u32, left: &mut usize) -> bool {
+        let end = AGE_AT[bucket + 1];
+        while let Some(&(tag, stamp)) = self.by_age[bucket].front() {
+            if now.wrapping_sub(stamp) < end {
+                self.due[bucket] = due_at(stamp, bucket);
+                return true;
+            }
+            if *left == 0 {
+                return false;
+            }
+            *left -= 1;
+            self.by_age[bucket].pop_front();
+            let name = self.names.find(tag.into(), |name| name.tag == tag);
+            let Some(name) = name.filter(|name| name.stamp == stamp) else { continue };
+            if tag & self.skipped != 0 {
+                self.drop_name(tag);
+                continue;
+            }
+            self.classes[usize::from(name.class)].stayed[bucket] += 1.0;
+            if end >= self.window || bucket + 1 == BUCKETS {
+                self.drop_name(tag);
+            } else {
+                self.stand_in(bucket + 1, tag, stamp);
+            }
+        }
+        self.due[bucket] = now.wrapping_add(NOT_SOON);
+        true
     }
 
     fn drop_name(&mut self, tag: u32) {
@@ -222,7 +246,7 @@ impl Class {
         // Nobody was followed beyond: as if uses became rarer just as the time grows.
         for bucket in last + 1..BUCKETS {
             self.worth[bucket] =
-                self.worth[last] * (age_at(last + 1) as f32 / age_at(bucket + 1).max(1) as f32);
+                self.worth[last] * (AGE_AT[last + 1] as f32 / AGE_AT[bucket + 1].max(1) as f32);
         }
     }
 
@@ -232,7 +256,7 @@ impl Class {
         let mut stays = [(0.0_f32, 0.0_f32); BUCKETS];
         let mut count = 0;
         for bucket in (0..=last).rev() {
-            let width = (age_at(bucket + 1) - age_at(bucket)) as f32;
+            let width = (AGE_AT[bucket + 1] - AGE_AT[bucket]) as f32;
             let time = 0.5 * (left[bucket] + left[bucket + 1]) * width;
             let mut stay = (left[bucket] - left[bucket + 1], time.max(f32::MIN_POSITIVE));
             while count > 0 && stay.0 * stays[count - 1].1 <= stays[count - 1].0 * stay.1 {
@@ -266,6 +290,16 @@ impl Class {
     }
 }
 
+/// When a name of this stamp grows out of a bucket; looked for too early where that is half of the way round.
+fn due_at(stamp: u32, bucket: usize) -> u32 {
+    stamp.wrapping_add(AGE_AT[bucket + 1].min(NOT_SOON - 1))
+}
+
+/// Whether the time `due` has come: times go round.
+fn is_over(due: u32, now: u32) -> bool {
+    now.wrapping_sub(due) < NOT_SOON
+}
+
 fn tag_of(hash: u64) -> u32 {
     (mixed(hash) >> 20) as u32
 }
@@ -280,10 +314,16 @@ fn bucket_of(age: u32) -> (usize, f32) {
     ((first + (quarters >> doubling) as usize).min(BUCKETS - 1), within)
 }
 
-/// The age at which a bucket begins.
-fn age_at(bucket: usize) -> u32 {
-    let quarters = (BUCKETS_PER_DOUBLING + bucket % BUCKETS_PER_DOUBLING) as u64;
-    let age = ((quarters * AGE_OFFSET) << (bucket / BUCKETS_PER_DOUBLING)) / BUCKETS_PER_DOUBLING as u64
-        - AGE_OFFSET;
-    u32::try_from(age).unwrap_or(u32::MAX)
-}
+/// The age at which a bucket begins, and the last one ends.
+const AGE_AT: [u32; BUCKETS + 1] = {
+    let mut ages = [0; BUCKETS + 1];
+    let mut bucket = 0;
+    while bucket <= BUCKETS {
+        let quarters = (BUCKETS_PER_DOUBLING + bucket % BUCKETS_PER_DOUBLING) as u64;
+        let age = ((quarters * AGE_OFFSET) << (bucket / BUCKETS_PER_DOUBLING)) / BUCKETS_PER_DOUBLING as u64
+            - AGE_OFFSET;
+        ages[bucket] = if age > u32::MAX as u64 { u32::MAX } else { age as u32 };
+        bucket += 1;
+    }
+    ages
+};

@@ -35,6 +35,8 @@ pub struct Segments {
     random: SplitMix,
     /// Segments mounted so far.
     mounts: u32,
+    /// Of all that are mounted.
+    capacity_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ impl Segments {
             strategy: Strategy::default(),
             random: SplitMix::new(seed),
             mounts: 0,
+            capacity_bytes: 0,
         }
     }
 
@@ -100,6 +103,7 @@ impl Segments {
         }
         let segment = Segment::new(number as u16, mapping);
         self.mounts += 1;
+        self.capacity_bytes += segment.capacity_bytes();
         self.mounted[number] = Some(Mounted { segment, is_leaving: false, serial: self.mounts });
         self.taking.push(number as u16);
         Ok(number as u16)
@@ -120,13 +124,22 @@ impl Segments {
     pub fn finish_unmount(&mut self, number: u16) -> Option<Mapping> {
         let place = self.mounted.get_mut(usize::from(number))?;
         let mounted = place.take_if(|mounted| mounted.is_leaving)?;
+        let capacity_bytes = mounted.segment.capacity_bytes();
         match mounted.segment.into_mapping() {
-            Ok(mapping) => Some(mapping),
+            Ok(mapping) => {
+                self.capacity_bytes -= capacity_bytes;
+                Some(mapping)
+            }
             Err(segment) => {
                 *place = Some(Mounted { segment, ..mounted });
                 None
             }
         }
+    }
+
+    /// Bytes of all segments.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.capacity_bytes
     }
 
     /// The number of a segment among all that were ever mounted here, by which other processes know it.

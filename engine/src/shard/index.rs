@@ -240,7 +240,9 @@ impl Index {
 
     /// The row was used, if its bytes are here.
     pub(crate) fn touch(&mut self, position: Position, hash: u64) {
-        if self.row(position).is_here() {
+        // It may have gone meanwhile, and another one come.
+        let is_same = |row: &Row| row.is_here() && row.slot() == Slot::of_hash(hash);
+        if self.get(position).is_some_and(is_same) {
             self.eviction.hit(&mut self.rows, position, hash);
         }
     }

@@ -61,6 +61,14 @@ impl Shard {
         reply
     }
 
+    /// Some reads are over. Their uses are noted when there are many: together they cost less, and nobody waits for them.
+    #[inline]
+    pub fn note_many_uses(&mut self) {
+        if self.touched.len() >= TOGETHER {
+            self.note_uses();
+        }
+    }
+
     /// The reads of a batch are over: tells the eviction policy which rows were used, the last one first. Of a chain in
     /// order the end is the oldest then, and goes first.
     pub fn note_uses(&mut self) {

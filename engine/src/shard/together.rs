@@ -13,8 +13,13 @@ pub fn some_at_a_time<'a>(
     batch: &Batch<'a, KeyItem>,
     mut answer: impl FnMut(&[(KeyItem, HashedName<'a>)]) -> ControlFlow<()>,
 ) {
-    let mut asked = Vec::with_capacity(batch.len().min(TOGETHER));
     let mut items = batch.iter();
+    if batch.len() == 1 {
+        // The usual batch needs no heap.
+        let _: Option<ControlFlow<()>> = items.next().map(|(item, name)| answer(&[(item, name.hashed())]));
+        return;
+    }
+    let mut asked = Vec::with_capacity(batch.len().min(TOGETHER));
     loop {
         asked.clear();
         asked.extend(items.by_ref().take(TOGETHER).map(|(item, name)| (item, name.hashed())));

@@ -77,7 +77,7 @@ impl SpinScore {
 
     fn found<T>(&mut self, found: T) -> Burst<T> {
         if self.begun.take().is_some() {
-            self.score = (self.score + 1).min(SCORE_MAX);
+            self.reward();
         }
         Burst::Found(found)
     }
@@ -85,6 +85,18 @@ impl SpinScore {
     /// Whether its waits have lately been rewarded again and again.
     pub(super) fn is_lucky(&self) -> bool {
         self.score == SCORE_MAX
+    }
+
+    /// Whether waits have lately been rewarded.
+    #[inline]
+    pub(super) fn is_hopeful(&self) -> bool {
+        self.score > 0 && !self.max.is_zero()
+    }
+
+    /// A wait was rewarded.
+    #[inline]
+    pub(super) fn reward(&mut self) {
+        self.score = (self.score + 1).min(SCORE_MAX);
     }
 
     fn may_wait(&mut self) -> bool {

@@ -10,14 +10,33 @@ use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, LaneReply, LaneReque
 use snowskin_protocol::{HashedName, NameRef};
 use std::ops::ControlFlow;
 
-/// Of so many requests of a lane one is timed.
+/// Of so many requests of a lane one is timed, at least.
 const TIMED_EVERY: u32 = 16;
+/// Items and looks after which the clock is read again: less than a lease's millisecond by far.
+const CLOCK_EVERY: u32 = 64;
 
 /// Where requests are read and replies are written.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     body: Vec<u8>,
     records: Vec<u8>,
+    now: Moment,
+    /// Items answered, and looks without finding any, since the clock was read.
+    since: u32,
+}
+
+impl Desk {
+    /// Time has passed, or may have.
+    pub(super) fn pass(&mut self, looks: u32) {
+        self.since = self.since.saturating_add(looks);
+    }
+
+    fn now<P: Platform>(&mut self, core: &PerCore<P>) -> Moment {
+        if self.since >= CLOCK_EVERY {
+            (self.now, self.since) = (core.platform.now(), 0);
+        }
+        self.now
+    }
 }
 
 impl<B: Bell> Served<B> {
@@ -29,9 +48,9 @@ impl<B: Bell> Served<B> {
     ) -> Result<usize, LaneError> {
         let mut server = self.server.borrow_mut();
         let Some(submission) = server.next() else { return Ok(0) };
-        let now = core.platform.now();
+        let now = desk.now(core);
         let request = LaneRequest::decode(submission.head())?;
-        let Desk { body, records } = desk;
+        let Desk { body, records, .. } = desk;
         let body = server.body(&submission, request.body_bytes as usize, body);
         count(&core.traffic.frames_in);
         count(&core.traffic.data_frames_in);
@@ -58,12 +77,17 @@ impl<B: Bell> Served<B> {
         }
         count(&core.traffic.frames_out);
         // Behind the answer: nobody waits for it.
-        self.take_back_from(&mut server)?;
+        core.shard.borrow_mut().note_many_uses();
+        self.take_back_some(&mut server)?;
         self.requests.set(self.requests.get().wrapping_add(1));
-        if self.requests.get().is_multiple_of(TIMED_EVERY) {
+        let items = u32::from(request.items);
+        if desk.since > 0 && self.requests.get().is_multiple_of(TIMED_EVERY) {
+            desk.since = CLOCK_EVERY;
+        } else if desk.since == 0 {
             core.note_service(now);
         }
-        Ok(usize::from(request.items))
+        desk.since += items;
+        Ok(items as usize)
     }
 }
 
@@ -78,7 +102,6 @@ struct Asked<'a, P: Platform, B> {
 impl<P: Platform, B: Bell> Asked<'_, P, B> {
     fn read(&mut self, opcode: LaneOpcode, batch: &Batch<'_, KeyItem>) {
         shard::some_at_a_time(batch, |asked| self.read_some(opcode, asked));
-        self.core.shard.borrow_mut().note_uses();
     }
 
     /// Answers the next items of a batch. Breaks if a prefix does.
@@ -92,7 +115,7 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
                 LaneOpcode::Get => match shard.get(name, &item, self.now) {
                     Answer::Not(reply) => LaneRecord::of(reply),
                     Answer::Held(held) => {
-                        let capacity_bytes = shard.segments().usage().capacity_bytes;
+                        let capacity_bytes = shard.segments().capacity_bytes();
                         let may_pin = self.lane.may_pin(held.reply.value_bytes, capacity_bytes);
                         let place = may_pin.then(|| self.lane.pin(held.extent, shard.segments())).flatten();
                         match place {
@@ -123,7 +146,7 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
 
     fn reserve_one(&mut self, replace: bool, item: &PutItem, name: NameRef<'_>) -> LaneRecord {
         let only = |status| LaneRecord::of(ItemReply::status(status));
-        let capacity_bytes = self.core.shard.borrow().segments().usage().capacity_bytes;
+        let capacity_bytes = self.core.shard.borrow().segments().capacity_bytes();
         if !self.lane.may_reserve(item.value_bytes, capacity_bytes) {
             return only(ItemStatus::Deferred);
         }

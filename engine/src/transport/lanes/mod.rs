@@ -163,16 +163,23 @@ pub(crate) async fn serve<P: Platform>(core: Rc<PerCore<P>>) {
 /// Serves what comes, until nothing comes for a number of looks or others should have a turn. `None`: nothing came.
 fn serve_some<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> Option<()> {
     let (mut items, mut looks) = (0, 0);
+    desk.pass(u32::MAX);
     while looks < LOOKS && items < ITEMS_PER_TURN {
         match look_around(core, desk) {
             0 => {
                 std::hint::spin_loop();
+                desk.pass(1);
                 looks += 1;
             }
             some => (items, looks) = (items + some, 0),
         }
     }
-    (items > 0).then_some(())
+    if items == 0 {
+        // What was put off, while there is nothing to do.
+        core.shard.borrow_mut().note_uses();
+        return None;
+    }
+    Some(())
 }
 
 /// Looks at each lane that is awake, and answers what was asked. Answers how many items that were.

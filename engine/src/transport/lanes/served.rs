@@ -13,6 +13,9 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
+/// Pins are taken back at the latest when so many, or pins of so much, have been given since the last time.
+const PINS_AT_LARGE: u32 = 32;
+const PINNED_BYTES_AT_LARGE: u64 = 4 << 20;
 /// Values that a lane's client may have reserved at a time.
 const PUTS_MAX: usize = 4096;
 
@@ -29,6 +32,8 @@ pub(super) struct Served<B> {
     /// Requests so far.
     pub(super) requests: Cell<u32>,
     client: Rc<Client>,
+    /// Pins given since pins were taken back, and the bytes of their values.
+    given: Cell<(u32, u64)>,
     pins: RefCell<Slab<Extent>>,
     puts: RefCell<Slab<Put>>,
     /// Segments that the client knows, the last one first.
@@ -99,6 +104,7 @@ impl<B: Bell> Served<B> {
             quiet_looks: Cell::new(0),
             requests: Cell::new(0),
             client,
+            given: Cell::default(),
             pins: RefCell::default(),
             puts: RefCell::default(),
             shown: RefCell::default(),
@@ -134,6 +140,8 @@ impl<B: Bell> Served<B> {
         let (number, offset) = extent.location();
         let (segment, _) = self.show(segments, number)?;
         self.client.pin(extent.bytes());
+        let (count, bytes) = self.given.get();
+        self.given.set((count + 1, bytes + extent.bytes()));
         let handle = self.pins.borrow_mut().insert(extent);
         Some(SharedPlace { segment, handle, offset })
     }
@@ -169,8 +177,19 @@ impl<B: Bell> Served<B> {
         }
     }
 
+    /// The same while it is being served, if it pays: to look costs both sides a line of memory. What is not taken back now is
+    /// when the lane sleeps, or memory is short.
+    pub(super) fn take_back_some(&self, server: &mut Server<LaneRegion>) -> Result<(), LaneError> {
+        let (count, bytes) = self.given.get();
+        if count >= PINS_AT_LARGE || bytes >= PINNED_BYTES_AT_LARGE {
+            self.take_back_from(server)?;
+        }
+        Ok(())
+    }
+
     /// The same while it is being served.
     pub(super) fn take_back_from(&self, server: &mut Server<LaneRegion>) -> Result<usize, LaneError> {
+        self.given.set((0, 0));
         let (mut wrong, mut count) = (None, 0);
         let mut pins = self.pins.borrow_mut();
         server.given_back(|pin| match pins.remove(pin) {
@@ -263,7 +282,10 @@ impl<B: Bell> Served<B> {
 
     /// Lets the lane sleep, unless something has come after all: from now on its client rings.
     pub(super) fn doze(&self) -> bool {
-        let server = self.server.borrow();
+        let mut server = self.server.borrow_mut();
+        if let Err(error) = self.take_back_from(&mut server) {
+            self.close(&error);
+        }
         let sleeps = self.is_over.get() || server.doze();
         if !sleeps {
             server.rise();
