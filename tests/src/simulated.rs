@@ -4,7 +4,7 @@
 //! own. Time is virtual, so a test that waits ten seconds for a dead core takes milliseconds.
 
 use snowskin_client::{ClientConfig, Session};
-use snowskin_engine::control::{self, CoreConfig, Supervisor};
+use snowskin_engine::control::{self, CoreConfig, LocalSockets, Supervisor};
 use snowskin_engine::eviction::PolicyKind;
 use snowskin_engine::percore::PerCore;
 use snowskin_engine::segment::MappingRequest;
@@ -22,6 +22,8 @@ use tempfile::TempDir;
 
 const MASTER_PORT: u16 = 7300;
 const CORE_PORT: u16 = 7400;
+/// Where sockets for sharing memory are; there is no file system.
+const LOCAL_FOLDER: &str = "/simulated";
 
 /// How large the engines of a simulated cluster are, and what holds in it.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +36,14 @@ pub struct Shape {
     pub settings: Settings,
     /// Which object goes when room is needed.
     pub policy: PolicyKind,
+    /// Lanes that each core lets clients of its host have; 0: none, and no shared memory.
+    pub lanes_max: usize,
 }
 
 impl Default for Shape {
     fn default() -> Self {
         let settings = Settings { lease_ms: 50, ..Settings::default() };
-        Shape { cores: 2, core_bytes: 1 << 20, settings, policy: PolicyKind::default() }
+        Shape { cores: 2, core_bytes: 1 << 20, settings, policy: PolicyKind::default(), lanes_max: 64 }
     }
 }
 
@@ -230,9 +234,17 @@ impl SimCluster {
         (platform, session)
     }
 
+    /// A client on the host of a core: it shares that core's memory.
+    pub fn client_beside(&self, name: &str, engine: usize, core: usize) -> (SimPlatform, Rc<Session<SimPlatform>>) {
+        let platform = self.sim.node_at(name, self.engines[engine].cores[core].platform.ip());
+        let session = Session::open(platform.clone(), self.client_config());
+        (platform, session)
+    }
+
     /// The usual settings of a client of this cluster.
     pub fn client_config(&self) -> ClientConfig {
-        ClientConfig::new([self.master_platform.address(MASTER_PORT)])
+        let local_sockets = LOCAL_FOLDER.into();
+        ClientConfig { local_sockets, ..ClientConfig::new([self.master_platform.address(MASTER_PORT)]) }
     }
 
     /// Runs one task of a client to its end.
@@ -308,7 +320,11 @@ impl SimCluster {
             incarnation,
             engine_cores: self.shape.cores,
             listen: platform.address(CORE_PORT),
-            local: None,
+            local: (self.shape.lanes_max > 0).then(|| LocalSockets {
+                folder: LOCAL_FOLDER.into(),
+                is_asked: true,
+                lanes_max: self.shape.lanes_max,
+            }),
             advertise: None,
             master: self.master_platform.address(MASTER_PORT),
             memory: MappingRequest::plain(self.shape.core_bytes),

@@ -292,7 +292,8 @@ impl<P: Platform> Drop for LaneTicket<P> {
             return;
         }
         // It may have come, and not been looked at.
-        match self.waiting.outcome.borrow_mut().result.take() {
+        let result = self.waiting.outcome.borrow_mut().result.take();
+        match result {
             None => self.lane.abandon(&self.waiting),
             Some(Ok(answer)) => self.lane.disown(self.waiting.opcode, &answer.records),
             Some(Err(_)) => {}

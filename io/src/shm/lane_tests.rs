@@ -5,8 +5,8 @@ use quickcheck::quickcheck;
 use std::collections::{BTreeSet, VecDeque};
 
 fn lane() -> (Caller<LaneRegion>, Server<LaneRegion>, PinReturns<LaneRegion>, LaneRegion) {
-    let region = LaneRegion::alone().unwrap();
-    (Caller::new(region.clone()), Server::new(region.clone()), PinReturns::new(region.clone()), region)
+    let (client, core) = LaneRegion::pair().unwrap();
+    (Caller::new(client.clone()), Server::new(core.clone()), PinReturns::new(client), core)
 }
 
 fn head(number: u64) -> [u8; REQUEST_HEAD_BYTES] {
@@ -132,6 +132,19 @@ quickcheck! {
         }
         true
     }
+}
+
+#[test]
+fn what_the_dead_write_nobody_sees() {
+    let (client, core) = LaneRegion::pair().unwrap();
+    let (mut caller, mut server) = (Caller::new(client.clone()), Server::new(core));
+    caller.submit(&head(1), &text(1, 9));
+    client.sever();
+    caller.submit(&head(2), &text(2, 9));
+    assert_eq!(serve(&mut server, |_| (9, 9)), Some(1));
+    assert!(server.next().is_none() && caller.take().is_none());
+    drop(caller);
+    assert!(client.is_last());
 }
 
 #[test]

@@ -99,10 +99,28 @@ pub struct LaneRegion {
 }
 
 impl LaneRegion {
-    /// A fresh one that is not shared with another process: for a simulated one.
-    pub(crate) fn alone() -> io::Result<Self> {
-        let (_, _, lane) = map(&File::from(create()?))?;
-        Ok(lane)
+    /// A fresh one, as two simulated processes have mapped it.
+    pub(crate) fn pair() -> io::Result<(Self, Self)> {
+        let memory = File::from(create()?);
+        let ((_, _, one), (_, _, other)) = (map(&memory)?, map(&memory)?);
+        Ok((one, other))
+    }
+
+    /// A simulated process dies: what its destructors write from now on, nobody sees.
+    pub(crate) fn sever(&self) {
+        use rustix::mm::{MapFlags, ProtFlags};
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::FIXED);
+        // SAFETY: MAP_FIXED replaces the whole mapping, which is ours as long as `self` and is unmapped as one by its owner;
+        // references to it are only atomic ones for the length of a call, and there is none now.
+        let replaced = unsafe {
+            rustix::mm::mmap_anonymous(self.region.as_mut_ptr().cast(), LINK_BYTES, protection, flags)
+        };
+        assert!(replaced.is_ok(), "{replaced:?}");
+    }
+
+    /// Whether nobody else has it any more.
+    pub(crate) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.region) == 1
     }
 
     /// The address of a byte, from which on there are `count`.

@@ -7,6 +7,7 @@
 
 use super::network::ConnectionId;
 use super::node::SimPlatform;
+use super::world::{NodeId, World};
 use super::stream::{Connect, SimListener, SimReader, SimStream, SimWriter};
 use crate::lane::{Heard, LaneRegion, SegmentNews};
 use crate::platform::{Accept, Bell, ByteReader, ByteWriter, Lane, Peer, Stream};
@@ -31,6 +32,20 @@ pub(super) struct Meeting {
     rings: ConnectionId,
     memory: LaneRegion,
     shown: Shown,
+}
+
+impl World {
+    /// Remembers a lane that a process has opened.
+    fn keep_lane(&mut self, node: NodeId, memory: LaneRegion) {
+        self.network.lanes.retain(|(_, lane)| !lane.is_last());
+        self.network.lanes.push((node, memory));
+    }
+
+    /// A process dies, with its lanes as they are.
+    pub(super) fn sever_lanes(&mut self, dead: NodeId) {
+        let severed = self.network.lanes.extract_if(.., |(node, _)| *node == dead);
+        severed.for_each(|(_, lane)| lane.sever());
+    }
 }
 
 /// The listeners' addresses for a socket's file. `None`: not a core's.
@@ -89,13 +104,14 @@ pub(super) async fn connect(platform: SimPlatform, path: &Path) -> io::Result<Si
     if !is_there {
         return Err(io::ErrorKind::NotFound.into());
     }
-    let (memory, shown) = (LaneRegion::alone()?, Shown::default());
+    let ((ours, theirs), shown) = (LaneRegion::pair()?, Shown::default());
+    platform.shared.with(|world| world.keep_lane(platform.node, ours.clone()));
     let rings = Connect::new(&platform.shared, platform.node, rings).await?;
-    let meeting = Meeting { rings: rings.connection(), memory: memory.clone(), shown: shown.clone() };
+    let meeting = Meeting { rings: rings.connection(), memory: theirs, shown: shown.clone() };
     let mut connecting = Connect::new(&platform.shared, platform.node, bytes);
     connecting.meet(meeting)?;
     let mut stream = connecting.await?;
-    stream.lane = Some(Lane { memory, bell: SimBell::new(rings, shown) });
+    stream.lane = Some(Lane { memory: ours, bell: SimBell::new(rings, shown) });
     stream.is_local = true;
     Ok(stream)
 }

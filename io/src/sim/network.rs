@@ -38,6 +38,7 @@
 //!
 //! In this file: the packets between the ends. What the ends' owners call is in `socket.rs`.
 
+use crate::lane::LaneRegion;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -212,6 +213,8 @@ pub(super) struct Network {
     held: Vec<Packet>,
     /// What is to be found with connections that nobody has accepted yet.
     pub(super) meetings: BTreeMap<ConnectionId, Meeting>,
+    /// Lanes, with the process that has opened each.
+    pub(super) lanes: Vec<(NodeId, LaneRegion)>,
 }
 
 impl Packet {

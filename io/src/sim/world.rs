@@ -233,6 +233,7 @@ impl Shared {
             }
             world.node_mut(node).life = life;
             world.node_mut(node).parked.clear();
+            world.sever_lanes(node);
             world.abandon_sockets(node, life == Life::Dead);
             world.abandon_disk_operations(node);
             world.tasks.take_all_of(node)

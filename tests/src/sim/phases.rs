@@ -105,7 +105,14 @@ impl Run {
         move |cluster| {
             let id = started.get();
             started.set(id + 1);
-            let platform = cluster.sim.node(&format!("client {id}"));
+            let name = format!("client {id}");
+            // Spread over the cores by a number that has nothing in common with the choice of who shares memory.
+            let cores: Vec<_> = cluster.engines.iter().flat_map(|engine| &engine.cores).collect();
+            let is_local = id as u32 * 37 % 100 < plan.local_percent;
+            let platform = match is_local {
+                true => cluster.sim.node_at(&name, cores[id % cores.len()].platform.ip()),
+                false => cluster.sim.node(&name),
+            };
             Client::start(seed, id, platform, cluster.client_config(), &plan, &book, &is_over)
         }
     }

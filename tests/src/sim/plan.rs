@@ -106,6 +106,8 @@ pub struct Plan {
     pub options: Options,
     /// Clients at the same time.
     pub clients: usize,
+    /// How many of 100 clients are on the host of a core, and share its memory.
+    pub local_percent: u32,
     /// Calls that a client has open at the same time.
     pub workers: usize,
     /// Keys.
@@ -173,8 +175,15 @@ impl Plan {
         let clock_ahead_max = Duration::from_secs(one_of(&mut random, &[0, 3_600]));
         Plan {
             engines,
-            shape: Shape { cores, core_bytes, settings, policy: PolicyKind::ALL[seed as usize / 3 % 3] },
+            shape: Shape {
+                cores,
+                core_bytes,
+                settings,
+                policy: PolicyKind::ALL[seed as usize / 3 % 3],
+                lanes_max: [64, 64, 3][seed as usize % 3],
+            },
             options: Options { network, clock_ahead_max, ..Options::default() },
+            local_percent: [0, 50, 90][seed as usize / 9 % 3],
             clients: random.random_range(4..=16_usize).min(random.random_range(4..=16)),
             workers: random.random_range(1..=2),
             keys: random.random_range(8..=64),
