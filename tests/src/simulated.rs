@@ -235,7 +235,12 @@ impl SimCluster {
     }
 
     /// A client on the host of a core: it shares that core's memory.
-    pub fn client_beside(&self, name: &str, engine: usize, core: usize) -> (SimPlatform, Rc<Session<SimPlatform>>) {
+    pub fn client_beside(
+        &self,
+        name: &str,
+        engine: usize,
+        core: usize,
+    ) -> (SimPlatform, Rc<Session<SimPlatform>>) {
         let platform = self.sim.node_at(name, self.engines[engine].cores[core].platform.ip());
         let session = Session::open(platform.clone(), self.client_config());
         (platform, session)

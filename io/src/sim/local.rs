@@ -7,8 +7,8 @@
 
 use super::network::ConnectionId;
 use super::node::SimPlatform;
-use super::world::{NodeId, World};
 use super::stream::{Connect, SimListener, SimReader, SimStream, SimWriter};
+use super::world::{NodeId, World};
 use crate::lane::{Heard, LaneRegion, SegmentNews};
 use crate::platform::{Accept, Bell, ByteReader, ByteWriter, Lane, Peer, Stream};
 use std::cell::RefCell;

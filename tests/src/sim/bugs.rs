@@ -39,7 +39,7 @@ const MASTER: &str = "snowskin-master";
 const TESTS: &str = "snowskin-tests";
 
 /// All of them.
-pub const SEEDED_BUGS: [SeededBug; 44] = [
+pub const SEEDED_BUGS: [SeededBug; 48] = [
     test(
         "version unchecked",
         "a holder gives whatever version it has",
@@ -51,6 +51,18 @@ pub const SEEDED_BUGS: [SeededBug; 44] = [
     seeds("last writer wins", "a put replaces what is held"),
     seeds("upsert lost", "an upsert of a held key is acknowledged and thrown away"),
     seeds("acknowledged and not published", "a quarter of the keys: a put is acknowledged and not published"),
+    seeds("lane published nothing", "a value that was written in place is acknowledged and not published"),
+    seeds("pins outlive their lane", "what a client read in place stays pinned when it has gone"),
+    test(
+        "reservations outlive their lane",
+        "what a client was writing in place stays reserved when it has gone",
+        (TESTS, "a_client_that_dies_at_any_step_leaves_nothing"),
+    ),
+    test(
+        "lane pins unlimited",
+        "a client may pin all memory",
+        (TESTS, "who_holds_too_much_is_served_by_frames"),
+    ),
     seeds("reservation leaked", "the memory of a put whose connection broke is never free again"),
     seeds("reserved for ever", "published bytes go on counting as reserved"),
     seeds("pin leaked", "each get pins its value once more, for ever"),

@@ -37,7 +37,7 @@ pub struct Coverage {
 }
 
 /// What must have happened somewhere, besides the cells.
-const SITUATIONS: [&str; 28] = [
+const SITUATIONS: [&str; 31] = [
     "put stored",
     "put existed",
     "get hit",
@@ -62,6 +62,9 @@ const SITUATIONS: [&str; 28] = [
     "core objects_elsewhere",
     "core pinned_bytes",
     "core reserved_bytes",
+    "core lanes",
+    "core lane_pins",
+    "core lane_puts",
     "core slots_awaited",
     "core slots_frozen",
     "split",

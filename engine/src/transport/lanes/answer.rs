@@ -169,7 +169,7 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
             let status = if item.is_given_up == 1 {
                 shard.abandon_put(put.ticket);
                 ItemStatus::Ok
-            } else if seeded_bug!("published where it was not written") {
+            } else if seeded_bug!("lane published nothing") {
                 ItemStatus::Ok
             } else {
                 put.ticket.fill_elsewhere(item.checksum);
