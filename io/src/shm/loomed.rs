@@ -1,12 +1,19 @@
-//! The same pipe, made of what loom watches.
+//! The same pipe and the same slots, made of what loom watches.
 
 mod atomic {
-    pub(super) use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
+    pub(super) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 }
 
 #[path = "heap.rs"]
 mod heap;
+#[allow(unreachable_pub, reason = "a copy of what others use")]
 #[path = "pipe.rs"]
 mod pipe;
+#[allow(dead_code, unreachable_pub, reason = "a copy of what others use")]
+#[path = "slots.rs"]
+mod slots;
+
 #[path = "pipe_loom.rs"]
-mod tests;
+mod pipe_tests;
+#[path = "slots_loom.rs"]
+mod slots_tests;

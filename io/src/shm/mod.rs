@@ -19,18 +19,28 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `pipe.rs` | bytes through memory, in one direction |
-//! | `lane.rs` | requests and replies in slots, without frames: the direct way |
+//! | `slots.rs` | a lane: requests and replies in slots, without frames |
 //! | `link.rs` | a connection: a pipe in each direction, the bells, a lane |
 //! | `region.rs` | the memory of all that |
 //! | `news.rs` | what goes through a lane's socket: rings, and descriptors of segments |
 //! | `meet.rs` | how two processes come to share one |
 
-pub mod lane;
 mod link;
 mod meet;
 pub(crate) mod news;
 mod pipe;
 mod region;
+mod slots;
+
+/// What a lane is made of, for both of its ends.
+pub mod lane {
+    pub use super::news::{Access, Heard, SegmentNews};
+    pub use super::pipe::Broken;
+    pub use super::region::{LINK_BYTES, LaneRegion};
+    pub use super::slots::{
+        Caller, Completion, LANE_PINS_MAX, LANE_SLOTS, LaneMemory, PinReturns, Server, Submission,
+    };
+}
 
 /// What a pipe is made of.
 mod atomic {

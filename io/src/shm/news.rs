@@ -136,7 +136,7 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Waits until something can be heard, or `timeout` is over.
-pub fn wait(socket: BorrowedFd<'_>, timeout: std::time::Duration) -> io::Result<bool> {
+pub(crate) fn wait(socket: BorrowedFd<'_>, timeout: std::time::Duration) -> io::Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::new(&socket, PollFlags::IN)];
     let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };

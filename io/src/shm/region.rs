@@ -3,8 +3,8 @@
 //! The other process may change each byte at any time, so there are never references to them but atomic ones: bytes are
 //! copied in and out by address, and whatever they are is a byte.
 
-use super::lane::{LANE_BYTES, LaneMemory};
 use super::pipe::{CONTROL_WORDS, Memory};
+use super::slots::{LANE_BYTES, LaneMemory};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::fs::File;

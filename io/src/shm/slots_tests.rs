@@ -1,6 +1,7 @@
 //! A lane beside a queue of requests, its ends in any order; two threads; and a client that scribbles.
 
 use super::*;
+use crate::lane::LaneRegion;
 use quickcheck::quickcheck;
 use std::collections::{BTreeSet, VecDeque};
 

@@ -19,11 +19,8 @@
 //! Sleeping is as in `pipe`: who finds nothing says so, looks once more, and waits for the bell; who writes looks whether
 //! the other one sleeps.
 
-pub use super::news::{Access, Heard, SegmentNews, wait};
-pub use super::pipe::Broken;
-pub use super::region::{LINK_BYTES, LaneRegion};
-
 use super::atomic::{AtomicU32, Ordering, fence};
+use super::pipe::Broken;
 use snowskin_protocol::wire::lane::{BODY_BYTES_MAX, RECORD_BYTES, REPLY_HEAD_BYTES, REQUEST_HEAD_BYTES};
 
 /// Requests under way in a lane, at most.
@@ -344,5 +341,5 @@ fn wakes(sleeps: &AtomicU32) -> bool {
 }
 
 #[cfg(all(test, not(snowskin_loom)))]
-#[path = "lane_tests.rs"]
+#[path = "slots_tests.rs"]
 mod tests;
