@@ -73,6 +73,12 @@ pub struct EngineArgs {
     /// folder of the sockets at which clients of this machine come to share memory, or off (default: /tmp/snowskin-UID)
     #[argh(option)]
     pub local_sockets: Option<String>,
+    /// whose clients may connect there: owner, or any, who then get copies of values (default: owner)
+    #[argh(option)]
+    pub local_users: Option<String>,
+    /// lanes of each core, at most: ways of clients of this machine to use values in place (default: 128)
+    #[argh(option)]
+    pub local_lanes_max: Option<String>,
     /// the master's address (default: a master inside this process)
     #[argh(option)]
     pub master: Option<String>,
@@ -124,6 +130,8 @@ impl EngineArgs {
             ("listen", &self.listen),
             ("advertise", &self.advertise),
             ("local-sockets", &self.local_sockets),
+            ("local-users", &self.local_users),
+            ("local-lanes-max", &self.local_lanes_max),
             ("master", &self.master),
             ("master-http", &self.master_http),
             ("lease-ms", &self.lease_ms),

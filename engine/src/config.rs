@@ -34,9 +34,9 @@ use crate::placement::{self, CpuPlan, PlacementError, PlacementWish};
 use memory::{
     MEMORY_DEFAULT_BYTES_BLIND, MEMORY_DEFAULT_BYTES_MAX, MEMORY_DEFAULT_DIVISOR, MEMORY_PER_CORE_BYTES_MIN,
 };
-use snowskin_io::local_folder;
 use snowskin_io::memory::{MappingRequest, PageChoice, PageFacts};
 use snowskin_io::topology::{Topology, TopologyError, cpu_list};
+use snowskin_io::{LocalUsers, local_folder};
 use snowskin_protocol::{ByteSize, Settings, Strategy};
 use source::{Fallback, Layers};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -57,12 +57,14 @@ pub const CONNECTIONS_MAX_DEFAULT: u32 = 1_024;
 /// More than this many sockets would wake more tasks than an executor can number (32,767).
 pub const CONNECTIONS_MAX_LIMIT: u32 = 8_192;
 /// Lanes of a core: one for each thread of a client on this machine, or one for each client.
-pub const LANES_MAX: usize = 256;
+pub const LOCAL_LANES_MAX_DEFAULT: u32 = 128;
+/// As many as connections.
+pub const LOCAL_LANES_MAX_LIMIT: u32 = CONNECTIONS_MAX_LIMIT;
 /// The longest lease: an hour.
 pub const LEASE_MS_MAX: u32 = 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 23] = [
     "name",
     "cores",
     "numa",
@@ -75,6 +77,8 @@ pub const KEYS: [&str; 21] = [
     "listen",
     "advertise",
     "local-sockets",
+    "local-users",
+    "local-lanes-max",
     "master",
     "master-http",
     "lease-ms",
@@ -117,6 +121,10 @@ pub struct Config {
     pub advertise: Setting<Option<Advertise>>,
     /// The folder of the sockets at which clients of this machine come to share memory; `None`: there are none.
     pub local_sockets: Setting<Option<PathBuf>>,
+    /// Whose clients may connect there.
+    pub local_users: Setting<LocalUsers>,
+    /// Lanes of each core, at most: ways of clients of this machine to use values in place.
+    pub local_lanes_max: Setting<u32>,
     /// The master; `None`: one in this process.
     pub master: Setting<Option<SocketAddr>>,
     /// Where the master in this process serves HTTP.
@@ -225,7 +233,11 @@ impl Config {
         let lease_ms = |text: &str| value::number_u32(text, 0, LEASE_MS_MAX);
         let usual = Settings::default();
         let (high, low) = (usual.high_watermark_permille, usual.low_watermark_permille);
-        let count = (cores.value, connections_max.value);
+        let lanes = |text: &str| value::number_u32(text, 0, LOCAL_LANES_MAX_LIMIT);
+        let local_lanes_max = layers.setting("local-lanes-max", lanes, || LOCAL_LANES_MAX_DEFAULT)?;
+        let local_sockets = layers.setting("local-sockets", value::local_sockets, || Some(local_folder()))?;
+        let lanes_max = if local_sockets.value.is_some() { local_lanes_max.value } else { 0 };
+        let count = (cores.value, connections_max.value, lanes_max);
         let mut memory_plan = MemoryPlan::new(memory.value.0, count, huge_pages.value, machine.available);
         let page_plan = PagePlan::new(machine.pages, &cpu_plan, memory_plan.segment_bytes, huge_pages.value)
             .with_helpers(&machine.topology, &cpu_plan, numa.value, cpus.value.as_deref());
@@ -242,7 +254,9 @@ impl Config {
                 |text| value::advertise(text, resolve).map(Some),
                 || None,
             )?,
-            local_sockets: layers.setting("local-sockets", value::local_sockets, || Some(local_folder()))?,
+            local_users: layers.setting("local-users", value::local_users, LocalUsers::default)?,
+            local_sockets,
+            local_lanes_max,
             master: layers.setting("master", |text| value::address(text, resolve).map(Some), || None)?,
             master_http: layers.setting(
                 "master-http",
@@ -341,7 +355,12 @@ impl Config {
     /// Where clients of this machine come to share memory.
     pub fn local_sockets(&self) -> Option<LocalSockets> {
         let folder = self.local_sockets.value.clone()?;
-        Some(LocalSockets { folder, is_asked: self.local_sockets.is_given(), lanes_max: LANES_MAX })
+        Some(LocalSockets {
+            folder,
+            is_asked: self.local_sockets.is_given(),
+            users: self.local_users.value,
+            lanes_max: self.local_lanes_max.value as usize,
+        })
     }
 
     /// How long a core waits busily before it parks: nothing where another core or process needs its processor.
@@ -406,6 +425,8 @@ impl Config {
             row(&self.local_sockets, |folder| {
                 folder.as_ref().map_or_else(|| "off".to_owned(), |it| it.display().to_string())
             }),
+            row(&self.local_users, LocalUsers::to_string),
+            row(&self.local_lanes_max, u32::to_string),
             row(&self.master, or("in this process")),
             row(&self.master_http, SocketAddr::to_string),
             row(&self.lease_ms, u32::to_string),
@@ -473,7 +494,7 @@ fn default_memory(machine: &Machine, cores: u16, pages: PageChoice) -> Fallback<
         );
     }
     // Whole segments: the remainder would only be odd to read.
-    let segment_bytes = MemoryPlan::new(share, (cores, 1), pages, None).segment_bytes;
+    let segment_bytes = MemoryPlan::new(share, (cores, 1, 0), pages, None).segment_bytes;
     let bytes = ByteSize((segment_bytes * u64::from(cores)).max(least));
     Fallback(bytes, format!("a quarter of {words}"))
 }

@@ -32,8 +32,8 @@ pub mod uring;
 
 pub use either::Either;
 pub use platform::{
-    Accept, Bell, ByteReader, ByteWriter, Lane, Listener, Moment, NoBell, NoPatience, Patience, Peer,
-    Platform, Stream, with_deadline,
+    Accept, Bell, ByteReader, ByteWriter, Lane, Listener, LocalUsers, Moment, NoBell, NoPatience, Patience,
+    Peer, Platform, Stream, with_deadline,
 };
 pub use shm::{lane, local_folder, local_socket};
 pub use split_mix::SplitMix;

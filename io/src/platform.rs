@@ -16,6 +16,7 @@ use std::ops::{Add, Sub};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::pin::pin;
+use std::str::FromStr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -87,9 +88,9 @@ pub trait Platform: Clone + 'static {
     /// Connects to a listening socket. Has no deadline of its own: see [`with_deadline`].
     fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
 
-    /// Listens at a path, for processes of this machine that share memory with us. The folder is made, for this user alone;
+    /// Listens at a path, for processes of this machine that share memory with us. The folder is made if need be;
     /// the socket is the caller's to remove when it is no longer used.
-    fn listen_local(&self, path: &Path) -> io::Result<Self::LocalListener>;
+    fn listen_local(&self, path: &Path, users: LocalUsers) -> io::Result<Self::LocalListener>;
 
     /// For one task that looks into memory again and again.
     fn patience(&self) -> Self::Patience;
@@ -98,12 +99,44 @@ pub trait Platform: Clone + 'static {
     fn connect_local(&self, path: &Path) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
 }
 
+/// Whose processes may connect by shared memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalUsers {
+    /// Ours, and root's: they could read and write our memory anyway.
+    #[default]
+    Owner,
+    /// Everybody's who finds the socket. Others than our own get no lane, so they see no memory but their own connection's:
+    /// values are copied through it.
+    Any,
+}
+
+impl fmt::Display for LocalUsers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LocalUsers::Owner => "owner",
+            LocalUsers::Any => "any",
+        })
+    }
+}
+
+impl FromStr for LocalUsers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "owner" => Ok(LocalUsers::Owner),
+            "any" => Ok(LocalUsers::Any),
+            _ => Err(format!("\"{text}\" is not usable here: write owner or any")),
+        }
+    }
+}
+
 /// Who opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// Somebody at an address.
     At(SocketAddr),
-    /// A process of this machine.
+    /// A process of this machine; 0: one that we cannot see, in another container.
     Process(u32),
 }
 

@@ -2,7 +2,7 @@
 
 use snowskin_io::sockets::{SocketsPlatform, SocketsRuntime, SocketsStream};
 use snowskin_io::uring::{CoreThread, UringPlatform, spawn_core};
-use snowskin_io::{Accept, ByteReader, ByteWriter, Platform, Stream};
+use snowskin_io::{Accept, ByteReader, ByteWriter, LocalUsers, Platform, Stream};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -36,7 +36,7 @@ impl Drop for Folder {
 fn echo(path: &Path, connections: usize) -> CoreThread {
     let (path, (sender, ready)) = (path.to_owned(), channel());
     let core = spawn_core("echo", 0, SPIN, move |platform: UringPlatform| async move {
-        let mut listener = platform.listen_local(&path).unwrap();
+        let mut listener = platform.listen_local(&path, LocalUsers::Owner).unwrap();
         sender.send(()).unwrap();
         let mut served = 0;
         while served < connections {

@@ -8,8 +8,8 @@ use snowskin_engine::control::{self, CoreConfig, LocalSockets, Supervisor};
 use snowskin_engine::eviction::PolicyKind;
 use snowskin_engine::percore::PerCore;
 use snowskin_engine::segment::MappingRequest;
-use snowskin_io::Moment;
 use snowskin_io::sim::{Options, SimPlatform, Simulation};
+use snowskin_io::{LocalUsers, Moment};
 use snowskin_master::{Master, MasterConfig, MasterHandle, Timing};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, EngineId, Incarnation, Settings};
@@ -328,6 +328,7 @@ impl SimCluster {
             local: (self.shape.lanes_max > 0).then(|| LocalSockets {
                 folder: LOCAL_FOLDER.into(),
                 is_asked: true,
+                users: LocalUsers::Owner,
                 lanes_max: self.shape.lanes_max,
             }),
             advertise: None,

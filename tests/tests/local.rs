@@ -1,11 +1,14 @@
 //! Clients on the same machine as their engine: shared memory where it can be had, and what is said where it cannot.
 
 use snowskin_client::{BlockingClient, ClientConfig, CoreStats, Error, Found, PutOutcome, Transport};
+use snowskin_io::SplitMix;
 use snowskin_tests::processes::{Process, binary};
 use snowskin_tests::values::value_of;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const KEYS: usize = 64;
@@ -71,7 +74,9 @@ fn values_of_all_sizes_go_through_shared_memory_and_the_sockets_go_with_the_engi
             assert!(is_right, "key {number}");
         }
     }
-    assert_eq!((near.counters().connects_local, far.counters().connects_local), (2, 0));
+    assert!(
+        near.counters().lanes_opened >= 2 && far.counters().connects_local + far.counters().lanes_opened == 0
+    );
     assert!(engine.terminate().success());
     assert_eq!(folder.sockets(), 0);
 }
@@ -99,40 +104,178 @@ fn who_insists_on_shared_memory_gets_it_or_an_error_that_says_what_to_do() {
     assert!(relaxed.get(&[b"k"])[0].is_ok(), "others use TCP");
 }
 
-/// What a client that is killed has reserved or pinned is free again, and its connection is gone.
+/// Kills in a run of the tests; `SNOWSKIN_KILLS` says otherwise.
+const KILLS: u64 = 60;
+/// Clients at the same time.
+const VICTIMS: usize = 4;
+
+/// A client process, its output and when it is to be killed.
+struct Victim {
+    child: Guard,
+    output: BufReader<ChildStdout>,
+}
+
+impl Victim {
+    fn start(master: SocketAddr, folder: &Path, seed: u64, user: Option<u32>) -> Self {
+        let mut command = Command::new(binary("local_client"));
+        command.args([&master.to_string(), folder.to_str().unwrap(), &seed.to_string(), "1"]);
+        if let Some(user) = user {
+            command.uid(user);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it can be started");
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        Victim { child: Guard(child), output }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        line.trim().to_owned()
+    }
+}
+
+/// What a client that is killed has reserved or pinned is free again, its lanes are gone, and every byte is accounted for.
 #[test]
-fn a_killed_client_leaves_nothing() {
+fn killed_clients_leave_nothing() {
     let folder = Folder::new("killed");
     let master = Process::master("127.0.0.1:0");
-    // With its sockets where everybody looks for them.
-    let _engine = Process::engine("a", master.address(), "64MiB");
-    let watcher = BlockingClient::connect(ClientConfig::new([master.address()])).expect("it answers");
-    for round in 0..20 {
-        let at = master.address().to_string();
-        let mut child = Command::new(binary("snowskin-bench"))
-            .args(["run", "--master", &at, "--transport", "shm", "--duration", "20s", "--value-size", "1MiB"])
-            .args(["--report", folder.0.join("report").to_str().unwrap()])
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("it can be started");
-        std::thread::sleep(Duration::from_millis(60 + round * 17));
-        child.kill().expect("it is ours");
-        child.wait().expect("it is ours");
+    let _engine = engine("a", master.address(), folder.0.to_str().unwrap());
+    let watcher = client(master.address(), &folder.0, Transport::Tcp);
+    let kills =
+        std::env::var("SNOWSKIN_KILLS").map_or(KILLS, |text| text.parse().expect("a number of kills"));
+    let random = SplitMix::new(kills);
+    for round in 0..kills.div_ceil(VICTIMS as u64) {
+        let seeds = (0..VICTIMS as u64).map(|number| round * 100 + number);
+        let mut victims: Vec<Victim> =
+            seeds.map(|seed| Victim::start(master.address(), &folder.0, seed, None)).collect();
+        for victim in &mut victims {
+            // Some before they have done anything.
+            if random.draw() % 8 > 0 {
+                assert_eq!(victim.line(), "ready");
+            }
+            std::thread::sleep(Duration::from_micros(random.draw() % 30_000));
+            victim.child.0.kill().expect("it is ours");
+            victim.child.0.wait().expect("it is ours");
+        }
     }
+    let is_left = |stats: &CoreStats| {
+        [stats.reserved_bytes, stats.pinned_bytes, stats.lanes, stats.lane_pins, stats.lane_puts]
+    };
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let stats = watcher.stats().expect("it answers");
-        let left = |of: fn(&CoreStats) -> u64| -> u64 {
-            stats.iter().map(|(_, stats)| of(stats.as_ref().expect("it answers"))).sum()
-        };
-        let (reserved, pinned) = (left(|stats| stats.reserved_bytes), left(|stats| stats.pinned_bytes));
-        if (reserved, pinned) == (0, 0) {
+        let stats: Vec<CoreStats> =
+            watcher.stats().unwrap().into_iter().map(|(_, core)| core.unwrap()).collect();
+        for core in &stats {
+            let bytes = core.free_bytes + core.live_bytes + core.pinned_bytes + core.reserved_bytes;
+            assert_eq!(bytes, core.capacity_bytes, "every byte is accounted for");
+        }
+        if stats.iter().all(|core| is_left(core) == [0; 5]) {
             break;
         }
-        assert!(Instant::now() < deadline, "{reserved} bytes are reserved, {pinned} pinned");
+        assert!(Instant::now() < deadline, "{:?} are left", stats.iter().map(is_left).collect::<Vec<_>>());
         std::thread::sleep(Duration::from_millis(50));
     }
+    // And it serves as before; who is not killed is never given wrong bytes.
+    let mut last = Victim::start(master.address(), &folder.0, 7, None);
+    assert_eq!(last.line(), "ready");
+    let (lanes, in_place) = what_it_had(&last.line());
+    assert!(last.child.0.wait().unwrap().success() && lanes > 0 && in_place > 0);
+}
+
+/// `lanes 2, local 1, in place 17`
+fn what_it_had(line: &str) -> (u64, u64) {
+    let numbers: Vec<u64> = line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+    assert_eq!(numbers.len(), 3, "{line}");
+    (numbers[0], numbers[2])
+}
+
+/// Another user's client is let in where the operator says so, and sees no memory but that of its own connection.
+#[test]
+fn clients_of_other_users_get_copies() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can start clients of other users");
+    }
+    const NOBODY: u32 = 65_534;
+    let folder = Folder::new("users");
+    let master = Process::master("127.0.0.1:0");
+    let folder_name = folder.0.to_str().unwrap();
+    let at = master.address().to_string();
+    let args =
+        ["--cores", "1", "--memory", "64MiB", "--listen", "127.0.0.1:0", "--log", "warn", "--name", "a"];
+    let more = ["--master", &at, "--local-sockets", folder_name, "--local-users"];
+    for (users, is_let_in) in [("any", true), ("owner", false)] {
+        let engine = Process::start("snowskin-engine", &[&args[..], &more, &[users]].concat());
+        let near = client(master.address(), &folder.0, Transport::Auto);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while near.put(&[(b"k", b"v")])[0].is_err() {
+            assert!(Instant::now() < deadline, "the engine joins");
+        }
+        near.lookup(&[b"k"]);
+        let mut stranger = Victim::start(master.address(), &folder.0, 1, Some(NOBODY));
+        assert_eq!(stranger.line(), "ready");
+        let line = stranger.line();
+        assert!(stranger.child.0.wait().unwrap().success());
+        assert_eq!(what_it_had(&line), (0, 0), "no lane, nothing in place");
+        assert_eq!(line.contains("local 0"), !is_let_in, "{line}");
+        assert!(near.view_one(b"k").unwrap().hit().is_some_and(|view| view.is_in_place()));
+        let settled = Duration::from_secs(1);
+        assert!(engine.terminate().success());
+        std::thread::sleep(settled);
+    }
+}
+
+/// A child that ends with the test, whatever comes.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An engine and its client in different containers that share the folder of sockets: neither sees the other's process.
+#[test]
+fn containers_share_memory_through_the_folder() {
+    let folder = Folder::new("containers");
+    let apart = |program: &Path| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child"]).arg(program);
+        command
+    };
+    if !apart(Path::new("/bin/true")).status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no process namespaces can be made here");
+    }
+    let master = Process::master("127.0.0.1:0");
+    let at = master.address().to_string();
+    let mut engine = Guard(
+        apart(&binary("snowskin-engine"))
+            .args([
+                "--cores",
+                "1",
+                "--memory",
+                "64MiB",
+                "--listen",
+                "127.0.0.1:0",
+                "--log",
+                "warn",
+                "--name",
+                "a",
+            ])
+            .args(["--master", &at, "--local-sockets", folder.0.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it can be started"),
+    );
+    let mut ready = String::new();
+    BufReader::new(engine.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    assert!(ready.contains("is ready"), "{ready}");
+    let mut victim = Victim::start(master.address(), &folder.0, 3, None);
+    let first = victim.line();
+    let (lanes, in_place) = what_it_had(&victim.line());
+    let success = victim.child.0.wait().unwrap().success();
+    assert!(first == "ready" && success && lanes > 0 && in_place > 0, "{lanes} lanes, {in_place} in place");
 }
 
 #[test]

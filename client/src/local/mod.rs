@@ -25,7 +25,7 @@ use lane::LocalLane;
 use snowskin_io::memory::Copiers;
 use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::lane::LaneOpcode;
-use snowskin_protocol::{Member, RoutingTable, Slot};
+use snowskin_protocol::{Member, ObjectName, RoutingTable, Slot};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,9 +89,10 @@ struct Counters {
 const COUNTED: [Opcode; 5] = [Opcode::Get, Opcode::Lookup, Opcode::MatchPrefix, Opcode::Put, Opcode::Upsert];
 
 impl Local {
-    /// For a client with these settings; `None`: it is to use TCP.
+    /// For a client with these settings; `None`: it is to use TCP, or its tenant is none, as the session says.
     pub(crate) fn new(config: &ClientConfig) -> Option<Arc<Self>> {
-        if config.transport == Transport::Tcp {
+        let is_tenant = ObjectName::new(&config.tenant, b"key").is_ok();
+        if config.transport == Transport::Tcp || !is_tenant {
             return None;
         }
         let directory = Directory { table: Arc::new(RoutingTable::empty()), cores: Vec::new() };

@@ -1,6 +1,7 @@
 //! The memory plan: one sum from what was asked for to what the process will use, and what there is to compare with.
 
 use crate::transport::CONNECTION_BYTES;
+use snowskin_io::lane::LINK_BYTES;
 use snowskin_io::memory::{Backing, MappingRequest, PageChoice, PageFacts};
 use snowskin_protocol::units::{ByteSize, GIB, KIB, MIB};
 use std::fmt;
@@ -57,22 +58,27 @@ pub struct MemoryPlan {
     pub connections_max: u64,
     /// Bytes of these buffers.
     pub connection_bytes: u64,
+    /// Lanes that may be open, at most.
+    pub lanes_max: u64,
+    /// Bytes that are shared with their clients, if all of it is touched.
+    pub lane_bytes: u64,
     /// What there is; `None` if the kernel does not say.
     pub available: Option<AvailableMemory>,
 }
 
 impl MemoryPlan {
-    /// Divides `memory_bytes` among cores. `count`: cores, and connections of each. None of it is in huge pages yet.
+    /// Divides `memory_bytes` among cores. `count`: cores, and connections and lanes of each. None of it is in huge pages yet.
     pub fn new(
         memory_bytes: u64,
-        count: (u16, u32),
+        count: (u16, u32, u32),
         pages: PageChoice,
         available: Option<AvailableMemory>,
     ) -> Self {
-        let (cores, connections_max_per_core) = count;
+        let (cores, connections_max_per_core, lanes_max_per_core) = count;
         let share = memory_bytes / u64::from(cores.max(1));
         let segment_bytes = share - share % granule(share, pages);
         let connections_max = u64::from(connections_max_per_core) * u64::from(cores);
+        let lanes_max = u64::from(lanes_max_per_core) * u64::from(cores);
         MemoryPlan {
             memory_bytes,
             cores,
@@ -82,14 +88,17 @@ impl MemoryPlan {
             index_bytes: memory_bytes / ESTIMATED_OBJECT_BYTES * ESTIMATED_INDEX_BYTES_PER_OBJECT,
             connections_max,
             connection_bytes: connections_max * CONNECTION_BYTES as u64,
+            lanes_max,
+            lane_bytes: lanes_max * LINK_BYTES as u64,
             available,
         }
     }
 
-    /// All that the process will use: segments, index, connections.
+    /// All that the process will use: segments, index, connections, lanes.
     pub fn total_bytes(&self) -> u64 {
         let segments = self.memory_bytes - self.remainder_bytes;
-        segments.saturating_add(self.index_bytes).saturating_add(self.connection_bytes)
+        let beside = self.index_bytes.saturating_add(self.connection_bytes).saturating_add(self.lane_bytes);
+        segments.saturating_add(beside)
     }
 
     /// The bytes that are missing, or 0.
@@ -126,6 +135,10 @@ impl fmt::Display for MemoryPlan {
             self.connection_bytes,
             &format!("buffers, at most: {connections} connections x {}", ByteSize(CONNECTION_BYTES as u64)),
         )?;
+        if self.lanes_max > 0 {
+            let (lanes, each) = (self.lanes_max, ByteSize(LINK_BYTES as u64));
+            line(self.lane_bytes, &format!("shared with local clients, at most: {lanes} lanes x {each}"))?;
+        }
         line(self.total_bytes(), "in all: segments + index + buffers")?;
         if self.huge_bytes > 0 {
             line(self.huge_bytes, "of it in huge pages, which are set aside beside what is available")?;
@@ -271,7 +284,7 @@ mod tests {
     use quickcheck::quickcheck;
 
     fn plan(memory: u64, cores: u16, connections: u32, available: Option<AvailableMemory>) -> MemoryPlan {
-        MemoryPlan::new(memory, (cores, connections), PageChoice::Auto, available)
+        MemoryPlan::new(memory, (cores, connections, 0), PageChoice::Auto, available)
     }
 
     #[test]
@@ -286,7 +299,7 @@ mod tests {
 
     #[test]
     fn segments_are_whole_pages_of_the_kind_asked_for() {
-        let segment = |memory, pages| MemoryPlan::new(memory, (1, 1), pages, None).segment_bytes;
+        let segment = |memory, pages| MemoryPlan::new(memory, (1, 1, 0), pages, None).segment_bytes;
         assert_eq!(segment(5 * GIB / 2, PageChoice::OneGiB), 2 * GIB);
         assert_eq!(segment(GIB - 1, PageChoice::OneGiB), 0);
         assert_eq!(segment(5 * MIB, PageChoice::TwoMiB), 4 * MIB);
@@ -327,6 +340,9 @@ mod tests {
                         segments + index + buffers\n     8 GiB   available here";
         assert_eq!(text, expected);
         assert!(plan(GIB, 1, 1, None).to_string().contains("does not say"));
+        let with_lanes = MemoryPlan::new(GIB, (2, 1, 128), PageChoice::Auto, None);
+        assert!(with_lanes.to_string().contains("at most: 256 lanes x 1."), "{with_lanes}");
+        assert_eq!(with_lanes.lane_bytes, 256 * LINK_BYTES as u64);
     }
 
     fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {

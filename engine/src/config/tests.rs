@@ -105,6 +105,8 @@ fn errors_of_flags_name_the_flag_and_what_to_do() {
         (&[("memory", "3MB")], "--memory: 3 MiB is too little for 4 cores: give at least 4 MiB"),
         (&[("listen", "127.0.0.1:65534")], "use a first port up to 65532"),
         (&[("local-sockets", "sockets")], "write an absolute path of at most 50 bytes, or off"),
+        (&[("local-users", "all")], "--local-users: \"all\" is not usable here: write owner or any"),
+        (&[("local-lanes-max", "9999")], "from 0 to 8192"),
         (&[("advertise", "10.0.0.1:65534")], "--advertise: 4 cores from port 65534 need ports up to 65537"),
         (&[("listen", "0.0.0.0:7400")], "say with advertise which one"),
         (&[("advertise", "0.0.0.0")], "write the one that others should use"),
@@ -138,7 +140,7 @@ fn errors_of_flags_name_the_flag_and_what_to_do() {
 fn more_memory_than_there_is_needs_a_word() {
     let config = from_flags(&[("memory", "9GB")]);
     let error = config.verify().expect_err("a refusal").to_string();
-    assert!(error.starts_with("1.1 GiB of memory are missing:\n"), "{error}");
+    assert!(error.starts_with("1.7 GiB of memory are missing:\n"), "{error}");
     assert!(
         error.contains("in all: segments + index + buffers") && error.ends_with("--overcommit"),
         "{error}"

@@ -2,6 +2,7 @@
 
 use crate::eviction::{PolicyKind, UnknownPolicy};
 use crate::placement::CORES_MAX;
+use snowskin_io::LocalUsers;
 use snowskin_io::memory::PageChoice;
 use snowskin_io::topology::CpuListError;
 use snowskin_protocol::strategy::{Strategy, UnknownStrategy};
@@ -93,6 +94,9 @@ pub enum ValueError {
         "\"{0}\" is no folder for sockets: write an absolute path of at most {FOLDER_BYTES_MAX} bytes, or off"
     )]
     LocalSockets(String),
+    /// No choice of users.
+    #[error("{0}")]
+    LocalUsers(String),
     /// No such policy.
     #[error(transparent)]
     Policy(#[from] UnknownPolicy),
@@ -266,6 +270,10 @@ pub(crate) fn local_sockets(text: &str) -> Result<Option<PathBuf>, ValueError> {
         folder if folder.is_absolute() && text.len() <= FOLDER_BYTES_MAX => Ok(Some(folder.to_owned())),
         _ => Err(ValueError::LocalSockets(text.to_owned())),
     }
+}
+
+pub(crate) fn local_users(text: &str) -> Result<LocalUsers, ValueError> {
+    text.trim().parse().map_err(ValueError::LocalUsers)
 }
 
 pub(crate) fn switch(text: &str) -> Result<bool, ValueError> {

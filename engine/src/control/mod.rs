@@ -19,7 +19,7 @@ use crate::segment::{Mapping, MappingError, MappingRequest, Segments};
 use crate::shard::{Options, Shard};
 use crate::transport;
 use snowskin_io::memory::Progress;
-use snowskin_io::{Listener, Platform, local_socket};
+use snowskin_io::{Listener, LocalUsers, Platform, local_socket};
 use snowskin_protocol::{CoreId, Incarnation, Settings};
 use std::fs;
 use std::io;
@@ -71,6 +71,8 @@ pub struct LocalSockets {
     pub folder: PathBuf,
     /// Somebody asked for it: if it cannot be had, that is an error. Else it is a line in the log.
     pub is_asked: bool,
+    /// Whose clients may connect.
+    pub users: LocalUsers,
     /// Lanes that clients may have at the core, at most.
     pub lanes_max: usize,
 }
@@ -158,9 +160,9 @@ fn listen_local<P: Platform>(
     config: &CoreConfig,
     address: SocketAddr,
 ) -> Result<Option<(P::LocalListener, PathBuf)>, CoreError> {
-    let Some(LocalSockets { folder, is_asked, .. }) = &config.local else { return Ok(None) };
+    let Some(LocalSockets { folder, is_asked, users, .. }) = &config.local else { return Ok(None) };
     let path = local_socket(folder, address);
-    match platform.listen_local(&path) {
+    match platform.listen_local(&path, *users) {
         Ok(listener) => Ok(Some((listener, path))),
         Err(source) if *is_asked => Err(CoreError::Local { path, source }),
         Err(error) => {

@@ -32,8 +32,8 @@ pub(super) struct Sockets {
     pub(super) bytes: OwnedFd,
     /// Rung when there is room in one.
     pub(super) room: OwnedFd,
-    /// Of the lane, a socket of packets.
-    pub(super) lane: OwnedFd,
+    /// Of the lane, a socket of packets; `None`: there is no lane.
+    pub(super) lane: Option<OwnedFd>,
 }
 
 /// A half of a connection: its end of a pipe, and what it knows of the other process.
@@ -100,7 +100,7 @@ impl Link {
         let bells = Rc::new(Bells { bytes, room });
         let reader = Half { end: PipeReader::new(from), bells: bells.clone(), is_over: false };
         let writer = Half { end: PipeWriter::new(to), bells, is_over: false };
-        Ok(Link { reader, writer, lane: Some((memory, lane)) })
+        Ok(Link { reader, writer, lane: lane.map(|lane| (memory, lane)) })
     }
 
     /// The lane beside the pipes, and its socket; the first time.

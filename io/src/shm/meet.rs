@@ -3,26 +3,30 @@
 //! ```text
 //!   client ─ connect ─► engine     the engine looks who it is (SO_PEERCRED)
 //!          ◄─ "snowshm2", 0, bytes of the memory; with it a memfd and two more sockets
+//!                                                         (without that of the lane, for another user)
 //!          ◄─ "snowshm2", 1, 0                      another user: not here
 //! ```
 //!
-//! The engine's own user and root may connect: they could read and write its memory anyway. The socket lies in a folder into
-//! which only the engine's user and root can write, and a client that finds it otherwise does not connect.
+//! The engine's own user and root may connect: they could read and write its memory anyway. Others may only where the
+//! operator says so, and then see nothing but the memory of their own connection. The socket lies in a folder into which only
+//! its owner can write, and whoever listens must be that owner (or root); a client that finds it otherwise does not connect.
 
+use super::credentials::{self, Credentials, our_user};
 use super::link::{Link, Side, Sockets};
 use super::news;
 use super::region::{self, LINK_BYTES, SEALS};
+use crate::platform::LocalUsers;
 use rustix::fs::fcntl_get_seals;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sockopt,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -31,33 +35,39 @@ const WELCOME: u32 = 0;
 const ANOTHER_USER: u32 = 1;
 /// Magic, answer, bytes of the memory.
 const GREETING_BYTES: usize = 16;
-/// Descriptors that come with a welcome: the memory, the sockets for room and for the lane.
+/// The user who may do everything.
+const ROOT: u32 = 0;
+/// Descriptors that come with a welcome: the memory, the sockets for room and (unless the client is another user's) for the lane.
 const FDS: usize = 3;
 
-/// Listens at a path, in a folder for this user alone that is made if need be. A socket that a dead process left there is
-/// taken away; if a live one listens, that is an error.
-pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+/// Listens at a path, in a folder that is made if need be, into which nobody else can put anything. A socket that a dead
+/// process left there is taken away; if a live one listens, that is an error.
+pub(crate) fn bind(path: &Path, users: LocalUsers) -> io::Result<UnixListener> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    check_folder(path)?;
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-        done => return done,
-    }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-        _ => return Err(io::ErrorKind::AddrInUse.into()),
-    }
-    UnixListener::bind(path)
+    let folder_mode = if users == LocalUsers::Any { 0o755 } else { 0o700 };
+    DirBuilder::new().recursive(true).mode(folder_mode).create(folder)?;
+    check_folder(path, &[our_user(), ROOT])?;
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+                _ => return Err(io::ErrorKind::AddrInUse.into()),
+            }
+            UnixListener::bind(path)
+        }
+        done => done,
+    }?;
+    let mode = if users == LocalUsers::Any { 0o666 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    Ok(listener)
 }
 
-/// Whether the folder of a socket is ours, or root's, and nobody else can put sockets into it: a client would believe what
-/// somebody else's says.
-pub(crate) fn check_folder(path: &Path) -> io::Result<()> {
+/// Whether the folder of a socket belongs to one of these users, and nobody else can put sockets into it: a client would
+/// believe what somebody else's says.
+fn check_folder(path: &Path, owners: &[u32]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let found = fs::metadata(folder)?;
-    let me = rustix::process::geteuid().as_raw();
-    if (found.uid() == me || found.uid() == 0) && found.mode() & 0o022 == 0 {
+    if (owners.is_empty() || owners.contains(&found.uid())) && found.mode() & 0o022 == 0 {
         return Ok(());
     }
     let sentence = format!(
@@ -67,23 +77,47 @@ pub(crate) fn check_folder(path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence))
 }
 
+/// Whether a client may connect to a socket. Where nobody has said which folder, it must be ours or root's: anybody could have
+/// made one of that name.
+pub(crate) fn check_before_connecting(path: &Path) -> io::Result<()> {
+    let is_usual = path.parent() == Some(&super::local_folder());
+    let ours = [our_user(), ROOT];
+    check_folder(path, if is_usual { &ours } else { &[] })
+}
+
+/// Whether who listens there is who owns the folder, or root.
+pub(crate) fn check_server(path: &Path, socket: BorrowedFd<'_>) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let (owner, server) = (fs::metadata(folder)?.uid(), credentials::of_peer(socket)?.user);
+    if server == owner || server == ROOT {
+        return Ok(());
+    }
+    let sentence = format!("user {server} listens in a folder of user {owner}: it is not believed");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence))
+}
+
 /// The engine's part: greets whoever has connected, and says which process that is. Does not wait.
-pub(crate) fn meet_client(socket: OwnedFd) -> io::Result<(Link, u32)> {
-    let peer = sockopt::socket_peercred(&socket)?;
-    let me = rustix::process::geteuid();
-    if peer.uid != me && !peer.uid.is_root() {
+pub(crate) fn meet_client(socket: OwnedFd, users: LocalUsers) -> io::Result<(Link, u32)> {
+    let Credentials { process, user, .. } = credentials::of_peer(socket.as_fd())?;
+    let is_trusted = user == our_user() || user == ROOT;
+    if !is_trusted && users == LocalUsers::Owner {
         greet(socket.as_fd(), ANOTHER_USER, &[])?;
-        let sentence = format!("process {} of user {} is not let in", peer.pid, peer.uid);
+        let sentence = format!("process {process} of user {user} is not let in");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence));
     }
+    Ok((meet(socket, is_trusted)?, process))
+}
+
+/// Welcomes a client: with a lane, or, if it is not trusted with our memory, without.
+fn meet(socket: OwnedFd, has_lane: bool) -> io::Result<Link> {
     let memory = region::create()?;
     let flags = SocketFlags::CLOEXEC;
     let (room, their_room) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     let (lane, their_lane) = news::pair()?;
-    greet(socket.as_fd(), WELCOME, &[memory.as_fd(), their_room.as_fd(), their_lane.as_fd()])?;
-    let sockets = Sockets { bytes: socket, room, lane };
-    let link = Link::map(Side::Engine, &File::from(memory), sockets)?;
-    Ok((link, peer.pid.as_raw_nonzero().get().unsigned_abs()))
+    let fds = [memory.as_fd(), their_room.as_fd(), their_lane.as_fd()];
+    greet(socket.as_fd(), WELCOME, &fds[..if has_lane { FDS } else { FDS - 1 }])?;
+    let sockets = Sockets { bytes: socket, room, lane: has_lane.then_some(lane) };
+    Link::map(Side::Engine, &File::from(memory), sockets)
 }
 
 fn greet(socket: BorrowedFd<'_>, answer: u32, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -142,7 +176,10 @@ fn accept_greeting(
         let sentence = "the engine is another user's, and lets only its own and root share memory";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence));
     }
-    let Ok([memory, room, lane]) = <[OwnedFd; FDS]>::try_from(fds) else { return Err(strange()) };
+    let mut fds = fds.into_iter();
+    let (Some(memory), Some(room), lane, None) = (fds.next(), fds.next(), fds.next(), fds.next()) else {
+        return Err(strange());
+    };
     let memory = File::from(memory);
     // A memory that can be made smaller under us would be our end.
     let is_sealed = fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SEALS));

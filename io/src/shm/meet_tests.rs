@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 
 fn pair() -> (Link, Link) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (engine, pid) = meet_client(theirs.into()).unwrap();
+    let (engine, pid) = meet_client(theirs.into(), LocalUsers::Owner).unwrap();
     assert_eq!(pid, std::process::id());
     (meet_engine(ours.as_fd()).expect("it is there").unwrap(), engine)
 }
@@ -120,13 +120,13 @@ fn a_memory_that_is_not_sealed_is_refused() {
 fn a_socket_of_the_dead_is_replaced_and_one_of_the_living_is_not() {
     let folder = std::env::temp_dir().join(format!("snowskin-meet-{}", std::process::id()));
     let path = folder.join("a/core.sock");
-    drop(bind(&path).unwrap());
+    drop(bind(&path, LocalUsers::Owner).unwrap());
     assert!(path.exists(), "nobody takes it away");
-    let alive = bind(&path).unwrap();
-    assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    let alive = bind(&path, LocalUsers::Owner).unwrap();
+    assert_eq!(bind(&path, LocalUsers::Owner).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     drop(alive);
     fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
-    let error = bind(&path).unwrap_err();
+    let error = bind(&path, LocalUsers::Owner).unwrap_err();
     assert!(error.to_string().contains("others may write to it"), "{error}");
     fs::remove_dir_all(folder).unwrap();
 }

@@ -25,6 +25,7 @@
 //! | `news.rs` | what goes through a lane's socket: rings, and descriptors of segments |
 //! | `meet.rs` | how two processes come to share one |
 
+mod credentials;
 mod link;
 mod meet;
 pub(crate) mod news;
@@ -68,4 +69,4 @@ pub fn local_socket(folder: &Path, address: SocketAddr) -> PathBuf {
 }
 
 pub(crate) use link::{End, Half, Link, LinkReader, LinkWriter, listen};
-pub(crate) use meet::{bind, check_folder, meet_client, meet_engine};
+pub(crate) use meet::{bind, check_before_connecting, check_server, meet_client, meet_engine};

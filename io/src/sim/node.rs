@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::local::{self, SimLocalListener};
 use super::stream::{Connect, SimListener, SimStream};
 use super::world::{Appointment, Due, NodeId, Shared, nanoseconds};
-use crate::platform::{Moment, NoPatience, Platform};
+use crate::platform::{LocalUsers, Moment, NoPatience, Platform};
 
 /// The platform of one life of one node, i.e. of one core of a process.
 ///
@@ -91,7 +91,7 @@ impl Platform for SimPlatform {
     }
 
     /// The path's last part must be the address of a core, as `local_socket` makes it.
-    fn listen_local(&self, path: &Path) -> io::Result<SimLocalListener> {
+    fn listen_local(&self, path: &Path, _users: LocalUsers) -> io::Result<SimLocalListener> {
         SimLocalListener::open(self, path)
     }
 

@@ -4,7 +4,7 @@ use super::spin::{Burst, Spin, SpinScore};
 use super::stream::{SocketsStream, turn_is_over};
 use crate::either::Either;
 use crate::lane::{Heard, SegmentNews};
-use crate::platform::{Accept, ByteReader, ByteWriter, Lane, Peer, Stream};
+use crate::platform::{Accept, ByteReader, ByteWriter, Lane, LocalUsers, Peer, Stream};
 use crate::shm::{self, End, Half, Link, LinkReader, LinkWriter, news};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,14 +17,15 @@ use tokio::net::{UnixListener, UnixStream};
 /// A listening Unix socket.
 pub struct SocketsLocalListener {
     listener: UnixListener,
+    users: LocalUsers,
     spin: Spin,
 }
 
 impl SocketsLocalListener {
-    pub(super) fn bind(path: &Path, spin: Spin) -> io::Result<Self> {
-        let listener = shm::bind(path)?;
+    pub(super) fn bind(path: &Path, users: LocalUsers, spin: Spin) -> io::Result<Self> {
+        let listener = shm::bind(path, users)?;
         listener.set_nonblocking(true)?;
-        Ok(SocketsLocalListener { listener: UnixListener::from_std(listener)?, spin })
+        Ok(SocketsLocalListener { listener: UnixListener::from_std(listener)?, users, spin })
     }
 }
 
@@ -34,7 +35,7 @@ impl Accept for SocketsLocalListener {
     async fn accept(&mut self) -> io::Result<(SocketsStream, Peer)> {
         loop {
             let (socket, _) = self.listener.accept().await?;
-            match shm::meet_client(socket.into_std()?.into()) {
+            match shm::meet_client(socket.into_std()?.into(), self.users) {
                 Ok((link, pid)) => {
                     let stream = SocketsLocal { link, spin: self.spin.clone() };
                     return Ok((Either::Local(stream), Peer::Process(pid)));
@@ -54,8 +55,9 @@ pub struct SocketsLocal {
 
 impl SocketsLocal {
     pub(super) async fn connect(path: &Path, spin: Spin) -> io::Result<Self> {
-        shm::check_folder(path)?;
+        shm::check_before_connecting(path)?;
         let socket = UnixStream::connect(path).await?;
+        shm::check_server(path, socket.as_fd())?;
         loop {
             socket.readable().await?;
             let met = socket.try_io(Interest::READABLE, || {

@@ -31,7 +31,7 @@ pub use stream::{
 
 use crate::SplitMix;
 use crate::either::Either;
-use crate::platform::{Moment, Patience, Platform};
+use crate::platform::{LocalUsers, Moment, Patience, Platform};
 use capsule::Capsule;
 use spin::{Burst, Spin, SpinScore};
 
@@ -226,8 +226,8 @@ impl Platform for SocketsPlatform {
         async move { Ok(Either::Tcp(SocketsTcp::new(tokio::net::TcpStream::connect(address).await?, spin)?)) }
     }
 
-    fn listen_local(&self, path: &Path) -> io::Result<SocketsLocalListener> {
-        SocketsLocalListener::bind(path, self.shared.spin.clone())
+    fn listen_local(&self, path: &Path, users: LocalUsers) -> io::Result<SocketsLocalListener> {
+        SocketsLocalListener::bind(path, users, self.shared.spin.clone())
     }
 
     fn patience(&self) -> SocketsPatience {

@@ -6,7 +6,7 @@ use super::stream::UringStream;
 use super::turn::Turn;
 use crate::either::Either;
 use crate::lane::{Heard, SegmentNews};
-use crate::platform::{Accept, ByteReader, ByteWriter, Lane, Peer, Stream};
+use crate::platform::{Accept, ByteReader, ByteWriter, Lane, LocalUsers, Peer, Stream};
 use crate::shm::{self, End, Half, Link, LinkReader, LinkWriter, news};
 use futures_util::io::AsyncRead;
 use glommio::net::{TcpListener, TcpStream};
@@ -23,15 +23,16 @@ const RINGS: usize = 64;
 /// A listening Unix socket of a core. glommio knows it as one of TCP: to accept and to receive is the same for both.
 pub struct UringLocalListener {
     listener: TcpListener,
+    users: LocalUsers,
     shared: Rc<Shared>,
 }
 
 impl UringLocalListener {
-    pub(super) fn bind(path: &Path, shared: Rc<Shared>) -> io::Result<Self> {
-        let listener = shm::bind(path)?;
+    pub(super) fn bind(path: &Path, users: LocalUsers, shared: Rc<Shared>) -> io::Result<Self> {
+        let listener = shm::bind(path, users)?;
         // SAFETY: the descriptor is an open listening socket and is ours alone: `into_raw_fd` has just given it up.
         let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
-        Ok(UringLocalListener { listener, shared })
+        Ok(UringLocalListener { listener, users, shared })
     }
 }
 
@@ -43,7 +44,7 @@ impl Accept for UringLocalListener {
             let socket = self.listener.accept().await.map_err(io::Error::from)?;
             // SAFETY: `socket` owns the open descriptor and is borrowed for as long as the result.
             let socket = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }.try_clone_to_owned()?;
-            match shm::meet_client(socket) {
+            match shm::meet_client(socket, self.users) {
                 Ok((link, pid)) => {
                     let stream = UringLocal { link, shared: self.shared.clone() };
                     return Ok((Either::Local(stream), Peer::Process(pid)));

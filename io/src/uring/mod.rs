@@ -23,7 +23,7 @@ pub use stream::{
 
 use crate::SplitMix;
 use crate::either::Either;
-use crate::platform::{Moment, Patience, Platform};
+use crate::platform::{LocalUsers, Moment, Patience, Platform};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use spin::SpinScore;
@@ -174,8 +174,8 @@ impl Platform for UringPlatform {
         }
     }
 
-    fn listen_local(&self, path: &Path) -> io::Result<UringLocalListener> {
-        UringLocalListener::bind(path, self.inner.shared.clone())
+    fn listen_local(&self, path: &Path, users: LocalUsers) -> io::Result<UringLocalListener> {
+        UringLocalListener::bind(path, users, self.inner.shared.clone())
     }
 
     fn patience(&self) -> UringPatience {
