@@ -170,10 +170,10 @@ impl BlockingClient {
     pub fn get_into(&self, reads: &mut [(&[u8], &mut [u8])]) -> Vec<Result<Found<usize>, Error>> {
         let Some(local) = self.driver.local() else { return self.get_into_by_session(reads) };
         let (answers, slept) = match reads {
-            [(key, buffer)] => {
-                let (answer, slept) = local.get_one_into(self.driver.manner(), key, buffer);
-                (vec![answer], slept)
-            }
+            [(key, buffer)] => match local.get_one_into(self.driver.manner(), key, buffer) {
+                (Some(answer), _) => return vec![answer],
+                (None, slept) => (vec![None], slept),
+            },
             _ => local.get_into(self.driver.manner(), reads),
         };
         if answers.iter().all(Option::is_some) {

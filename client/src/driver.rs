@@ -39,6 +39,13 @@ pub(crate) struct Driver {
     local: Option<Arc<Local>>,
     tenant: Arc<str>,
     deadline: Duration,
+    /// How long a core may be silent in a lane.
+    lane_patience: Duration,
+}
+
+/// Before the session is asked there has to be time left.
+fn lane_patience(deadline: Duration) -> Duration {
+    (deadline / 2).min(LANE_PATIENCE_MAX)
 }
 
 struct Shared {
@@ -61,7 +68,7 @@ impl Driver {
             session
         }));
         let shared = Arc::new(Shared { resident, thread: Started::new() });
-        Ok(Driver { shared, local, tenant, deadline })
+        Ok(Driver { shared, local, tenant, deadline, lane_patience: lane_patience(deadline) })
     }
 
     /// The ways to cores of this machine that need no runtime, if they are to be used.
@@ -71,7 +78,7 @@ impl Driver {
 
     /// How a call is made in lanes.
     pub(crate) fn manner(&self) -> Manner<'_> {
-        Manner { tenant: &self.tenant, patience: (self.deadline / 2).min(LANE_PATIENCE_MAX) }
+        Manner { tenant: &self.tenant, patience: self.lane_patience }
     }
 
     /// The same driver for what is left of a call after so long.
@@ -80,7 +87,7 @@ impl Driver {
     }
 
     pub(crate) fn with_deadline(&self, deadline: Duration) -> Self {
-        Driver { deadline, ..self.clone() }
+        Driver { deadline, lane_patience: lane_patience(deadline), ..self.clone() }
     }
 
     /// Counters, with those of the ways that need no runtime.

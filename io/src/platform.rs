@@ -92,6 +92,11 @@ pub trait Platform: Clone + 'static {
     /// the socket is the caller's to remove when it is no longer used.
     fn listen_local(&self, path: &Path, users: LocalUsers) -> io::Result<Self::LocalListener>;
 
+    /// The processor that this thread is bound to, if it is.
+    fn cpu(&self) -> Option<u32> {
+        None
+    }
+
     /// For one task that looks into memory again and again.
     fn patience(&self) -> Self::Patience;
 

@@ -86,6 +86,11 @@ impl LaneEnd {
         self.caller.wakes_server()
     }
 
+    /// The processor on which the core runs, as far as it says.
+    pub(crate) fn server_cpu(&self) -> Option<u32> {
+        self.caller.server_cpu()
+    }
+
     /// Whether the next reply has come.
     #[inline]
     pub(crate) fn has_reply(&self) -> bool {

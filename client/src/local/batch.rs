@@ -116,7 +116,6 @@ impl<'a> Call<'a> {
         match lane.is_broken() {
             true => lane.forget(),
             false => {
-                self.local.count_request(V::OPCODE);
                 lane.send(V::OPCODE, epoch);
             }
         }

@@ -1,5 +1,6 @@
 //! A lane, as one call uses it: requests under way, each with the items it is about.
 
+use super::Counts;
 use crate::lane::{Atlas, BodyWriter, LaneAnswer, LaneEnd, place_of};
 use snowskin_io::Lane;
 use snowskin_io::lane::Heard;
@@ -27,6 +28,7 @@ pub(crate) struct LocalLane {
     spare: Vec<Vec<u32>>,
     pub(super) answer: LaneAnswer,
     is_broken: bool,
+    pub(super) counts: Counts,
     /// How long calls have waited in the kernel.
     slept: Duration,
 }
@@ -62,6 +64,7 @@ impl LocalLane {
             spare: Vec::new(),
             answer: LaneAnswer::default(),
             is_broken: false,
+            counts: Counts::default(),
         }
     }
 
@@ -106,6 +109,7 @@ impl LocalLane {
 
     /// Sends the request that has been written.
     pub(super) fn send(&mut self, opcode: LaneOpcode, epoch: Epoch) {
+        self.counts.request(opcode);
         let spare = self.spare.pop().unwrap_or_default();
         let draft = if opcode == LaneOpcode::Publish { &mut self.publishing } else { &mut self.asking };
         let places = std::mem::replace(&mut draft.places, spare);
@@ -126,6 +130,7 @@ impl LocalLane {
     /// Sends a request of one item, which is not written down before.
     #[inline]
     pub(super) fn send_one(&mut self, opcode: LaneOpcode, epoch: Epoch, body: &[u8]) {
+        self.counts.request(opcode);
         if self.end.submit(opcode, 1, epoch, body) {
             self.bell.ring();
         }
@@ -175,7 +180,7 @@ impl LocalLane {
     #[inline]
     pub(super) fn wait(&mut self, patience: Duration) -> Result<(), LaneEnded> {
         let LocalLane { bell, end, .. } = self;
-        if !bell.look(|| end.has_reply()) {
+        if !bell.look(|| end.server_cpu(), || end.has_reply()) {
             self.sleep(patience)?;
         }
         let taken = self.end.take(&mut self.answer);

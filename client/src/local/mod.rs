@@ -74,15 +74,42 @@ struct Lanes {
     closed_until: Option<Instant>,
 }
 
-/// What has been done here. Beside those of the session.
+/// What has been done in lanes. Counted in each lane while a call has it, so nobody shares a line of memory for it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    requests: [u64; 5],
+    value_bytes_sent: u64,
+    value_bytes_received: u64,
+    checksum_mismatches: u64,
+}
+
+impl Counts {
+    fn request(&mut self, opcode: LaneOpcode) {
+        let place = match opcode {
+            LaneOpcode::Get => 0,
+            LaneOpcode::Lookup => 1,
+            LaneOpcode::MatchPrefix => 2,
+            LaneOpcode::Reserve => 3,
+            LaneOpcode::ReserveUpsert => 4,
+            LaneOpcode::Publish => return,
+        };
+        self.requests[place] += 1;
+    }
+
+    fn add(&mut self, other: &Counts) {
+        self.requests.iter_mut().zip(other.requests).for_each(|(sum, requests)| *sum += requests);
+        self.value_bytes_sent += other.value_bytes_sent;
+        self.value_bytes_received += other.value_bytes_received;
+        self.checksum_mismatches += other.checksum_mismatches;
+    }
+}
+
+/// What has become of lanes, and what was counted in those that are gone.
 #[derive(Debug, Default)]
 struct Counters {
-    requests: [AtomicU64; 5],
-    value_bytes_sent: AtomicU64,
-    value_bytes_received: AtomicU64,
-    checksum_mismatches: AtomicU64,
     lanes_opened: AtomicU64,
     lanes_broken: AtomicU64,
+    gone: Mutex<Counts>,
 }
 
 /// The operations whose requests are counted.
@@ -114,35 +141,30 @@ impl Local {
             Some(&core) => core.clone(),
             None => Arc::new(Core { member: *member, lanes: Mutex::default(), atlas: Arc::default() }),
         };
-        let cores = table.members.iter().map(core).collect();
+        let cores: Vec<Arc<Core>> = table.members.iter().map(core).collect();
+        for gone in before.cores.iter().filter(|old| !cores.iter().any(|core| Arc::ptr_eq(core, old))) {
+            let mut counts = self.counters.gone.lock().unwrap_or_else(PoisonError::into_inner);
+            gone.lanes().idle.drain(..).for_each(|lane| counts.add(&lane.counts));
+        }
         self.directory.store(Arc::new(Directory { table: table.clone(), cores }));
     }
 
-    /// What has been done here, added to what else was.
+    /// What has been done here, added to what else was; but for what calls are doing now.
     pub(crate) fn add_to(&self, sum: &mut ClientCounters) {
-        let Counters { requests, .. } = &self.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        for (opcode, requests) in COUNTED.into_iter().zip(requests) {
-            sum.frames_sent.count_many(opcode, read(requests));
-            sum.frames_received.count_many(opcode, read(requests));
+        let mut counts = *self.counters.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        for core in &self.directory.load().cores {
+            core.lanes().idle.iter().for_each(|lane| counts.add(&lane.counts));
         }
-        sum.value_bytes_sent += read(&self.counters.value_bytes_sent);
-        sum.value_bytes_received += read(&self.counters.value_bytes_received);
-        sum.checksum_mismatches += read(&self.counters.checksum_mismatches);
+        for (opcode, requests) in COUNTED.into_iter().zip(counts.requests) {
+            sum.frames_sent.count_many(opcode, requests);
+            sum.frames_received.count_many(opcode, requests);
+        }
+        sum.value_bytes_sent += counts.value_bytes_sent;
+        sum.value_bytes_received += counts.value_bytes_received;
+        sum.checksum_mismatches += counts.checksum_mismatches;
         sum.lanes_opened += read(&self.counters.lanes_opened);
         sum.connections_broken += read(&self.counters.lanes_broken);
-    }
-
-    fn count_request(&self, opcode: LaneOpcode) {
-        let place = match opcode {
-            LaneOpcode::Get => 0,
-            LaneOpcode::Lookup => 1,
-            LaneOpcode::MatchPrefix => 2,
-            LaneOpcode::Reserve => 3,
-            LaneOpcode::ReserveUpsert => 4,
-            LaneOpcode::Publish => return,
-        };
-        self.counters.requests[place].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The homes of names with these hashes to which a lane is wanted.
@@ -220,7 +242,7 @@ impl Core {
             lanes.closed_until = Some(Instant::now() + CLOSED_FOR / 10);
             counters.lanes_broken.fetch_add(1, Ordering::Relaxed);
             drop(lanes);
-            drop(lane);
+            counters.gone.lock().unwrap_or_else(PoisonError::into_inner).add(&lane.counts);
         } else {
             lanes.idle.push(lane);
         }

@@ -48,7 +48,6 @@ impl Local {
             let answer = match buffer.get_mut(..value.len()) {
                 None => Some(Err(Error::BufferTooSmall { needed: value.len() as u64 })),
                 Some(room) => {
-                    self.count_received(value.len() as u64);
                     let is_right = match self.verify {
                         true => copy_checked(room, value) == record.reply.checksum,
                         false => {
@@ -96,7 +95,6 @@ impl Local {
         let Some(home) = directory.home(hash) else { return unasked };
         let core = &directory.cores[usize::from(home)];
         let Some(mut lane) = core.take() else { return unasked };
-        self.count_request(opcode);
         lane.send_one(opcode, directory.table.epoch, &request[..end]);
         let mut answer = None;
         if lane.wait(manner.patience).is_ok() {
@@ -105,7 +103,11 @@ impl Local {
                 _ => Err("a reply has the wrong number of answers"),
             };
             match taken {
-                Ok(taken) => answer = taken,
+                Ok(taken) => {
+                    let bytes = lane.answer.records[0].reply.value_bytes;
+                    lane.counts.value_bytes_received += if taken.is_some() && opcode == LaneOpcode::Get { bytes } else { 0 };
+                    answer = taken;
+                }
                 Err(reason) => drop(lane.break_down(reason)),
             }
         }

@@ -10,7 +10,6 @@ use snowskin_io::memory::{CopyJob, copied, copied_checked};
 use snowskin_protocol::wire::data::{ItemStatus, KeyItem};
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord};
 use snowskin_protocol::{MissReason, NameRef};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Local {
@@ -127,10 +126,12 @@ impl Verb for GetInto<'_> {
                 }
             }
         }
-        local.count_received(copied.iter().map(|(.., bytes)| *bytes as u64).sum());
+        let received: u64 = copied.iter().map(|(.., bytes)| *bytes as u64).sum();
+        let mut lane_mismatches = 0;
         if local.verify {
             let found = local.copiers.copy_checked(&mut jobs);
             for ((place, checksum, bytes), found) in copied.into_iter().zip(found) {
+                lane_mismatches += u64::from(found != checksum);
                 // Wrong bytes are the session's business: it asks again, and tells.
                 self.answers[place] = (found == checksum).then_some(Ok(Found::Hit(bytes)));
             }
@@ -141,6 +142,8 @@ impl Verb for GetInto<'_> {
                 .for_each(|(place, _, bytes)| self.answers[place] = Some(Ok(Found::Hit(bytes))));
         }
         drop(jobs);
+        lane.counts.value_bytes_received += received;
+        lane.counts.checksum_mismatches += lane_mismatches;
         lane.give_back_rest(0);
         Ok(())
     }
@@ -164,7 +167,6 @@ pub(super) fn take_copy(
     record: &LaneRecord,
 ) -> Result<(Option<Vec<u8>>, bool), ()> {
     let value = pinned_bytes(lane, record).ok_or(())?;
-    local.count_received(value.len() as u64);
     if !local.verify {
         return Ok((Some(copied(value)), false));
     }
@@ -173,12 +175,11 @@ pub(super) fn take_copy(
 }
 
 pub(super) fn take_view(
-    local: &Local,
+    _local: &Local,
     lane: &LocalLane,
     record: &LaneRecord,
 ) -> Result<(Option<View>, bool), ()> {
     let pinned = lane.end.pinned(record).ok_or(())?;
-    local.count_received(record.reply.value_bytes);
     Ok((Some(View::pinned(pinned, record.reply.checksum)), true))
 }
 
@@ -192,7 +193,7 @@ impl<T> Verb for Each<T> {
 
     fn settle(&mut self, local: &Local, lane: &mut LocalLane, flight: &Flight) -> Result<(), LaneEnded> {
         for (at, &place) in flight.places.iter().enumerate() {
-            let record = &lane.answer.records[at];
+            let record = &lane.answer.records[at].clone();
             let Some(where_it_is) = place_of(record) else {
                 self.answers[place as usize] = miss_of(record);
                 continue;
@@ -202,6 +203,7 @@ impl<T> Verb for Each<T> {
                     if !keeps_pin {
                         lane.end.give_back(where_it_is.handle);
                     }
+                    lane.counts.value_bytes_received += record.reply.value_bytes;
                     self.answers[place as usize] = taken.map(|taken| Ok(Found::Hit(taken)));
                 }
                 Err(()) => return Err(lane.break_down(STRANGE_PLACE)),
@@ -274,11 +276,5 @@ impl Verb for MatchPrefix {
 
     fn refuse(&mut self, place: u32, error: Error) {
         self.answers[place as usize] = Some(Err(error));
-    }
-}
-
-impl Local {
-    pub(super) fn count_received(&self, bytes: u64) {
-        self.counters.value_bytes_received.fetch_add(bytes, Ordering::Relaxed);
     }
 }

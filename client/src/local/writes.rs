@@ -13,7 +13,6 @@ use snowskin_protocol::limits::VALUE_BYTES_MAX;
 use snowskin_protocol::wire::data::{ItemStatus, PutHints, PutItem};
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, PublishItem};
 use snowskin_protocol::{Checksum, NameRef};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Local {
@@ -111,7 +110,7 @@ impl<'v, F: Fn(u32) -> (&'v [&'v [u8]], PutHints), const REPLACE: bool> Put<F, R
             bytes_sent += bytes_of(pieces);
             lane.push_publish(PublishItem { handle, is_given_up: 0, checksum }, place);
         }
-        local.counters.value_bytes_sent.fetch_add(bytes_sent, Ordering::Relaxed);
+        lane.counts.value_bytes_sent += bytes_sent;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   submissions   ├ stamp │ head │ short body ┤ × 16   128 B each      client writes
 //!   completions   ├ stamp │ head │ one record ┤ × 16    64 B each      core writes
-//!   words         client sleeps · core sleeps · pins given back        each in lines of its own
+//!   words         client sleeps · core sleeps · pins given back · core's processor        each in lines of its own
 //!   given back    the numbers of pins, a ring                          client writes
 //!   chunks        ├ body 16 KiB │ records 16 KiB ┤ × 16                for what does not fit into a slot
 //! ```
@@ -44,13 +44,14 @@ const COMPLETIONS_AT: usize = SUBMISSIONS_AT + LANE_SLOTS as usize * SUBMISSION_
 const CALLER_SLEEPS_AT: usize = COMPLETIONS_AT + LANE_SLOTS as usize * COMPLETION_BYTES;
 const SERVER_SLEEPS_AT: usize = CALLER_SLEEPS_AT + APART_BYTES;
 const GIVEN_BACK_AT: usize = SERVER_SLEEPS_AT + APART_BYTES;
+const SERVER_CPU_AT: usize = GIVEN_BACK_AT + APART_BYTES;
 const PINS_AT: usize = 4096;
 const CHUNKS_AT: usize = PINS_AT + LANE_PINS_MAX * size_of::<u32>();
 /// Bytes of a lane's memory.
 pub(super) const LANE_BYTES: usize = CHUNKS_AT + LANE_SLOTS as usize * 2 * HALF_BYTES;
 
 const _: () = assert!(STAMP_BYTES + REPLY_HEAD_BYTES + RECORD_BYTES == COMPLETION_BYTES);
-const _: () = assert!(GIVEN_BACK_AT + APART_BYTES <= PINS_AT);
+const _: () = assert!(SERVER_CPU_AT + APART_BYTES <= PINS_AT);
 const _: () = assert!(LANE_SLOTS.is_power_of_two() && LANE_PINS_MAX.is_power_of_two());
 
 /// The memory of a lane, zero at first.
@@ -123,6 +124,11 @@ impl<M: LaneMemory> Caller<M> {
     /// Of a fresh memory, of which this is the only client's end.
     pub fn new(memory: M) -> Self {
         Caller { memory, submitted: 0, taken: 0 }
+    }
+
+    /// The processor that the core has said it runs on: as long as we are there, it is not.
+    pub fn server_cpu(&self) -> Option<u32> {
+        self.memory.word(SERVER_CPU_AT).load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Requests that have no reply yet, or one that was not taken.
@@ -214,6 +220,11 @@ impl<M: LaneMemory> Server<M> {
     /// Of a fresh memory, of which this is the only core's end.
     pub fn new(memory: M) -> Self {
         Server { memory, served: 0, given_back: 0 }
+    }
+
+    /// Says on which processor this end runs.
+    pub fn show_cpu(&self, cpu: u32) {
+        self.memory.word(SERVER_CPU_AT).store(cpu.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// The next request, if there is one.

@@ -35,9 +35,10 @@ impl BlockingBell {
         news::hear(self.socket.as_fd())
     }
 
-    /// Looks whether something has come, until it has or more looks are not worth while.
+    /// Looks whether something has come, until it has or more looks are not worth while: the last ones had no luck, or the peer
+    /// runs on the processor that we are on.
     #[inline]
-    pub fn look(&mut self, has_come: impl Fn() -> bool) -> bool {
+    pub fn look(&mut self, peer_cpu: impl Fn() -> Option<u32>, has_come: impl Fn() -> bool) -> bool {
         if self.score.is_hopeful() {
             for _ in 0..LOOKS_FIRST {
                 if has_come() {
@@ -45,6 +46,10 @@ impl BlockingBell {
                     return true;
                 }
                 std::hint::spin_loop();
+            }
+            // It cannot answer while we are looking.
+            if peer_cpu() == Some(rustix::thread::sched_getcpu() as u32) {
+                return has_come();
             }
         }
         loop {

@@ -39,6 +39,12 @@ use turn::{Turn, Turns};
 
 /// How often an executor is woken whatever happens: 0.8 % of a core for a bound on the stall named above.
 const HEARTBEAT: Duration = Duration::from_millis(5);
+/// The same when nothing has happened for a while: nobody is there to be stalled.
+const HEARTBEAT_IDLE: Duration = Duration::from_millis(25);
+/// An executor that has run no more tasks than this from one beat to the next is idle; when it has been so for so many beats,
+/// they become rarer. A stall is far shorter.
+const TASKS_WHEN_IDLE: u64 = 10;
+const BEATS_UNTIL_IDLE: u32 = 400;
 /// Memory that glommio pins for its own file buffers. We use none of them.
 const GLOMMIO_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -101,12 +107,7 @@ where
         .name(name)
         .io_memory(GLOMMIO_BUFFER_BYTES)
         .spawn(move || async move {
-            glommio::spawn_local(async {
-                loop {
-                    glommio::timer::sleep(HEARTBEAT).await;
-                }
-            })
-            .detach();
+            glommio::spawn_local(beat()).detach();
             match Turns::open().await {
                 Ok(turns) => main(UringPlatform::new(spin_max, turns)).await,
                 Err(error) => panic!("a core needs /dev/zero: {error}"),
@@ -114,6 +115,18 @@ where
         })
         .map_err(io::Error::from)?;
     Ok(CoreThread { handle })
+}
+
+/// Wakes the executor again and again, for ever.
+async fn beat() {
+    let mut quiet = 0;
+    loop {
+        let before = glommio::executor().executor_stats().tasks_executed();
+        let is_idle = quiet >= BEATS_UNTIL_IDLE;
+        glommio::timer::sleep(if is_idle { HEARTBEAT_IDLE } else { HEARTBEAT }).await;
+        let run = glommio::executor().executor_stats().tasks_executed() - before;
+        quiet = if run > TASKS_WHEN_IDLE { 0 } else { quiet + 1 };
+    }
 }
 
 /// A core's thread.
@@ -176,6 +189,10 @@ impl Platform for UringPlatform {
 
     fn listen_local(&self, path: &Path, users: LocalUsers) -> io::Result<UringLocalListener> {
         UringLocalListener::bind(path, users, self.inner.shared.clone())
+    }
+
+    fn cpu(&self) -> Option<u32> {
+        Some(rustix::thread::sched_getcpu() as u32)
     }
 
     fn patience(&self) -> UringPatience {

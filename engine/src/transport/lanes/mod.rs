@@ -126,7 +126,7 @@ pub(super) fn open<P: Platform>(core: &Rc<PerCore<P>>, lane: Lane<BellOf<P>>, pe
         log::info!("core {}: no lane for {peer}: there are as many as there may be", core.identity.id);
         return lane.bell.close();
     };
-    let served = Rc::new(Served::new(lane, client));
+    let served = Rc::new(Served::new(lane, client, core.platform.cpu()));
     core.lanes.all.borrow_mut().push(served.clone());
     core.lanes.wake(&served);
     core.platform.spawn(listen(core.clone(), served, peer));

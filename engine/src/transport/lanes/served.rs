@@ -94,9 +94,13 @@ impl<T> Slab<T> {
 }
 
 impl<B: Bell> Served<B> {
-    pub(super) fn new(lane: Lane<B>, client: Rc<Client>) -> Self {
+    pub(super) fn new(lane: Lane<B>, client: Rc<Client>, cpu: Option<u32>) -> Self {
+        let server = Server::new(lane.memory);
+        if let Some(cpu) = cpu {
+            server.show_cpu(cpu);
+        }
         Served {
-            server: RefCell::new(Server::new(lane.memory)),
+            server: RefCell::new(server),
             bell: RefCell::new(lane.bell),
             is_awake: Cell::new(false),
             is_over: Cell::new(false),
