@@ -260,6 +260,14 @@ pub trait Patience: 'static {
 
     /// The task waits for something: others have their turn.
     fn rest(&mut self);
+
+    /// How long a task may go on looking now and then, with others in between, for what it expects soon; zero: not at all.
+    fn linger_max(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Ends the task's turn: the next [`Patience::poll_turn`] lets others in.
+    fn end_turn(&mut self) {}
 }
 
 /// Others are always let in, and there is one attempt: for tasks that wait for somebody else at every step.

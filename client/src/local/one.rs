@@ -105,7 +105,8 @@ impl Local {
             match taken {
                 Ok(taken) => {
                     let bytes = lane.answer.records[0].reply.value_bytes;
-                    lane.counts.value_bytes_received += if taken.is_some() && opcode == LaneOpcode::Get { bytes } else { 0 };
+                    lane.counts.value_bytes_received +=
+                        if taken.is_some() && opcode == LaneOpcode::Get { bytes } else { 0 };
                     answer = taken;
                 }
                 Err(reason) => drop(lane.break_down(reason)),

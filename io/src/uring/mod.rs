@@ -45,6 +45,8 @@ const HEARTBEAT_IDLE: Duration = Duration::from_millis(25);
 /// they become rarer. A stall is far shorter.
 const TASKS_WHEN_IDLE: u64 = 10;
 const BEATS_UNTIL_IDLE: u32 = 400;
+/// How long a core that expects a request soon looks for it before it parks.
+const LINGER_MAX: Duration = Duration::from_micros(700);
 /// Memory that glommio pins for its own file buffers. We use none of them.
 const GLOMMIO_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -90,6 +92,14 @@ impl Patience for UringPatience {
 
     fn rest(&mut self) {
         let _: Poll<()> = self.turn.pass(Poll::Pending);
+    }
+
+    fn linger_max(&self) -> Duration {
+        if self.score.may_ever_wait() { LINGER_MAX } else { Duration::ZERO }
+    }
+
+    fn end_turn(&mut self) {
+        self.turn.end();
     }
 }
 

@@ -69,6 +69,11 @@ impl SpinScore {
         None
     }
 
+    /// Whether waits are wanted at all.
+    pub(super) fn may_ever_wait(&self) -> bool {
+        !self.shared.max.is_zero()
+    }
+
     fn may_wait(&mut self) -> bool {
         if self.shared.max.is_zero() {
             return false;

@@ -30,7 +30,7 @@ impl Turns {
     }
 
     pub(super) fn turn(&self) -> Turn {
-        Turn { turns: self.clone(), began: None, trip: None }
+        Turn { turns: self.clone(), began: None, is_over: false, trip: None }
     }
 }
 
@@ -38,6 +38,7 @@ impl Turns {
 pub(super) struct Turn {
     turns: Turns,
     began: Option<Instant>,
+    is_over: bool,
     trip: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
@@ -45,7 +46,7 @@ impl Turn {
     /// Ready while the turn lasts; else pending until others have had theirs.
     pub(super) fn poll_mine(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.trip.is_none() {
-            if self.began.get_or_insert_with(Instant::now).elapsed() < TURN {
+            if !self.is_over && self.began.get_or_insert_with(Instant::now).elapsed() < TURN {
                 return Poll::Ready(());
             }
             let file = self.turns.0.clone();
@@ -57,8 +58,13 @@ impl Turn {
         if let Some(trip) = &mut self.trip {
             ready!(trip.as_mut().poll(context));
         }
-        (self.trip, self.began) = (None, None);
+        (self.trip, self.began, self.is_over) = (None, None, false);
         Poll::Ready(())
+    }
+
+    /// The turn is over, however long it has been.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
     }
 
     /// The half waits: others have their turn now.

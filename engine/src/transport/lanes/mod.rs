@@ -25,11 +25,12 @@ use client::Clients;
 use served::Served;
 use snowskin_io::lane::{Broken, Heard};
 use snowskin_io::sync::Signal;
-use snowskin_io::{Bell, Lane, Patience, Peer, Platform, Stream};
+use snowskin_io::{Bell, Lane, Moment, Patience, Peer, Platform, Stream};
 use snowskin_protocol::wire::WireError;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Looks at all lanes, without finding a request, before the clock is looked at.
 const LOOKS: u32 = 64;
@@ -37,6 +38,8 @@ const LOOKS: u32 = 64;
 const ITEMS_PER_TURN: usize = 4096;
 /// Requests of one lane before the next one is looked at.
 const REQUESTS_AT_ONCE: u32 = 4;
+/// Requests that are further apart are all alike.
+const GAP_MAX: Duration = Duration::from_millis(2);
 /// A lane in which nothing came for so many looks is no longer looked at, while others are busy.
 const QUIET_LOOKS: u32 = 4096;
 
@@ -150,13 +153,41 @@ async fn listen<P: Platform>(core: Rc<PerCore<P>>, lane: Rc<Served<BellOf<P>>>, 
 pub(crate) async fn serve<P: Platform>(core: Rc<PerCore<P>>) {
     let mut patience = core.platform.patience();
     let mut desk = Desk::default();
+    let mut pace = Pace::default();
     loop {
         poll_fn(|context| patience.poll_turn(context)).await;
         let found = poll_fn(|context| patience.poll_attempt(context, || serve_some(&core, &mut desk))).await;
-        if found.is_none() && core.lanes.doze() {
+        let now = core.platform.now();
+        if found.is_some() {
+            pace.note(now);
+        } else if pace.is_due(now, patience.linger_max()) {
+            patience.end_turn();
+        } else if core.lanes.doze() {
             patience.rest();
             core.lanes.woken.wait().await;
         }
+    }
+}
+
+/// How far requests are apart. A client that copies a large value asks for the next one a moment later: to sleep in between
+/// costs it more than all the rest.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Moment,
+    /// From one to the next, on average.
+    gap: Duration,
+}
+
+impl Pace {
+    fn note(&mut self, now: Moment) {
+        let gap = (now - self.last).min(GAP_MAX);
+        self.gap = (self.gap * 3 + gap) / 4;
+        self.last = now;
+    }
+
+    /// Whether the next one is likely to come soon.
+    fn is_due(&self, now: Moment, linger_max: Duration) -> bool {
+        self.gap * 2 <= linger_max && now - self.last < self.gap * 2
     }
 }
 
@@ -205,4 +236,28 @@ fn look_around<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> usize {
         core.lanes.awake.borrow_mut().retain(|lane| !lane.is_over.get() && !(lane.is_quiet() && lane.doze()));
     }
     items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_request_is_expected_as_long_as_they_come_often() {
+        let us = Duration::from_micros;
+        let mut pace = Pace::default();
+        let mut now = Moment(0);
+        for _ in 0..30 {
+            now = now + us(100);
+            pace.note(now);
+        }
+        assert!(pace.is_due(now + us(150), us(300)) && !pace.is_due(now + us(250), us(300)));
+        assert!(!pace.is_due(now, us(150)) && !pace.is_due(now, Duration::ZERO));
+        // One long pause is not forgotten at once, and many short gaps make up for it.
+        now = now + Duration::from_secs(9);
+        pace.note(now);
+        assert!(!pace.is_due(now, us(300)));
+        (0..30).for_each(|_| pace.note(now));
+        assert!(pace.gap < us(1));
+    }
 }
