@@ -150,7 +150,7 @@ fn killed_clients_leave_nothing() {
             seeds.map(|seed| Victim::start(master.address(), &folder.0, seed, None)).collect();
         for victim in &mut victims {
             // Some before they have done anything.
-            if random.draw() % 8 > 0 {
+            if !random.draw().is_multiple_of(8) {
                 assert_eq!(victim.line(), "ready");
             }
             std::thread::sleep(Duration::from_micros(random.draw() % 30_000));

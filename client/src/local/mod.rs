@@ -67,6 +67,10 @@ pub(crate) struct Core {
 #[derive(Default)]
 struct Lanes {
     /// Those that no call uses.
+    #[allow(
+        clippy::vec_box,
+        reason = "a lane goes to a call and comes back with every request: only its address moves"
+    )]
     idle: Vec<Box<LocalLane>>,
     /// All of them.
     open: usize,

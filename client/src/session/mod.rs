@@ -53,7 +53,7 @@ pub struct Session<P: Platform> {
     config: ClientConfig,
     table: RefCell<Arc<RoutingTable>>,
     /// Who wants to know of each table.
-    observer: RefCell<Option<Box<dyn Fn(&Arc<RoutingTable>)>>>,
+    observer: RefCell<Option<Observer>>,
     /// In an order that does not depend on chance: the simulator replays it.
     links: RefCell<BTreeMap<SocketAddr, Rc<Link<P>>>>,
     alarm: Rc<Alarm<P>>,
@@ -64,6 +64,9 @@ pub struct Session<P: Platform> {
     /// Why the last refresh got no table.
     refresh_error: RefCell<Option<Error>>,
 }
+
+/// Hears of each routing table that is taken over.
+type Observer = Box<dyn Fn(&Arc<RoutingTable>)>;
 
 /// What links and connections need of their session.
 struct Shared<P> {

@@ -155,8 +155,8 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
             PutStart::Reserved(ticket) => {
                 let shard = self.core.shard.borrow();
                 match self.lane.reserve(ticket, name, replace, shard.segments()) {
-                    Ok(place) => LaneRecord { place, ..only(ItemStatus::Ok) },
-                    Err(_ticket) => only(ItemStatus::Deferred),
+                    Some(place) => LaneRecord { place, ..only(ItemStatus::Ok) },
+                    None => only(ItemStatus::Deferred),
                 }
             }
         }

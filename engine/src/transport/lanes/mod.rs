@@ -233,7 +233,7 @@ fn look_around<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> usize {
     }
     drop(awake);
     if has_quiet {
-        core.lanes.awake.borrow_mut().retain(|lane| !lane.is_over.get() && !(lane.is_quiet() && lane.doze()));
+        core.lanes.awake.borrow_mut().retain(|lane| !(lane.is_over.get() || lane.is_quiet() && lane.doze()));
     }
     items
 }

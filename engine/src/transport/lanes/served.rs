@@ -150,20 +150,20 @@ impl<B: Bell> Served<B> {
         Some(SharedPlace { segment, handle, offset })
     }
 
-    /// Keeps a reservation for the client; or gives it back, if the client cannot write there.
+    /// Keeps a reservation for the client. `None`: the client cannot write there, and the memory is free again.
     pub(super) fn reserve(
         &self,
         ticket: PutTicket,
         name: NameRef<'_>,
         replace: bool,
         segments: &Segments,
-    ) -> Result<SharedPlace, PutTicket> {
+    ) -> Option<SharedPlace> {
         let (number, offset) = ticket.location();
-        let Some((segment, Access::ReadWrite)) = self.show(segments, number) else { return Err(ticket) };
+        let Some((segment, Access::ReadWrite)) = self.show(segments, number) else { return None };
         self.client.reserve(ticket.bytes());
         let put = Put { ticket, name: name.bytes().to_vec(), replace };
         let handle = self.puts.borrow_mut().insert(put);
-        Ok(SharedPlace { segment, handle, offset })
+        Some(SharedPlace { segment, handle, offset })
     }
 
     /// The reservation that the client has filled, or given up.
