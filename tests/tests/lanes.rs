@@ -314,10 +314,13 @@ fn a_client_that_is_frozen_stops_nobody() {
     assert!(again.iter().enumerate().all(|(number, view)| generation_of(&key(number), view) == Some(29)));
 }
 
+/// What a stranger does with its lane.
+type Act = fn(&mut RawLane);
+
 /// What makes no sense ends the lane that it comes from.
 #[test]
 fn nonsense_ends_the_lane() {
-    let nonsense: [(&str, fn(&mut RawLane)); 6] = [
+    let nonsense: [(&str, Act); 6] = [
         ("an unknown operation", |lane| lane.caller.submit(&[99; 16], &[])),
         ("no items", |lane| lane.submit(LaneOpcode::Get, 0, &[])),
         ("a body that is no batch", |lane| lane.submit(LaneOpcode::Get, 3, &[7; 100])),
