@@ -16,9 +16,9 @@ use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, Member, ObjectName, RoutingTable};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long opening a lane may take: the call that needs it is over already.
+/// How long opening lanes may take, all of them together: the call that needed them is over already.
 const LANE_OPENING_MAX: Duration = Duration::from_millis(500);
 
 /// A client whose calls block. Cheap to clone; clones share connections. Any number of threads may call at once.
@@ -304,10 +304,15 @@ impl BlockingClient {
         let Some(local) = self.driver.local() else { return };
         let mut room = Vec::new();
         let mut hashes = keys.filter_map(|key| self.driver.hash(key.as_ref(), &mut room));
+        let begun = Instant::now();
         for core in local.missing(&mut hashes) {
+            let within = LANE_OPENING_MAX.saturating_sub(begun.elapsed());
+            if within.is_zero() {
+                return;
+            }
             let member = core.member;
             let opened = self.driver.block_on(move |session, _| async move {
-                session.open_lane(&member, LANE_OPENING_MAX).await
+                session.open_lane(&member, within).await
             });
             local.opened(&core, opened.ok().flatten());
         }

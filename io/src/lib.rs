@@ -16,6 +16,7 @@
 //!
 //! This is the only crate with `unsafe`. Each block names the invariant it rests on and who keeps it.
 
+mod birth;
 mod either;
 pub mod framing;
 pub mod memory;
@@ -30,6 +31,7 @@ pub mod sync;
 pub mod topology;
 pub mod uring;
 
+pub use birth::Birth;
 pub use either::Either;
 pub use platform::{
     Accept, Bell, ByteReader, ByteWriter, Lane, Listener, LocalUsers, Moment, NoBell, NoPatience, Patience,

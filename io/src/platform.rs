@@ -13,10 +13,11 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::{Add, Sub};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::pin::pin;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -199,6 +200,8 @@ pub struct Lane<B> {
     pub memory: LaneRegion,
     /// What wakes the other side.
     pub bell: B,
+    /// As long as somebody has it, the other side takes us for alive; `None`: it is the bell alone that counts.
+    pub life: Option<Arc<OwnedFd>>,
 }
 
 /// How the two ends of a lane wake each other, and hear what cannot be said in memory. It ends with either process.

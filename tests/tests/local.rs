@@ -1,9 +1,9 @@
 //! Clients on the same machine as their engine: shared memory where it can be had, and what is said where it cannot.
 
-use snowskin_client::{BlockingClient, ClientConfig, CoreStats, Error, Found, PutOutcome, Transport};
+use snowskin_client::{BlockingClient, ClientConfig, CoreStats, Error, Found, PutOutcome, Transport, View};
 use snowskin_io::SplitMix;
 use snowskin_tests::processes::{Process, binary};
-use snowskin_tests::values::value_of;
+use snowskin_tests::values::{generation_of, value_of};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -187,6 +187,44 @@ fn what_it_had(line: &str) -> (u64, u64) {
     let numbers: Vec<u64> = line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
     assert_eq!(numbers.len(), 3, "{line}");
     (numbers[0], numbers[2])
+}
+
+/// A view is good as long as it is there: without its client, without its lane, while its value is replaced and evicted.
+#[test]
+fn views_outlive_their_client_and_their_lane() {
+    let folder = Folder::new("views");
+    let master = Process::master("127.0.0.1:0");
+    let _engine = engine("a", master.address(), folder.0.to_str().unwrap());
+    let writer = client(master.address(), &folder.0, Transport::Auto);
+    let put = |generation: u64| {
+        for number in 0..30 {
+            let value = value_of(&key(number), generation, 500_000);
+            writer.upsert(&[(&key(number), &value)]).remove(0).expect("there is room");
+        }
+    };
+    put(0);
+    let reader = client(master.address(), &folder.0, Transport::Auto);
+    reader.lookup(&(0..30).map(key).collect::<Vec<_>>().iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let view = |reader: &BlockingClient, number| reader.view_one(&key(number)).unwrap().hit().expect("held");
+    let mut views: Vec<_> = (0..10).map(|number| view(&reader, number)).collect();
+    // A call that has no time breaks its lane; what was got by it stays.
+    let hasty = reader.with_deadline(Duration::from_nanos(1));
+    (0..50).for_each(|number| drop(hasty.get(&[&key(number % 30)])));
+    views.extend((10..20).map(|number| view(&reader, number)));
+    assert!(views.iter().filter(|view| view.is_in_place()).count() > 10, "{views:?}");
+    drop((reader, hasty));
+    for generation in 1..8 {
+        put(generation);
+        let right = |(number, view): (usize, &View)| generation_of(&key(number), view) == Some(0);
+        assert!(views.iter().enumerate().all(right), "after {generation} generations");
+    }
+    drop(views);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let left = || writer.stats().unwrap().iter().map(|(_, core)| core.as_ref().unwrap().lane_pins).sum::<u64>();
+    while left() > 0 {
+        assert!(Instant::now() < deadline, "{} pins are left", left());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Another user's client is let in where the operator says so, and sees no memory but that of its own connection.

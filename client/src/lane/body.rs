@@ -1,6 +1,7 @@
 //! The body of a request: as many items as fit.
 
 use snowskin_protocol::NameRef;
+use snowskin_protocol::limits::GET_PAYLOAD_BYTES_TARGET;
 use snowskin_protocol::wire::data::NamedItem;
 use snowskin_protocol::wire::lane;
 use snowskin_protocol::wire::lane::PublishItem;
@@ -14,6 +15,8 @@ pub(crate) struct BodyWriter {
     items: Vec<u8>,
     names: Vec<u8>,
     count: usize,
+    /// Of the values of a put.
+    value_bytes: u64,
 }
 
 impl BodyWriter {
@@ -25,9 +28,12 @@ impl BodyWriter {
     /// Adds an item with its name, if there is room: always, if it is the first one.
     pub(crate) fn push<T: NamedItem>(&mut self, item: T, name: NameRef<'_>) -> bool {
         let bytes = self.items.len() + self.names.len() + size_of::<T>() + name.bytes().len();
-        if bytes > lane::BODY_BYTES_MAX || self.count == ITEMS_MAX {
+        let value_bytes = self.value_bytes.saturating_add(item.value_bytes());
+        let is_over = bytes > lane::BODY_BYTES_MAX || self.count == ITEMS_MAX || value_bytes > VALUES_BYTES_TARGET;
+        if self.count > 0 && is_over {
             return false;
         }
+        self.value_bytes = value_bytes;
         self.items.extend_from_slice(bytemuck::bytes_of(&item));
         self.names.extend_from_slice(name.bytes());
         self.count += 1;
@@ -55,7 +61,11 @@ impl BodyWriter {
         self.items.clear();
         self.names.clear();
         self.count = 0;
+        self.value_bytes = 0;
     }
 }
+
+/// Bytes of the values of one request; one value always fits.
+const VALUES_BYTES_TARGET: u64 = GET_PAYLOAD_BYTES_TARGET;
 
 const _: () = assert!(ITEMS_MAX * size_of::<PublishItem>() <= lane::BODY_BYTES_MAX);

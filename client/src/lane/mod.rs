@@ -8,6 +8,7 @@ mod view;
 
 pub(crate) use body::BodyWriter;
 pub use view::View;
+use view::PinDesk;
 pub(crate) use view::{Pinned, Returns};
 
 use snowskin_io::lane::{Access, Caller, Heard, LaneRegion, PinReturns, SegmentNews};
@@ -64,14 +65,24 @@ pub(crate) struct LaneAnswer {
 
 impl LaneEnd {
     /// Of a fresh memory, to the core whose segments are in `atlas`.
-    pub(crate) fn new(memory: LaneRegion, atlas: Arc<Atlas>) -> Self {
+    pub(crate) fn new(memory: LaneRegion, life: Option<Arc<OwnedFd>>, atlas: Arc<Atlas>) -> Self {
         LaneEnd {
             caller: Caller::new(memory.clone()),
-            returns: Arc::new(Mutex::new(PinReturns::new(memory))),
+            returns: PinDesk::new(PinReturns::new(memory), life),
             segments: Vec::new(),
             atlas,
             bytes: Vec::new(),
         }
+    }
+
+    /// No more requests come, and those under way are not to be served any more.
+    pub(crate) fn retire(&self) {
+        self.caller.retire();
+    }
+
+    /// Whether views are in use.
+    pub(crate) fn has_views(&self) -> bool {
+        Arc::strong_count(&self.returns) > 1
     }
 
     /// Whether there is room for another request.

@@ -1,20 +1,40 @@
 //! A value that is read where it lies.
 
+use snowskin_io::Birth;
 use snowskin_io::lane::{LaneRegion, PinReturns};
 use snowskin_io::memory::SharedSegment;
 use snowskin_protocol::Checksum;
 use snowskin_protocol::wire::lane::SharedPlace;
 use std::fmt;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where pins are given back, by any thread.
-pub(crate) type Returns = Arc<Mutex<PinReturns<LaneRegion>>>;
+/// Where pins are given back, by any thread. As long as a view has it, the core keeps what is pinned: also when the lane is of
+/// no more use, and when the client is gone.
+pub(crate) type Returns = Arc<PinDesk>;
+
+/// See [`Returns`].
+#[derive(Debug)]
+pub(crate) struct PinDesk {
+    returns: Mutex<PinReturns<LaneRegion>>,
+    _life: Option<Arc<OwnedFd>>,
+    /// A process that was forked from ours has our views, and none of their pins.
+    birth: Birth,
+}
+
+impl PinDesk {
+    pub(super) fn new(returns: PinReturns<LaneRegion>, life: Option<Arc<OwnedFd>>) -> Returns {
+        Arc::new(PinDesk { returns: Mutex::new(returns), _life: life, birth: Birth::new() })
+    }
+}
 
 #[inline]
 pub(crate) fn give_back(returns: &Returns, pin: u32) {
     // Whoever panicked here had changed nothing, or all.
-    returns.lock().unwrap_or_else(PoisonError::into_inner).give_back(pin);
+    if returns.birth.is_here() {
+        returns.returns.lock().unwrap_or_else(PoisonError::into_inner).give_back(pin);
+    }
 }
 
 /// The bytes of a value, in place where that can be: in the memory of an engine on this machine, which keeps them until the

@@ -94,12 +94,18 @@ impl<'a> Call<'a> {
         let at = match self.lanes.iter().position(|(member, _)| *member == home) {
             Some(at) => at,
             None => {
-                let lane = self.directory.cores[usize::from(home)].take()?;
+                let lane = self.local.lane_to(&self.directory.cores[usize::from(home)])?;
                 self.lanes.push((home, lane));
                 self.lanes.len() - 1
             }
         };
         (!self.lanes[at].1.is_broken()).then_some(at)
+    }
+
+    /// How long this call may still wait for silent lanes, all together.
+    fn patience(&self) -> Duration {
+        let slept: Duration = self.lanes.iter().map(|(_, lane)| lane.slept()).sum();
+        self.manner.patience.saturating_sub(slept)
     }
 
     fn epoch(&self) -> Epoch {
@@ -108,24 +114,22 @@ impl<'a> Call<'a> {
 
     /// Sends what has been written, as soon as there is room.
     fn send<V: Verb>(&mut self, at: usize, verb: &mut V) {
+        while !self.lanes[at].1.is_broken() && !self.lanes[at].1.has_room() {
+            self.settle_next(at, verb);
+        }
         let epoch = self.epoch();
         let lane = &mut *self.lanes[at].1;
-        while !lane.is_broken() && !lane.has_room() {
-            settle(self.local, lane, verb, self.manner.patience, epoch);
-        }
         match lane.is_broken() {
             true => lane.forget(),
-            false => {
-                lane.send(V::OPCODE, epoch);
-            }
+            false => lane.send(V::OPCODE, epoch),
         }
     }
 
     fn settle_next<V: Verb>(&mut self, at: usize, verb: &mut V) {
-        let epoch = self.epoch();
+        let (epoch, patience) = (self.epoch(), self.patience());
         let lane = &mut *self.lanes[at].1;
         if lane.is_waiting() && !lane.is_broken() {
-            settle(self.local, lane, verb, self.manner.patience, epoch);
+            settle(self.local, lane, verb, patience, epoch);
         }
     }
 

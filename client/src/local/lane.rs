@@ -55,7 +55,7 @@ pub(super) struct LaneEnded;
 impl LocalLane {
     pub(super) fn new(lane: OpenedLane, atlas: &Arc<Atlas>, spin: Duration) -> Self {
         LocalLane {
-            end: LaneEnd::new(lane.memory, atlas.clone()),
+            end: LaneEnd::new(lane.memory, lane.life, atlas.clone()),
             bell: BlockingBell::new(lane.bell, spin),
             asking: Draft::default(),
             publishing: Draft::default(),
@@ -76,6 +76,7 @@ impl LocalLane {
     /// It is of no more use: what is under way in it can no longer be told from what comes after.
     pub(super) fn break_down(&mut self, reason: &str) -> LaneEnded {
         log::debug!("a lane ends: {reason}");
+        self.end.retire();
         self.is_broken = true;
         LaneEnded
     }
@@ -142,6 +143,11 @@ impl LocalLane {
         self.asking.places.clear();
     }
 
+    /// How long this call has waited in the kernel for it.
+    pub(super) fn slept(&self) -> Duration {
+        self.slept
+    }
+
     /// How long it has waited in the kernel, since the last time.
     pub(super) fn take_slept(&mut self) -> Duration {
         std::mem::take(&mut self.slept)
@@ -200,17 +206,18 @@ impl LocalLane {
     fn sleep(&mut self, patience: Duration) -> Result<(), LaneEnded> {
         let begun = Instant::now();
         let until = begun + patience;
-        while self.end.doze() {
+        let mut result = Ok(());
+        while result.is_ok() && self.end.doze() {
             let left = until.saturating_duration_since(Instant::now());
-            match self.bell.wait(left) {
-                Ok(_) if !left.is_zero() => self.listen()?,
-                Ok(_) => return Err(self.break_down("the engine is silent")),
-                Err(error) => return Err(self.break_down(&error.to_string())),
-            }
+            result = match self.bell.wait(left) {
+                Ok(_) if !left.is_zero() => self.listen(),
+                Ok(_) => Err(self.break_down("the engine is silent")),
+                Err(error) => Err(self.break_down(&error.to_string())),
+            };
         }
         self.end.rise();
         self.slept += begun.elapsed();
-        Ok(())
+        result
     }
 
     /// Takes in all that can be heard.

@@ -22,6 +22,7 @@ use crate::lane::Atlas;
 use crate::outcome::ClientCounters;
 use arc_swap::ArcSwap;
 use lane::LocalLane;
+use snowskin_io::Birth;
 use snowskin_io::memory::Copiers;
 use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::lane::LaneOpcode;
@@ -37,7 +38,7 @@ pub(crate) use lane::OpenedLane;
 /// Lanes to one core, at most: a thread that finds all of them in use asks by the session.
 const LANES_MAX: usize = 48;
 /// How long a core is not tried again to which no lane could be opened.
-const CLOSED_FOR: Duration = Duration::from_secs(1);
+const CLOSED_FOR: Duration = Duration::from_secs(5);
 
 /// What calls need to reach cores of this machine.
 pub(crate) struct Local {
@@ -46,6 +47,7 @@ pub(crate) struct Local {
     copiers: Copiers,
     directory: ArcSwap<Directory>,
     counters: Counters,
+    birth: Birth,
 }
 
 /// The routing table, and the ways to its members.
@@ -133,6 +135,7 @@ impl Local {
             copiers: Copiers::new(config.copy_helpers),
             directory: ArcSwap::from_pointee(directory),
             counters: Counters::default(),
+            birth: Birth::new(),
         }))
     }
 
@@ -189,6 +192,12 @@ impl Local {
         missing
     }
 
+    /// A lane for a call, if one is idle; never one that a forked process has from its parent, who uses it.
+    #[inline]
+    fn lane_to(&self, core: &Core) -> Option<Box<LocalLane>> {
+        if self.birth.is_here() { core.take() } else { None }
+    }
+
     /// A lane was opened, or cannot be had.
     pub(crate) fn opened(&self, core: &Core, lane: Option<OpenedLane>) {
         let mut lanes = core.lanes();
@@ -243,7 +252,7 @@ impl Core {
         if lane.is_broken() {
             lanes.open -= 1;
             // Whoever closed it may close the next one, too.
-            lanes.closed_until = Some(Instant::now() + CLOSED_FOR / 10);
+            lanes.closed_until = Some(Instant::now() + CLOSED_FOR / 50);
             counters.lanes_broken.fetch_add(1, Ordering::Relaxed);
             drop(lanes);
             counters.gone.lock().unwrap_or_else(PoisonError::into_inner).add(&lane.counts);

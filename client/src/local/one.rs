@@ -94,7 +94,7 @@ impl Local {
         let directory = self.directory.load();
         let Some(home) = directory.home(hash) else { return unasked };
         let core = &directory.cores[usize::from(home)];
-        let Some(mut lane) = core.take() else { return unasked };
+        let Some(mut lane) = self.lane_to(core) else { return unasked };
         lane.send_one(opcode, directory.table.epoch, &request[..end]);
         let mut answer = None;
         if lane.wait(manner.patience).is_ok() {

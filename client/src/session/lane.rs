@@ -43,6 +43,8 @@ pub(super) struct SessionLane<P: Platform> {
     bell: RefCell<BellOf<P>>,
     /// In the order of their requests.
     waiting: RefCell<VecDeque<Rc<Waiting>>>,
+    /// Reservations to be given up as soon as there is room for the request.
+    unwanted: RefCell<Vec<u32>>,
     is_over: Cell<bool>,
     /// The pump has something to wait for, or is to end.
     work: Signal,
@@ -80,9 +82,10 @@ impl<P: Platform> SessionLane<P> {
     pub(super) fn start(shared: &Rc<Shared<P>>, lane: Lane<BellOf<P>>) -> Rc<Self> {
         let started = Rc::new(SessionLane {
             shared: shared.clone(),
-            end: RefCell::new(LaneEnd::new(lane.memory, Arc::default())),
+            end: RefCell::new(LaneEnd::new(lane.memory, lane.life, Arc::default())),
             bell: RefCell::new(lane.bell),
             waiting: RefCell::default(),
+            unwanted: RefCell::default(),
             is_over: Cell::new(false),
             work: Signal::new(),
             room: Event::default(),
@@ -102,7 +105,13 @@ impl<P: Platform> SessionLane<P> {
             return;
         }
         log::debug!("a lane ends: {reason}");
-        self.bell.borrow().close();
+        let end = self.end.borrow();
+        end.retire();
+        // Views go on, and so does the socket, until the last one is dropped.
+        if !end.has_views() {
+            self.bell.borrow().close();
+        }
+        drop(end);
         for waiting in std::mem::take(&mut *self.waiting.borrow_mut()) {
             waiting.finish(Err(LinkError::Broken(reason.to_owned())));
         }
@@ -208,6 +217,7 @@ impl<P: Platform> SessionLane<P> {
                 }
             }
             let waiting = self.waiting.borrow_mut().pop_front().ok_or("a reply that nobody waits for")?;
+            self.give_up_unwanted();
             self.room.happen();
             if waiting.is_abandoned.get() {
                 self.disown(waiting.opcode, &answer.records);
@@ -223,20 +233,23 @@ impl<P: Platform> SessionLane<P> {
         match opcode {
             LaneOpcode::Get => handles.for_each(|handle| self.end.borrow().give_back(handle)),
             LaneOpcode::Reserve | LaneOpcode::ReserveUpsert => {
-                let mut body = BodyWriter::default();
-                for handle in handles {
-                    body.push_publish(PublishItem { handle, is_given_up: 1, checksum: Checksum(0) });
-                }
-                if body.count() > 0
-                    && self.end.borrow().has_room()
-                    && let Ok(ticket) = self.ask_now(LaneOpcode::Publish, &mut body)
-                {
-                    ticket.ignore();
-                } else if body.count() > 0 {
-                    self.break_down("there is no room to give reservations back");
-                }
+                self.unwanted.borrow_mut().extend(handles);
+                self.give_up_unwanted();
             }
             LaneOpcode::Lookup | LaneOpcode::MatchPrefix | LaneOpcode::Publish => {}
+        }
+    }
+
+    /// Gives up reservations that nobody wants, as far as there is room; the pump goes on with it.
+    fn give_up_unwanted(self: &Rc<Self>) {
+        while !self.unwanted.borrow().is_empty() && !self.is_over() && self.end.borrow().has_room() {
+            let mut body = BodyWriter::default();
+            self.unwanted.borrow_mut().retain(|&handle| {
+                !body.push_publish(PublishItem { handle, is_given_up: 1, checksum: Checksum(0) })
+            });
+            if let Ok(ticket) = self.ask_now(LaneOpcode::Publish, &mut body) {
+                ticket.ignore();
+            }
         }
     }
 
@@ -277,6 +290,11 @@ impl<P: Platform> Future for LaneTicket<P> {
             outcome.result.take()
         };
         match result {
+            // What it names may be somebody else's by now.
+            Some(Ok(_)) if self.lane.is_over() => {
+                self.is_done = true;
+                Poll::Ready(Err(LinkError::Broken("the lane has ended".into())))
+            }
             Some(result) => {
                 self.is_done = true;
                 Poll::Ready(result)

@@ -156,10 +156,20 @@ async fn empty_segments<P: Platform>(core: Rc<PerCore<P>>) {
     }
 }
 
+/// Clients may have it mapped for a while: its memory goes all the same.
 fn unmap(mapping: Mapping) {
-    if mapping.bytes() as u64 > BYTES_AT_ONCE_MAX {
+    let bytes = mapping.bytes() as u64;
+    let unmap = move || {
+        if let Err(error) = mapping.empty() {
+            log::info!("an unmounted segment's memory goes when no client has it mapped any more: {error}");
+        }
+        drop(mapping);
+    };
+    if bytes > BYTES_AT_ONCE_MAX {
         // Without a thread, it is dropped here: late is better than never.
-        let _ = std::thread::Builder::new().name("snowskin-unmap".to_owned()).spawn(move || drop(mapping));
+        let _ = std::thread::Builder::new().name("snowskin-unmap".to_owned()).spawn(unmap);
+    } else {
+        unmap();
     }
 }
 

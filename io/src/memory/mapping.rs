@@ -40,6 +40,7 @@ use address::{Binding, Range};
 use backing::Opened;
 use facts::Candidate;
 use prefault::{Failure, Fill};
+use rustix::fs::FallocateFlags;
 use snowskin_protocol::ByteSize;
 use std::fmt;
 use std::fs::File;
@@ -254,6 +255,16 @@ impl Mapping {
         }
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         Ok(File::open(path)?.into())
+    }
+
+    /// Gives the memory back to the system, also where other processes have mapped it, who must use none of it any more. What is
+    /// left reads as zero. Not that of a file.
+    pub fn empty(&self) -> io::Result<()> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&self.file, flags, 0, self.bytes() as u64)?)
     }
 
     /// Whether those with whom it is shared may write to it.

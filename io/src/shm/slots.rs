@@ -3,7 +3,7 @@
 //! ```text
 //!   submissions   ├ stamp │ head │ short body ┤ × 16   128 B each      client writes
 //!   completions   ├ stamp │ head │ one record ┤ × 16    64 B each      core writes
-//!   words         client sleeps · core sleeps · pins given back · core's processor        each in lines of its own
+//!   words         client sleeps · core sleeps · pins given back · core's processor · retired    each in lines of its own
 //!   given back    the numbers of pins, a ring                          client writes
 //!   chunks        ├ body 16 KiB │ records 16 KiB ┤ × 16                for what does not fit into a slot
 //! ```
@@ -45,13 +45,14 @@ const CALLER_SLEEPS_AT: usize = COMPLETIONS_AT + LANE_SLOTS as usize * COMPLETIO
 const SERVER_SLEEPS_AT: usize = CALLER_SLEEPS_AT + APART_BYTES;
 const GIVEN_BACK_AT: usize = SERVER_SLEEPS_AT + APART_BYTES;
 const SERVER_CPU_AT: usize = GIVEN_BACK_AT + APART_BYTES;
+const RETIRED_AT: usize = SERVER_CPU_AT + APART_BYTES;
 const PINS_AT: usize = 4096;
 const CHUNKS_AT: usize = PINS_AT + LANE_PINS_MAX * size_of::<u32>();
 /// Bytes of a lane's memory.
 pub(super) const LANE_BYTES: usize = CHUNKS_AT + LANE_SLOTS as usize * 2 * HALF_BYTES;
 
 const _: () = assert!(STAMP_BYTES + REPLY_HEAD_BYTES + RECORD_BYTES == COMPLETION_BYTES);
-const _: () = assert!(SERVER_CPU_AT + APART_BYTES <= PINS_AT);
+const _: () = assert!(RETIRED_AT + APART_BYTES <= PINS_AT);
 const _: () = assert!(LANE_SLOTS.is_power_of_two() && LANE_PINS_MAX.is_power_of_two());
 
 /// The memory of a lane, zero at first.
@@ -124,6 +125,12 @@ impl<M: LaneMemory> Caller<M> {
     /// Of a fresh memory, of which this is the only client's end.
     pub fn new(memory: M) -> Self {
         Caller { memory, submitted: 0, taken: 0 }
+    }
+
+    /// No more requests come: those that are under way are not to be served, and what was reserved is given up. Pins stay, until
+    /// they are given back or the socket ends.
+    pub fn retire(&self) {
+        self.memory.word(RETIRED_AT).store(1, Ordering::SeqCst);
     }
 
     /// The processor that the core has said it runs on: as long as we are there, it is not.
@@ -220,6 +227,12 @@ impl<M: LaneMemory> Server<M> {
     /// Of a fresh memory, of which this is the only core's end.
     pub fn new(memory: M) -> Self {
         Server { memory, served: 0, given_back: 0 }
+    }
+
+    /// Whether no more requests come.
+    #[inline]
+    pub fn is_retired(&self) -> bool {
+        self.memory.word(RETIRED_AT).load(Ordering::Relaxed) != 0
     }
 
     /// Says on which processor this end runs.

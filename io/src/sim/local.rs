@@ -89,7 +89,7 @@ impl Accept for SimLocalListener {
             && let Some(place) = self.early.iter().position(|early| early.connection() == met.rings)
         {
             let bell = SimBell::new(self.early.swap_remove(place), met.shown);
-            stream.lane = Some(Lane { memory: met.memory, bell });
+            stream.lane = Some(Lane { memory: met.memory, bell, life: None });
         }
         stream.is_local = true;
         Ok((stream, Peer::Process(process)))
@@ -111,7 +111,7 @@ pub(super) async fn connect(platform: SimPlatform, path: &Path) -> io::Result<Si
     let mut connecting = Connect::new(&platform.shared, platform.node, bytes);
     connecting.meet(meeting)?;
     let mut stream = connecting.await?;
-    stream.lane = Some(Lane { memory: ours, bell: SimBell::new(rings, shown) });
+    stream.lane = Some(Lane { memory: ours, bell: SimBell::new(rings, shown), life: None });
     stream.is_local = true;
     Ok(stream)
 }

@@ -9,6 +9,7 @@ use crate::shm::{self, End, Half, Link, LinkReader, LinkWriter, news};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -78,7 +79,9 @@ impl Stream for SocketsLocal {
 
     fn take_lane(&mut self) -> Option<Lane<SocketsBell>> {
         let (memory, socket) = self.link.take_lane()?;
-        Some(Lane { memory, bell: SocketsBell { registered: None, socket } })
+        // Without it views do not outlive the lane; then there is none.
+        let life = Some(Arc::new(socket.try_clone().ok()?));
+        Some(Lane { memory, bell: SocketsBell { registered: None, socket }, life })
     }
 
     fn split(self) -> (SocketsLocalReader, SocketsLocalWriter) {

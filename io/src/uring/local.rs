@@ -70,7 +70,7 @@ impl Stream for UringLocal {
     fn take_lane(&mut self) -> Option<Lane<UringBell>> {
         let (memory, socket) = self.link.take_lane()?;
         let bell = UringBell { socket, bell: Bell::default(), turn: self.shared.turns.turn() };
-        Some(Lane { memory, bell })
+        Some(Lane { memory, bell, life: None })
     }
 
     fn split(self) -> (UringLocalReader, UringLocalWriter) {

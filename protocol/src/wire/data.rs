@@ -20,6 +20,11 @@ pub trait NamedItem: Pod {
     /// Bytes of its name.
     fn name_bytes(&self) -> usize;
 
+    /// Bytes of the value that it announces.
+    fn value_bytes(&self) -> u64 {
+        0
+    }
+
     /// That its flags are known and its reserved parts are 0.
     fn is_plain(&self) -> bool;
 }
@@ -73,6 +78,10 @@ impl PutHints {
 impl NamedItem for PutItem {
     fn name_bytes(&self) -> usize {
         usize::from(self.name_bytes)
+    }
+
+    fn value_bytes(&self) -> u64 {
+        self.value_bytes
     }
 
     fn is_plain(&self) -> bool {

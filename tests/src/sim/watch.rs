@@ -221,6 +221,9 @@ impl Watch {
                 ("core objects_elsewhere", stats.objects_elsewhere, 0),
                 ("core pinned_bytes", stats.pinned_bytes.min(1), 0),
                 ("core reserved_bytes", stats.reserved_bytes.min(1), 0),
+                ("core lanes", stats.lanes.min(1), 0),
+                ("core lane_pins", stats.lane_pins.min(1), 0),
+                ("core lane_puts", stats.lane_puts.min(1), 0),
                 ("core slots_awaited", stats.slots_awaited.min(1), 0),
                 ("core slots_frozen", stats.slots_frozen.min(1), 0),
             ] {

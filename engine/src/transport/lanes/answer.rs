@@ -9,11 +9,14 @@ use snowskin_protocol::wire::data::{Batch, ItemReply, ItemStatus, KeyItem, PutIt
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, LaneReply, LaneRequest, PublishItem};
 use snowskin_protocol::{HashedName, NameRef};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// Of so many requests of a lane one is timed, at least.
 const TIMED_EVERY: u32 = 16;
 /// Items and looks after which the clock is read again: less than a lease's millisecond by far.
 const CLOCK_EVERY: u32 = 64;
+/// How long the items of one request are reserved, but for the one that is under way then.
+const RESERVING_TIME_MAX: Duration = Duration::from_millis(1);
 
 /// Where requests are read and replies are written.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub(super) struct Desk {
     body: Vec<u8>,
     records: Vec<u8>,
     now: Moment,
+    /// Where the next look around begins.
+    pub(super) first: usize,
     /// Items answered, and looks without finding any, since the clock was read.
     since: u32,
 }
@@ -47,6 +52,10 @@ impl<B: Bell> Served<B> {
         desk: &mut Desk,
     ) -> Result<usize, LaneError> {
         let mut server = self.server.borrow_mut();
+        if server.is_retired() {
+            self.retire(&mut core.shard.borrow_mut());
+            return Ok(0);
+        }
         let Some(submission) = server.next() else { return Ok(0) };
         let now = desk.now(core);
         let request = LaneRequest::decode(submission.head())?;
@@ -59,6 +68,9 @@ impl<B: Bell> Served<B> {
         let mut asked = Asked { core, lane: self, now, records };
         match request.opcode {
             LaneOpcode::Get | LaneOpcode::Lookup | LaneOpcode::MatchPrefix => {
+                if self.is_near_its_share(core.shard.borrow().segments().capacity_bytes()) {
+                    self.take_back_from(&mut server)?;
+                }
                 asked.read(request.opcode, &Batch::decode(u32::from(request.items), body)?);
             }
             LaneOpcode::Reserve | LaneOpcode::ReserveUpsert => {
@@ -137,9 +149,15 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
 
     fn reserve(&mut self, replace: bool, batch: &Batch<'_, PutItem>) -> Result<(), LaneError> {
         batch.check_values()?;
+        let mut is_late = false;
         for (item, name) in batch.iter() {
-            let record = self.reserve_one(replace, &item, name);
+            // Room that is made by eviction takes its time, and others wait: the rest is asked for by frames.
+            let record = match is_late {
+                true => LaneRecord::of(ItemReply::status(ItemStatus::Deferred)),
+                false => self.reserve_one(replace, &item, name),
+            };
             self.records.extend_from_slice(&record.encode());
+            is_late = is_late || self.core.platform.now() - self.now > RESERVING_TIME_MAX;
         }
         Ok(())
     }

@@ -143,6 +143,8 @@ async fn listen<P: Platform>(core: Rc<PerCore<P>>, lane: Rc<Served<BellOf<P>>>, 
             Heard::Silence | Heard::Ring | Heard::News(..) => core.lanes.wake(&lane),
         }
     }
+    // A client that is there after all hears that nothing is kept for it any more.
+    lane.bell.borrow().close();
     log::debug!("core {}: a lane of {peer} ends", core.identity.id);
     core.lanes.all.borrow_mut().retain(|other| !Rc::ptr_eq(other, &lane));
     core.lanes.awake.borrow_mut().retain(|other| !Rc::ptr_eq(other, &lane));
@@ -217,7 +219,9 @@ fn serve_some<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> Option<()> {
 fn look_around<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> usize {
     let awake = core.lanes.awake.borrow();
     let (mut items, mut has_quiet) = (0, false);
-    for lane in awake.iter() {
+    let first = desk.first % awake.len().max(1);
+    for (place, lane) in awake.iter().enumerate().skip(first).chain(awake.iter().enumerate().take(first)) {
+        desk.first = place + 1;
         let before = items;
         for _ in 0..REQUESTS_AT_ONCE {
             match lane.serve_next(core, desk) {
@@ -230,6 +234,10 @@ fn look_around<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> usize {
             }
         }
         has_quiet |= lane.note_look(items > before);
+        if items >= ITEMS_PER_TURN {
+            // The next look begins behind it.
+            break;
+        }
     }
     drop(awake);
     if has_quiet {

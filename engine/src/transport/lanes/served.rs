@@ -2,7 +2,7 @@
 
 use super::LaneError;
 use super::client::Client;
-use crate::segment::{Extent, Segments};
+use crate::segment::{Extent, Segments, allocated_bytes};
 use crate::shard::{PutTicket, Shard};
 use snowskin_io::lane::{Access, LANE_PINS_MAX, LaneRegion, SegmentNews, Server};
 use snowskin_io::{Bell, Lane, seeded_bug};
@@ -16,7 +16,7 @@ use std::rc::Rc;
 const PINS_AT_LARGE: u32 = 32;
 const PINNED_BYTES_AT_LARGE: u64 = 4 << 20;
 /// Values that a lane's client may have reserved at a time.
-const PUTS_MAX: usize = 4096;
+const PUTS_MAX: usize = 1024;
 
 /// A lane.
 pub(super) struct Served<B> {
@@ -49,6 +49,11 @@ pub(super) struct Put {
     /// Of the object, as [`NameRef::bytes`].
     pub(super) name: Vec<u8>,
     pub(super) replace: bool,
+}
+
+/// What a reservation costs: its memory, and the name that is kept with it.
+fn reserved_bytes(ticket: &PutTicket, name: &[u8]) -> u64 {
+    allocated_bytes(ticket.bytes()) + name.len() as u64
 }
 
 /// Things by number: the numbers of things that are gone are used again.
@@ -130,20 +135,25 @@ impl<B: Bell> Served<B> {
 
     /// Whether the client may pin another value.
     pub(super) fn may_pin(&self, bytes: u64, capacity_bytes: u64) -> bool {
-        let may_pin = self.client.may_pin(bytes, capacity_bytes) || seeded_bug!("lane pins unlimited");
+        let may_pin = self.client.may_pin(allocated_bytes(bytes), capacity_bytes) || seeded_bug!("lane pins unlimited");
         self.pins() < LANE_PINS_MAX && may_pin
     }
 
     /// Whether the client may reserve room for another value.
     pub(super) fn may_reserve(&self, bytes: u64, capacity_bytes: u64) -> bool {
-        self.puts() < PUTS_MAX && self.client.may_reserve(bytes, capacity_bytes)
+        self.puts() < PUTS_MAX && self.client.may_reserve(allocated_bytes(bytes), capacity_bytes)
+    }
+
+    /// Whether the client may soon pin nothing more: then what it has given back is worth a look.
+    pub(super) fn is_near_its_share(&self, capacity_bytes: u64) -> bool {
+        self.pins() >= LANE_PINS_MAX / 2 || !self.client.may_pin(capacity_bytes / 8, capacity_bytes)
     }
 
     /// Keeps a pin for the client. `None`: the client cannot be shown where it is.
     pub(super) fn pin(&self, extent: Extent, segments: &Segments) -> Option<SharedPlace> {
         let (number, offset) = extent.location();
         let (segment, _) = self.show(segments, number)?;
-        self.client.pin(extent.bytes());
+        self.client.pin(allocated_bytes(extent.bytes()));
         let (count, bytes) = self.given.get();
         self.given.set((count + 1, bytes + extent.bytes()));
         let handle = self.pins.borrow_mut().insert(extent);
@@ -160,7 +170,7 @@ impl<B: Bell> Served<B> {
     ) -> Option<SharedPlace> {
         let (number, offset) = ticket.location();
         let Some((segment, Access::ReadWrite)) = self.show(segments, number) else { return None };
-        self.client.reserve(ticket.bytes());
+        self.client.reserve(reserved_bytes(&ticket, name.bytes()));
         let put = Put { ticket, name: name.bytes().to_vec(), replace };
         let handle = self.puts.borrow_mut().insert(put);
         Some(SharedPlace { segment, handle, offset })
@@ -169,8 +179,23 @@ impl<B: Bell> Served<B> {
     /// The reservation that the client has filled, or given up.
     pub(super) fn take_put(&self, handle: u32) -> Result<Put, LaneError> {
         let put = self.puts.borrow_mut().remove(handle).ok_or(LaneError::Put(handle))?;
-        self.client.unreserve(put.ticket.bytes());
+        self.client.unreserve(reserved_bytes(&put.ticket, &put.name));
         Ok(put)
+    }
+
+    /// The client asks nothing any more: what it had reserved is nobody's. Its views go on.
+    pub(super) fn retire(&self, shard: &mut Shard) {
+        for put in self.puts.borrow_mut().drain() {
+            self.give_up(put, shard);
+        }
+    }
+
+    fn give_up(&self, put: Put, shard: &mut Shard) {
+        self.client.unreserve(reserved_bytes(&put.ticket, &put.name));
+        match seeded_bug!("reservations outlive their lane") {
+            true => std::mem::forget(put.ticket),
+            false => shard.abandon_put(put.ticket),
+        }
     }
 
     /// Takes back the pins that the client has given back, and says how many; unless it is being served just now.
@@ -198,7 +223,7 @@ impl<B: Bell> Served<B> {
         let mut pins = self.pins.borrow_mut();
         server.given_back(|pin| match pins.remove(pin) {
             Some(extent) => {
-                self.client.unpin(extent.bytes());
+                self.client.unpin(allocated_bytes(extent.bytes()));
                 count += 1;
             }
             None => wrong = Some(pin),
@@ -211,18 +236,12 @@ impl<B: Bell> Served<B> {
         self.is_over.set(true);
         self.client.leave();
         for extent in self.pins.borrow_mut().drain() {
-            self.client.unpin(extent.bytes());
+            self.client.unpin(allocated_bytes(extent.bytes()));
             if seeded_bug!("pins outlive their lane") {
                 std::mem::forget(extent);
             }
         }
-        for put in self.puts.borrow_mut().drain() {
-            self.client.unreserve(put.ticket.bytes());
-            match seeded_bug!("reservations outlive their lane") {
-                true => std::mem::forget(put.ticket),
-                false => shard.abandon_put(put.ticket),
-            }
-        }
+        self.retire(shard);
     }
 
     /// Ends the lane, because of what its client has done.
@@ -296,7 +315,7 @@ impl<B: Bell> Served<B> {
         if let Err(error) = self.take_back_from(&mut server) {
             self.close(&error);
         }
-        let sleeps = self.is_over.get() || server.doze();
+        let sleeps = self.is_over.get() || server.is_retired() || server.doze();
         if !sleeps {
             server.rise();
         }
