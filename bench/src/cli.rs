@@ -71,6 +71,7 @@ enum Command {
     name = "run",
     example = "Reads and writes at full speed for 10 seconds:\n  {command_name} --mix get=0.9,put=0.1",
     example = "5,000 lookups a second, latency counted from the intended start:\n  {command_name} --mix lookup --batch 32 --rate 5000",
+    example = "Reads in place through shared memory:\n  {command_name} --mix view --transport shm --spin-us 200",
     example = "Uneven popularity, two sizes, against a running cluster:\n  {command_name} --master 10.0.0.1:7400 --workload zipf --value-size 1MiB,64KiB --clients 4 --threads 8"
 )]
 pub(crate) struct RunArguments {
@@ -116,8 +117,8 @@ pub(crate) struct RunArguments {
     /// sets of connections, which threads share (1)
     #[argh(option, default = "1")]
     pub(crate) clients: usize,
-    /// operations and their weights, of get, put (first writer wins), upsert (replaces), lookup, match_prefix
-    /// (get=0.9,put=0.1)
+    /// operations and their weights, of get, view (reads in place), put (first writer wins), upsert (replaces), lookup,
+    /// match_prefix (get=0.9,put=0.1)
     #[argh(option, default = "\"get=0.9,put=0.1\".parse().expect(\"a mix\")")]
     pub(crate) mix: Mix,
     /// how long to measure: 10s, 500ms, 2m (10s)
@@ -517,7 +518,7 @@ mod tests {
     #[test]
     fn every_option_is_understood() {
         let run = "run --workload zipf --theta 0.9 --keys 10 --value-size 1MiB,64KiB --batch 2 --threads 3 --clients 2 \
-                   --mix get=0.5,match_prefix=0.5 --duration 3s --rate 100 --verify --refill --json a --json-lines b \
+                   --mix get=0.5,view=0.2,match_prefix=0.3 --duration 3s --rate 100 --verify --refill --json a --json-lines b \
                    --report c --engines 1 --cores 1 --memory 1GB --lease-ms 100 --spin-us 0";
         let Ok(Command::Run(run)) = parsed(run) else { panic!("run") };
         assert_eq!((run.threads, run.duration, run.verify), (3, Some(Duration::from_secs(3)), true));

@@ -8,7 +8,7 @@ use crate::replay::{Ideal, Memory, ReplayPlan, TraceSummary, cluster_memory};
 use crate::report::summary::Summary;
 use crate::report::table::{latencies, number, percent, summary_lines};
 use crate::report::{write, write_json};
-use crate::store::{Reach, Store, connect};
+use crate::store::{Reach, Reached, Store, connect};
 use crate::trace::{Request, Shape, TraceFacts, generate, read_trace};
 use crate::workload::Popularity;
 use crate::{replay as replaying, run as running};
@@ -93,13 +93,14 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
             ByteSize(counts.bytes_written),
             loaded.elapsed.as_secs_f64()
         );
-        let summary = Summary::new("preload", BTreeMap::new(), &loaded);
+        let summary = Summary::new("preload", BTreeMap::new(), &loaded, Reached::by(&target.stores));
         summary.complaint().map_or(Ok(()), |complaint| Err(Failed::Run(format!("preload: {complaint}"))))?;
     }
     let json_lines = arguments.json_lines.as_deref();
     let measured =
         running::run(&plan, &target.stores, target.cluster.as_mut(), json_lines).map_err(run_failed)?;
-    let summary = Summary::new("run", run_settings(arguments, &plan), &measured);
+    let reached = Reached::by(&target.stores);
+    let summary = Summary::new("run", run_settings(arguments, &plan), &measured, reached);
     println!();
     summary_lines(&summary).iter().for_each(|line| println!("{line}"));
     finish(&summary, &measured, arguments.json.as_deref(), &arguments.report)
@@ -152,6 +153,7 @@ fn run_settings(arguments: &RunArguments, plan: &running::RunPlan) -> BTreeMap<S
         ("cores", arguments.cores.to_string()),
         ("memory", arguments.memory.to_string()),
         ("lease_ms", arguments.lease_ms.to_string()),
+        ("transport", arguments.transport.to_string()),
         ("spin_us", arguments.spin_us.to_string()),
         ("workload", arguments.workload.clone()),
         ("theta", arguments.theta.to_string()),
@@ -271,7 +273,7 @@ impl Prepared {
         let json_lines = arguments.json_lines.as_deref();
         let measured =
             replaying::replay(&self.plan, &self.requests, stores, cluster, json_lines).map_err(run_failed)?;
-        let mut summary = Summary::new(command, self.settings(arguments), &measured);
+        let mut summary = Summary::new(command, self.settings(arguments), &measured, Reached::by(stores));
         let block_bytes = self.plan.block_bytes as u64;
         summary.trace = Some(TraceSummary {
             memory_bytes: self.memory_bytes,
@@ -290,6 +292,7 @@ impl Prepared {
             ("engines", arguments.engines.to_string()),
             ("cores", arguments.cores.to_string()),
             ("memory_per_engine", ByteSize(self.cluster_plan.memory_bytes_per_engine).to_string()),
+            ("transport", arguments.transport.to_string()),
             ("spin_us", arguments.spin_us.to_string()),
             ("threads", arguments.threads.to_string()),
             ("clients", arguments.clients.to_string()),

@@ -1,6 +1,6 @@
 //! A store for tests: a map with a limit, told to misbehave where a test wants it.
 
-use crate::store::{Failure, Membership, Store, Stored};
+use crate::store::{Failure, Membership, Reached, Store, Stored, Viewer};
 use snowskin_protocol::Code;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -11,6 +11,8 @@ pub(crate) struct FakeStore {
     pub(crate) values_max: usize,
     /// Flip a bit in every value that is read.
     pub(crate) corrupts: bool,
+    /// Leave out the last byte of every value that is read in place.
+    pub(crate) shortens: bool,
     /// Say in a match that one more key is held than is.
     pub(crate) overpromises: bool,
     /// Fail every call with this.
@@ -57,9 +59,19 @@ impl Store for FakeStore {
         reads.iter_mut().map(|(key, into)| get(key, into)).collect()
     }
 
-    fn view(&self, key: &[u8]) -> Result<Option<usize>, Failure> {
-        let length = self.values.lock().unwrap().get(key).map(Vec::len);
-        self.refusal().map_or(Ok(length), Err)
+    fn views(&self, keys: &[&[u8]], show: &mut Viewer<'_>) {
+        let mut values: Vec<Option<Vec<u8>>> = {
+            let values = self.values.lock().unwrap();
+            keys.iter().map(|key| values.get(*key).cloned()).collect()
+        };
+        for (place, value) in values.iter_mut().enumerate() {
+            if let Some(value) = value {
+                let middle = value.len() / 2;
+                value[middle] ^= u8::from(self.corrupts);
+                value.truncate(value.len() - usize::from(self.shortens));
+            }
+            show(place, self.refusal().map_or(Ok(value.as_deref()), Err));
+        }
     }
 
     fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<bool, Failure>> {
@@ -76,5 +88,9 @@ impl Store for FakeStore {
 
     fn members(&self) -> Result<Membership, Failure> {
         Ok(Membership { cores: 1, slots_waiting: 0 })
+    }
+
+    fn reached(&self) -> Reached {
+        Reached { connections_tcp: 1, ..Reached::default() }
     }
 }

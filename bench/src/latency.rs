@@ -17,6 +17,8 @@ const LATENCY_MAX: Duration = Duration::from_secs(24 * 3_600);
 pub enum Op {
     /// Reads of a batch of keys.
     Get,
+    /// Reads of a batch of keys in place; checking them is no part of the latency, letting go of them is.
+    View,
     /// Puts of a batch: the first writer of a key wins.
     Put,
     /// Puts of a batch that replace.
@@ -31,12 +33,14 @@ pub enum Op {
 
 impl Op {
     /// All kinds, in the order of reports.
-    pub const ALL: [Op; 6] = [Op::Get, Op::Put, Op::Upsert, Op::Lookup, Op::MatchPrefix, Op::Request];
+    pub const ALL: [Op; 7] =
+        [Op::Get, Op::View, Op::Put, Op::Upsert, Op::Lookup, Op::MatchPrefix, Op::Request];
 
     /// Its name in reports and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Op::Get => "get",
+            Op::View => "view",
             Op::Put => "put",
             Op::Upsert => "upsert",
             Op::Lookup => "lookup",

@@ -115,6 +115,7 @@ impl<'a> Caller<'a> {
         let mut keys: Vec<u64> = (0..self.plan.batch).map(|_| self.plan.popularity.draw(random)).collect();
         match op {
             Op::Get => self.get(&keys, intended),
+            Op::View => self.view(&keys, intended),
             Op::Put => self.put(&keys, false, intended),
             Op::Upsert => self.put(&keys, true, intended),
             Op::Lookup => self.lookup(&keys, intended),
@@ -137,29 +138,62 @@ impl<'a> Caller<'a> {
         self.worker.record().latency(Op::Get, intended.elapsed());
         let mut missed = Vec::new();
         for (place, outcome) in outcomes.into_iter().enumerate() {
-            let mut recorder = self.worker.record();
-            recorder.counts.operations += 1;
-            match outcome {
-                Ok(Some(length)) => {
-                    recorder.counts.hits += 1;
-                    recorder.counts.bytes_read += length as u64;
-                    drop(recorder);
-                    if self.plan.verify {
-                        judge(self.worker, &self.values, &names[place], &self.buffers[place], length);
-                    }
-                }
-                Ok(None) => {
-                    recorder.counts.misses += 1;
-                    missed.push(keys[place]);
-                }
-                Err(failure) => {
-                    drop(recorder);
-                    self.worker.failed(&failure);
-                }
+            let buffer = &self.buffers[place];
+            let read = outcome.map(|length| length.map(|length| &buffer[..length]));
+            if self.count_read(&names[place], buffer.len(), read) {
+                missed.push(keys[place]);
             }
         }
+        self.refill(&missed);
+    }
+
+    fn view(&mut self, keys: &[u64], intended: Instant) {
+        let names = self.names(keys);
+        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        let mut missed = Vec::new();
+        // Values are checked where they lie, in the middle of the call: that time is no part of it.
+        let mut checking = Duration::ZERO;
+        self.store.views(&names, &mut |place, read| {
+            let begun = Instant::now();
+            if self.count_read(names[place], self.plan.sizes.of_key(keys[place]), read) {
+                missed.push(keys[place]);
+            }
+            checking += begun.elapsed();
+        });
+        self.worker.record().latency(Op::View, intended.elapsed().saturating_sub(checking));
+        self.refill(&missed);
+    }
+
+    /// Counts the read of a key whose value has so many bytes, and checks the value. True if it was not held.
+    fn count_read(&self, name: &[u8], value_bytes: usize, read: Result<Option<&[u8]>, Failure>) -> bool {
+        let mut recorder = self.worker.record();
+        recorder.counts.operations += 1;
+        match read {
+            Ok(Some(value)) => {
+                recorder.counts.hits += 1;
+                recorder.counts.bytes_read += value.len() as u64;
+                drop(recorder);
+                if self.plan.verify {
+                    judge(self.worker, &self.values, name, value, value_bytes);
+                }
+                false
+            }
+            Ok(None) => {
+                recorder.counts.misses += 1;
+                true
+            }
+            Err(failure) => {
+                drop(recorder);
+                self.worker.failed(&failure);
+                false
+            }
+        }
+    }
+
+    /// Puts what reads have missed, if that is asked for.
+    fn refill(&mut self, missed: &[u64]) {
         if self.plan.refill && !missed.is_empty() {
-            self.put(&missed, false, Instant::now());
+            self.put(missed, false, Instant::now());
         }
     }
 
@@ -249,16 +283,15 @@ pub(crate) fn count_puts(
     }
 }
 
-/// Checks every byte of a value that was read into `buffer`, which is as long as the value should be.
-/// True if it is right.
-pub(crate) fn judge(worker: &Worker<'_>, values: &Values, key: &[u8], buffer: &[u8], length: usize) -> bool {
-    let wrong = if length == buffer.len() {
-        values.check(key, buffer).err().map(|wrong| *wrong)
+/// Checks every byte of a value that was read and should have `expected` bytes. True if it is right.
+pub(crate) fn judge(worker: &Worker<'_>, values: &Values, key: &[u8], value: &[u8], expected: usize) -> bool {
+    let wrong = if value.len() == expected {
+        values.check(key, value).err().map(|wrong| *wrong)
     } else {
         Some(WrongValue {
             key: key.escape_ascii().to_string(),
-            length,
-            offset: length.min(buffer.len()),
+            length: value.len(),
+            offset: value.len().min(expected),
             expected: Vec::new(),
             found: Vec::new(),
             suspicion: Suspicion::OtherLengthOrSeed,
@@ -300,7 +333,7 @@ mod tests {
     #[test]
     fn all_that_was_preloaded_is_read_and_right() {
         let stores = stores(FakeStore::default());
-        let plan = plan("get=2,put=1,upsert=1,lookup=1,match_prefix=1");
+        let plan = plan("get=2,view=1,put=1,upsert=1,lookup=1,match_prefix=1");
         let loaded = preload(&plan, &stores, None).unwrap().total.counts;
         assert_eq!((loaded.stored, loaded.bytes_written), (50, plan.sizes.total(50)));
         let measured = run(&plan, &stores, None, None).unwrap();
@@ -310,29 +343,44 @@ mod tests {
             (400, 0, 0, 0)
         );
         assert!(counts.hits > 0 && counts.existed > 0 && counts.stored > 0 && counts.bytes_read > 0);
-        assert!(Op::ALL[..5].iter().all(|&op| measured.total.calls(op) > 0));
+        assert!(Op::ALL[..6].iter().all(|&op| measured.total.calls(op) > 0));
     }
 
     #[test]
     fn wrong_values_are_found() {
         let stores = stores(FakeStore { corrupts: true, ..FakeStore::default() });
         preload(&plan("get"), &stores, None).unwrap();
-        let counts = run(&plan("get"), &stores, None, None).unwrap().total.counts;
+        for mix in ["get", "view"] {
+            let counts = run(&plan(mix), &stores, None, None).unwrap().total.counts;
+            assert_eq!((counts.wrong_values, counts.hits), (400, 400), "{mix}");
+            let unchecked = RunPlan { verify: false, ..plan(mix) };
+            let counts = run(&unchecked, &stores, None, None).unwrap().total.counts;
+            assert_eq!((counts.wrong_values, counts.hits), (0, 400), "{mix}");
+        }
+    }
+
+    #[test]
+    fn values_that_lie_too_short_are_wrong() {
+        let stores = stores(FakeStore { shortens: true, ..FakeStore::default() });
+        preload(&plan("view"), &stores, None).unwrap();
+        let counts = run(&plan("view"), &stores, None, None).unwrap().total.counts;
         assert_eq!((counts.wrong_values, counts.hits), (400, 400));
     }
 
     #[test]
     fn misses_are_refilled_when_asked() {
-        let refilling = RunPlan { refill: true, ..plan("get") };
-        let stores = stores(FakeStore::default());
-        let counts = run(&refilling, &stores, None, None).unwrap().total.counts;
-        assert!(counts.misses > 0 && counts.stored > 0 && counts.hits > counts.misses, "{counts:?}");
+        for mix in ["get", "view"] {
+            let refilling = RunPlan { refill: true, ..plan(mix) };
+            let stores = stores(FakeStore::default());
+            let counts = run(&refilling, &stores, None, None).unwrap().total.counts;
+            assert!(counts.misses > 0 && counts.stored > 0 && counts.hits > counts.misses, "{counts:?}");
+        }
     }
 
     #[test]
     fn errors_are_counted_by_code_and_no_space_is_none() {
         let failing = stores(FakeStore { fails: Some(Code::RpcTimeout), ..FakeStore::default() });
-        let counts = run(&plan("get,lookup,match_prefix"), &failing, None, None).unwrap().total.counts;
+        let counts = run(&plan("get,view,lookup,match_prefix"), &failing, None, None).unwrap().total.counts;
         assert!(counts.errors["RpcTimeout"] > 0 && counts.hits == 0);
         let full = stores(FakeStore { values_max: 10, ..FakeStore::default() });
         let counts = preload(&plan("put"), &full, None).unwrap().total.counts;

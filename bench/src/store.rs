@@ -3,8 +3,10 @@
 //! Workloads and replays are written against [`Store`], so that they are tested against a store of a few lines
 //! that can be told to misbehave.
 
-use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOutcome, Transport};
+use serde::Serialize;
+use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOutcome, Transport, View};
 use snowskin_protocol::Code;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,18 +29,24 @@ pub(crate) enum Stored {
     Existed,
 }
 
+/// Is shown what became of the read of a key in place: which one it is, and its value where it lies, or `None` for a miss.
+pub(crate) type Viewer<'a> = dyn FnMut(usize, Result<Option<&[u8]>, Failure>) + 'a;
+
 /// A store that can be measured. Batches answer per key, in order.
 pub(crate) trait Store: Send + Sync {
     fn put(&self, items: &[(&[u8], &[u8])], replace: bool) -> Vec<Result<Stored, Failure>>;
     /// The bytes of each value, or `None` for a miss.
     fn get_into(&self, reads: &mut [(&[u8], &mut [u8])]) -> Vec<Result<Option<usize>, Failure>>;
-    /// Reads one value in place and says how long it is; the value is not copied where the store can avoid it.
-    fn view(&self, key: &[u8]) -> Result<Option<usize>, Failure>;
+    /// Reads values in place and shows them, each key once and in order, before it lets go of them; they are not copied
+    /// where the store can avoid it.
+    fn views(&self, keys: &[&[u8]], show: &mut Viewer<'_>);
     fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<bool, Failure>>;
     /// How many leading keys are held.
     fn match_prefix(&self, keys: &[&[u8]]) -> Result<usize, Failure>;
     /// Cores that the routing table names, and whether every slot has a home and is served.
     fn members(&self) -> Result<Membership, Failure>;
+    /// How its cores have been reached so far.
+    fn reached(&self) -> Reached;
 }
 
 /// How far a cluster has come together.
@@ -46,6 +54,42 @@ pub(crate) trait Store: Send + Sync {
 pub(crate) struct Membership {
     pub(crate) cores: usize,
     pub(crate) slots_waiting: u64,
+}
+
+/// How cores have been reached: what was opened, also if it is closed again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Reached {
+    /// Ways through shared memory without frames.
+    pub(crate) lanes: u64,
+    /// Connections of frames through shared memory.
+    pub(crate) connections_local: u64,
+    /// Connections by TCP, those to the master among them.
+    pub(crate) connections_tcp: u64,
+}
+
+impl Reached {
+    /// By all of these together.
+    pub(crate) fn by(stores: &[Box<dyn Store>]) -> Self {
+        stores.iter().map(|store| store.reached()).fold(Reached::default(), |sum, one| Reached {
+            lanes: sum.lanes + one.lanes,
+            connections_local: sum.connections_local + one.connections_local,
+            connections_tcp: sum.connections_tcp + one.connections_tcp,
+        })
+    }
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reached { lanes, connections_local, connections_tcp } = self;
+        match lanes + connections_local {
+            0 => write!(f, "tcp (connections: {connections_tcp}, to the master among them)"),
+            _ => write!(
+                f,
+                "shared memory (lanes: {lanes}, connections: {connections_local}; by tcp {connections_tcp}, to the \
+                 master among them)"
+            ),
+        }
+    }
 }
 
 /// How to reach a store.
@@ -84,9 +128,15 @@ impl Store for BlockingClient {
             .collect()
     }
 
-    fn view(&self, key: &[u8]) -> Result<Option<usize>, Failure> {
-        let found = self.view_one(key);
-        found.map(|found| held(found).map(|view| view.len())).map_err(failure)
+    fn views(&self, keys: &[&[u8]], show: &mut Viewer<'_>) {
+        let mut show = |place, found: Result<Found<View>, Error>| match found {
+            Ok(found) => show(place, Ok(held(found).as_deref())),
+            Err(error) => show(place, Err(failure(error))),
+        };
+        match keys {
+            [key] => show(0, self.view_one(key)),
+            _ => self.view(keys).into_iter().enumerate().for_each(|(place, found)| show(place, found)),
+        }
     }
 
     fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<bool, Failure>> {
@@ -106,6 +156,15 @@ impl Store for BlockingClient {
         }
         Ok(Membership { cores, slots_waiting })
     }
+
+    fn reached(&self) -> Reached {
+        let counters = self.counters();
+        Reached {
+            lanes: counters.lanes_opened,
+            connections_local: counters.connects_local,
+            connections_tcp: counters.connects.saturating_sub(counters.connects_local),
+        }
+    }
 }
 
 fn stored(outcome: PutOutcome) -> Stored {
@@ -124,4 +183,21 @@ fn held<T>(found: Found<T>) -> Option<T> {
 
 fn failure(error: Error) -> Failure {
     Failure { code: error.code(), sentence: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeStore;
+
+    #[test]
+    fn how_cores_were_reached_in_words() {
+        let stores: Vec<Box<dyn Store>> =
+            vec![Box::new(FakeStore::default()), Box::new(FakeStore::default())];
+        let by_tcp = Reached::by(&stores);
+        assert_eq!(by_tcp, Reached { connections_tcp: 2, ..Reached::default() });
+        assert_eq!(by_tcp.to_string(), "tcp (connections: 2, to the master among them)");
+        let by_lanes = Reached { lanes: 12, ..by_tcp };
+        assert!(by_lanes.to_string().starts_with("shared memory (lanes: 12,"), "{by_lanes}");
+    }
 }

@@ -43,7 +43,7 @@ impl FromStr for Mix {
             let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
             let op = Op::ALL.into_iter().find(|op| op.name() == name.trim() && *op != Op::Request);
             let op = op.ok_or_else(|| {
-                format!("\"{name}\" is no operation: use get, put, upsert, lookup or match_prefix, such as get=0.9,put=0.1")
+                format!("\"{name}\" is no operation: use get, view, put, upsert, lookup or match_prefix, such as get=0.9,put=0.1")
             })?;
             let weight: f64 =
                 weight.trim().parse().map_err(|_| format!("\"{weight}\" is no weight: use 0.9"))?;
@@ -217,6 +217,9 @@ mod tests {
             (mix.choose(0.0), mix.choose(0.74), mix.choose(0.76), mix.choose(1.0)),
             (Op::Get, Op::Get, Op::Put, Op::Put)
         );
+        let mix: Mix = "get=1,view=1".parse().unwrap();
+        assert_eq!((mix.choose(0.4), mix.choose(0.6)), (Op::Get, Op::View));
+        assert_eq!(mix.to_string(), "get=1,view=1");
         assert_eq!("match_prefix".parse::<Mix>().unwrap().choose(0.5), Op::MatchPrefix);
         for bad in ["", "fly=1", "get=x", "get=0", "get=-1", "get=inf", "request=1"] {
             assert!(bad.parse::<Mix>().is_err(), "{bad}");

@@ -11,6 +11,10 @@ use snowskin_protocol::wire::data::{
     Batch, BatchWriter, KeyItem, NamedItem, PutItem, RemoveMatching, RemovedStep, decode_replies,
 };
 use snowskin_protocol::wire::hello::{Hello, Welcome};
+use snowskin_protocol::wire::lane::{
+    BODY_BYTES_MAX as LANE_BODY_BYTES_MAX, ITEMS_MAX as LANE_ITEMS_MAX, LaneOpcode, LaneRecord, LaneReply,
+    LaneRequest, PublishItem, RECORD_BYTES,
+};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::wire::{Header, WireError, header};
 use snowskin_protocol::{Checksum, NameRef, ObjectName, RoutingTable, SLOT_COUNT};
@@ -25,7 +29,7 @@ const MEMBER_BYTES: usize = 56;
 pub type Oracle = fn(&[u8]);
 
 /// What is to be tried: the name of its corpus, and its function.
-pub const TARGETS: [(&str, Oracle); 15] = [
+pub const TARGETS: [(&str, Oracle); 16] = [
     ("header", header),
     ("hello", hello),
     ("welcome", welcome),
@@ -41,6 +45,7 @@ pub const TARGETS: [(&str, Oracle); 15] = [
     ("routing_table", routing_table),
     ("stats", stats),
     ("admin", admin),
+    ("lane", lane),
 ];
 
 /// A header and the body behind it: as they are, and with magic, lengths and checksums put right.
@@ -107,6 +112,10 @@ pub fn key_batch(bytes: &[u8]) {
 
 fn batch<T: NamedItem>(bytes: &[u8]) -> Option<Batch<'_, T>> {
     let (count, body) = counted(bytes)?;
+    batch_of(count, body)
+}
+
+fn batch_of<T: NamedItem>(count: u32, body: &[u8]) -> Option<Batch<'_, T>> {
     let batch = Batch::<T>::decode(count, body).ok()?;
     assert_eq!((batch.len(), batch.is_empty()), (count as usize, count == 0));
     let mut writer = BatchWriter::default();
@@ -227,6 +236,64 @@ pub fn admin(bytes: &[u8]) {
     }
     if let Ok(reply) = AdminReply::decode(bytes) {
         assert_eq!(AdminReply::decode(&reply.encode()), Ok(reply));
+    }
+}
+
+/// A lane's request, head and body, and the same bytes as its answer: a record, and the head of a reply with records
+/// behind it.
+pub fn lane(bytes: &[u8]) {
+    lane_request(bytes);
+    lane_reply(bytes);
+    bytes.as_chunks::<RECORD_BYTES>().0.iter().for_each(lane_record);
+}
+
+fn lane_request(bytes: &[u8]) {
+    let Some((head, body)) = bytes.split_first_chunk() else { return };
+    let Ok(request) = LaneRequest::decode(head) else { return };
+    assert_eq!(request.encode(), *head, "{request:?}");
+    assert!((1..=LANE_ITEMS_MAX).contains(&usize::from(request.items)));
+    assert!(request.body_bytes as usize <= LANE_BODY_BYTES_MAX);
+    let count = u32::from(request.items);
+    // As much of the body as the head says, and all that came.
+    for body in [body.get(..request.body_bytes as usize).unwrap_or(body), body] {
+        match request.opcode {
+            LaneOpcode::Get | LaneOpcode::Lookup | LaneOpcode::MatchPrefix => {
+                batch_of::<KeyItem>(count, body);
+            }
+            LaneOpcode::Reserve | LaneOpcode::ReserveUpsert => reservations(count, body),
+            LaneOpcode::Publish => {
+                if let Ok(items) = PublishItem::decode(request.items, body) {
+                    let items: Vec<PublishItem> = items.collect();
+                    assert_eq!(items.len(), usize::from(request.items));
+                    assert_eq!(bytemuck::cast_slice::<_, u8>(&items), body);
+                }
+            }
+        }
+    }
+}
+
+/// Puts whose sum is not known beforehand.
+fn reservations(count: u32, body: &[u8]) {
+    let Some(batch) = batch_of::<PutItem>(count, body) else { return };
+    if let Ok(sum) = batch.check_values() {
+        assert!(batch.iter().all(|(item, _)| item.value_bytes > 0));
+        assert_eq!(batch.iter().map(|(item, _)| u128::from(item.value_bytes)).sum::<u128>(), u128::from(sum));
+        assert!(batch.check_payload(sum).is_ok());
+    }
+}
+
+fn lane_reply(bytes: &[u8]) {
+    let Some((head, records)) = bytes.split_first_chunk() else { return };
+    if let Ok(reply) = LaneReply::decode(head) {
+        assert_eq!(reply.encode(), *head, "{reply:?}");
+        assert!(usize::from(reply.items) <= LANE_ITEMS_MAX);
+        records.as_chunks().0.iter().take(usize::from(reply.items)).for_each(lane_record);
+    }
+}
+
+fn lane_record(bytes: &[u8; RECORD_BYTES]) {
+    if let Ok(record) = LaneRecord::decode(bytes) {
+        assert_eq!(record.encode(), *bytes, "{record:?}");
     }
 }
 

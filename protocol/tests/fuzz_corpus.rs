@@ -40,6 +40,7 @@ fn each_target_has_an_input_that_is_accepted() {
         Batch, KeyItem, PutItem, RemoveMatching, RemovedStep, decode_replies,
     };
     use snowskin_protocol::wire::hello::{Hello, Welcome};
+    use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, LaneReply, LaneRequest, PublishItem};
     use snowskin_protocol::wire::stats::CoreStats;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     let any = |target: &str, accepts: &dyn Fn(&[u8]) -> bool| {
@@ -61,6 +62,31 @@ fn each_target_has_an_input_that_is_accepted() {
     any("page", &|input| {
         let page = [&input[..8], &[0; 2 * 8192], &input[24..]].concat();
         Page::decode(&page).is_ok_and(|page| page.entries.len() == 2)
+    });
+    for opcode in LaneOpcode::ALL {
+        any("lane", &|input| {
+            let Some((head, body)) = input.split_first_chunk() else { return false };
+            LaneRequest::decode(head).is_ok_and(|request| {
+                request.opcode == opcode
+                    && request.body_bytes as usize == body.len()
+                    && match opcode {
+                        LaneOpcode::Get | LaneOpcode::Lookup | LaneOpcode::MatchPrefix => {
+                            Batch::<KeyItem>::decode(u32::from(request.items), body).is_ok()
+                        }
+                        LaneOpcode::Reserve | LaneOpcode::ReserveUpsert => {
+                            Batch::<PutItem>::decode(u32::from(request.items), body)
+                                .is_ok_and(|batch| batch.check_values().is_ok())
+                        }
+                        LaneOpcode::Publish => PublishItem::decode(request.items, body).is_ok(),
+                    }
+            })
+        });
+    }
+    any("lane", &|input| {
+        input.split_first_chunk().is_some_and(|(head, records)| {
+            LaneReply::decode(head).is_ok_and(|reply| usize::from(reply.items) * 48 == records.len())
+                && records.as_chunks().0.iter().all(|record| LaneRecord::decode(record).is_ok())
+        })
     });
     any("routing_table", &|input| {
         let columns = [0; 4 * snowskin_protocol::SLOT_COUNT];

@@ -76,7 +76,11 @@ impl Set {
 
     /// Reads one value in place.
     pub(crate) fn view(&self, store: &dyn Store, number: usize) -> Result<(), String> {
-        self.is_whole(Some(store.view(self.key(number))))
+        let mut outcome = None;
+        store.views(&[self.key(number)], &mut |_, view| {
+            outcome = Some(view.map(|value| value.map(<[u8]>::len)));
+        });
+        self.is_whole(outcome)
     }
 
     /// Compares each byte of a value that was read.

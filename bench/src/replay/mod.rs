@@ -141,7 +141,8 @@ impl<'a> Replayer<'a> {
                 Ok(Some(length)) => {
                     recorder.counts.bytes_read += length as u64;
                     drop(recorder);
-                    !self.plan.verify || judge(self.worker, &self.values, key, buffer, length)
+                    !self.plan.verify
+                        || judge(self.worker, &self.values, key, &buffer[..length], buffer.len())
                 }
                 Ok(None) => {
                     recorder.counts.misses_after_hit += 1;

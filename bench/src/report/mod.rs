@@ -84,7 +84,7 @@ mod tests {
     fn a_report_has_its_files() {
         let folder = tempfile::tempdir().unwrap();
         let measured = measured();
-        let summary = Summary::new("run", Default::default(), &measured);
+        let summary = Summary::new("run", Default::default(), &measured, Default::default());
         let into = folder.path().join("new/report");
         let paths = write(&into, &summary, &measured).unwrap();
         assert_eq!(paths.len(), 2);
@@ -101,7 +101,7 @@ mod tests {
     /// Programs read these names: they stay.
     #[test]
     fn the_names_of_the_summary_are_stable() {
-        let summary = Summary::new("run", Default::default(), &measured());
+        let summary = Summary::new("run", Default::default(), &measured(), Default::default());
         let json: serde_json::Value = serde_json::to_value(&summary).unwrap();
         assert_eq!(json["operations"], 10_000);
         assert_eq!(json["gb_per_s"], 2.0);
@@ -109,6 +109,7 @@ mod tests {
         assert_eq!(json["cpu_seconds_per_gb"], 0.25);
         assert_eq!(json["wrong_values"], 0);
         assert_eq!(json["seconds"], 2.0);
+        assert_eq!(json["reached"]["lanes"], 0);
         assert!(json["latency_us"]["get"]["p50"].as_f64().unwrap() > 10.0);
         for name in ["p50", "p90", "p99", "p99_9", "max", "mean", "count"] {
             assert!(json["latency_us"]["put"][name].is_number(), "{name}");

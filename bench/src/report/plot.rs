@@ -30,6 +30,7 @@ const TEXT: RGBColor = RGBColor(60, 64, 70);
 fn colour(op: Op) -> RGBColor {
     match op {
         Op::Get => RGBColor(0, 114, 178),
+        Op::View => RGBColor(86, 180, 233),
         Op::Put => RGBColor(213, 94, 0),
         Op::Upsert => RGBColor(204, 121, 167),
         Op::Lookup => RGBColor(0, 158, 115),

@@ -15,8 +15,9 @@
 //! | `errors` | failed keys and calls by the name of their code |
 //! | `error_examples` | for each code, the first sentence that came with it |
 //! | `broken_off` | why the run ended early, or null |
-//! | `latency_us` | per kind of call (`get`, `put`, `upsert`, `lookup`, `match_prefix`, `request`): `count`, `mean`, `p50`, `p90`, `p99`, `p99_9`, `max`, in microseconds a *call* (a batch); of an open loop from the intended start |
+//! | `latency_us` | per kind of call (`get`, `view`, `put`, `upsert`, `lookup`, `match_prefix`, `request`): `count`, `mean`, `p50`, `p90`, `p99`, `p99_9`, `max`, in microseconds a *call* (a batch); of an open loop from the intended start |
 //! | `cpu_seconds`, `cpu_seconds_per_gb` | user and system time of this process (which also makes and checks values) and of the cluster, if it is ours; per 10⁹ of `bytes` |
+//! | `reached` | `lanes` and `connections_local` through shared memory, `connections_tcp` (to the master among them) that the clients have opened |
 //! | `trace` | null, or the fields below |
 //!
 //! | field of `trace` | meaning |
@@ -32,6 +33,7 @@
 use crate::latency::{Recorder, quantile_us};
 use crate::meter::Measured;
 use crate::replay::TraceSummary;
+use crate::store::Reached;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -62,6 +64,7 @@ pub(crate) struct Summary {
     pub(crate) latency_us: BTreeMap<&'static str, Latency>,
     pub(crate) cpu_seconds: f64,
     pub(crate) cpu_seconds_per_gb: f64,
+    pub(crate) reached: Reached,
     pub(crate) trace: Option<TraceSummary>,
 }
 
@@ -79,7 +82,12 @@ pub(crate) struct Latency {
 
 impl Summary {
     /// Of what was measured.
-    pub(crate) fn new(command: &str, settings: BTreeMap<String, String>, measured: &Measured) -> Self {
+    pub(crate) fn new(
+        command: &str,
+        settings: BTreeMap<String, String>,
+        measured: &Measured,
+        reached: Reached,
+    ) -> Self {
         let counts = &measured.total.counts;
         let seconds = measured.elapsed.as_secs_f64();
         let per_second = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
@@ -108,6 +116,7 @@ impl Summary {
             latency_us: latencies(&measured.total),
             cpu_seconds: measured.cpu_seconds,
             cpu_seconds_per_gb: if gigabytes > 0.0 { measured.cpu_seconds / gigabytes } else { 0.0 },
+            reached,
             trace: None,
         }
     }

@@ -111,6 +111,7 @@ pub(crate) fn summary_lines(summary: &Summary) -> Vec<String> {
             summary.wrong_values,
             summary.errors.values().sum::<u64>()
         ),
+        format!("  cores reached by {}", summary.reached),
         String::new(),
     ];
     lines.extend(latencies(summary));
