@@ -311,9 +311,9 @@ impl BlockingClient {
                 return;
             }
             let member = core.member;
-            let opened = self.driver.block_on(move |session, _| async move {
-                session.open_lane(&member, within).await
-            });
+            let opened = self
+                .driver
+                .block_on(move |session, _| async move { session.open_lane(&member, within).await });
             local.opened(&core, opened.ok().flatten());
         }
     }

@@ -220,7 +220,8 @@ fn views_outlive_their_client_and_their_lane() {
     }
     drop(views);
     let deadline = Instant::now() + Duration::from_secs(10);
-    let left = || writer.stats().unwrap().iter().map(|(_, core)| core.as_ref().unwrap().lane_pins).sum::<u64>();
+    let left =
+        || writer.stats().unwrap().iter().map(|(_, core)| core.as_ref().unwrap().lane_pins).sum::<u64>();
     while left() > 0 {
         assert!(Instant::now() < deadline, "{} pins are left", left());
         std::thread::sleep(Duration::from_millis(50));

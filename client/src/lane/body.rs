@@ -29,7 +29,8 @@ impl BodyWriter {
     pub(crate) fn push<T: NamedItem>(&mut self, item: T, name: NameRef<'_>) -> bool {
         let bytes = self.items.len() + self.names.len() + size_of::<T>() + name.bytes().len();
         let value_bytes = self.value_bytes.saturating_add(item.value_bytes());
-        let is_over = bytes > lane::BODY_BYTES_MAX || self.count == ITEMS_MAX || value_bytes > VALUES_BYTES_TARGET;
+        let is_over =
+            bytes > lane::BODY_BYTES_MAX || self.count == ITEMS_MAX || value_bytes > VALUES_BYTES_TARGET;
         if self.count > 0 && is_over {
             return false;
         }

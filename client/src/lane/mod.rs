@@ -7,8 +7,8 @@ mod body;
 mod view;
 
 pub(crate) use body::BodyWriter;
-pub use view::View;
 use view::PinDesk;
+pub use view::View;
 pub(crate) use view::{Pinned, Returns};
 
 use snowskin_io::lane::{Access, Caller, Heard, LaneRegion, PinReturns, SegmentNews};

@@ -135,7 +135,8 @@ impl<B: Bell> Served<B> {
 
     /// Whether the client may pin another value.
     pub(super) fn may_pin(&self, bytes: u64, capacity_bytes: u64) -> bool {
-        let may_pin = self.client.may_pin(allocated_bytes(bytes), capacity_bytes) || seeded_bug!("lane pins unlimited");
+        let may_pin =
+            self.client.may_pin(allocated_bytes(bytes), capacity_bytes) || seeded_bug!("lane pins unlimited");
         self.pins() < LANE_PINS_MAX && may_pin
     }
 
