@@ -223,12 +223,12 @@ impl BlockingClient {
     /// Reads one value where it lies, as [`BlockingClient::view`] does: the shortest way to it.
     #[inline]
     pub fn view_one(&self, key: &[u8]) -> Result<Found<View>, Error> {
-        if let Some(local) = self.driver.local()
-            && let (Some(answer), _) = local.view_one(self.driver.manner(), key)
-        {
-            return answer;
+        let by_batch = |client: &Self| client.view(&[key]).pop().unwrap_or(Err(Error::Closed));
+        let Some(local) = self.driver.local() else { return by_batch(self) };
+        match local.view_one(self.driver.manner(), key) {
+            (Some(answer), _) => answer,
+            (None, slept) => by_batch(&BlockingClient { driver: self.driver.after(slept) }),
         }
-        self.view(&[key]).pop().unwrap_or(Err(Error::Closed))
     }
 
     /// Are these keys held, and how many bytes have their values? Grants leases.

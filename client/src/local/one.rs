@@ -3,7 +3,7 @@
 use super::Local;
 use super::batch::Manner;
 use super::lane::LocalLane;
-use super::reads::{STRANGE_PLACE, found_of, miss_of, pinned_bytes, take_view};
+use super::reads::{STRANGE_PLACE, found_of, miss_of, pinned_bytes};
 use crate::error::Error;
 use crate::lane::{View, place_of};
 use crate::outcome::Found;
@@ -25,12 +25,11 @@ impl Local {
     #[inline]
     pub(crate) fn view_one(&self, manner: Manner<'_>, key: &[u8]) -> One<Found<View>> {
         self.ask_one(manner, LaneOpcode::Get, key, |lane, record| {
-            let Some(place) = place_of(record) else { return Ok(miss_of(record)) };
-            let (taken, keeps_pin) = take_view(self, lane, record).map_err(|()| STRANGE_PLACE)?;
-            if !keeps_pin {
-                lane.end.give_back(place.handle);
+            if place_of(record).is_none() {
+                return Ok(miss_of(record));
             }
-            Ok(taken.map(|view| Ok(Found::Hit(view))))
+            let pinned = lane.end.pinned(record).ok_or(STRANGE_PLACE)?;
+            Ok(Some(Ok(Found::Hit(View::pinned(pinned, record.reply.checksum)))))
         })
     }
 

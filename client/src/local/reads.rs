@@ -174,11 +174,7 @@ pub(super) fn take_copy(
     Ok(((found == record.reply.checksum).then_some(copy), false))
 }
 
-pub(super) fn take_view(
-    _local: &Local,
-    lane: &LocalLane,
-    record: &LaneRecord,
-) -> Result<(Option<View>, bool), ()> {
+fn take_view(_local: &Local, lane: &LocalLane, record: &LaneRecord) -> Result<(Option<View>, bool), ()> {
     let pinned = lane.end.pinned(record).ok_or(())?;
     Ok((Some(View::pinned(pinned, record.reply.checksum)), true))
 }
