@@ -228,6 +228,43 @@ fn views_outlive_their_client_and_their_lane() {
     }
 }
 
+/// A lane that is silent costs a part of the call's time, not time of its own.
+#[test]
+fn calls_keep_to_their_deadline_when_the_engine_stops() {
+    const DEADLINE: Duration = Duration::from_secs(2);
+    let folder = Folder::new("stops");
+    let master = Process::master("127.0.0.1:0");
+    let engine = engine("a", master.address(), folder.0.to_str().unwrap());
+    let key = key(1);
+    let value = value_of(&key, 0, 5_000);
+    let near = || {
+        let client = client(master.address(), &folder.0, Transport::Auto);
+        client.upsert(&[(&key, &value)]).remove(0).expect("there is room");
+        assert!(client.view_one(&key).unwrap().hit().is_some_and(|view| view.is_in_place()));
+        client.with_deadline(DEADLINE)
+    };
+    type Call = fn(&BlockingClient, &[u8]) -> Option<Error>;
+    let calls: [Call; 4] = [
+        |client, key| client.view_one(key).err(),
+        |client, key| client.get_into(&mut [(key, &mut [0; 5_000])]).remove(0).err(),
+        |client, key| client.lookup(&[key]).remove(0).err(),
+        |client, key| client.match_prefix(&[key]).err(),
+    ];
+    let clients = calls.map(|call| (near(), call));
+    engine.signal(rustix::process::Signal::STOP);
+    std::thread::scope(|scope| {
+        for (number, (client, call)) in clients.iter().enumerate() {
+            let key = &key;
+            scope.spawn(move || {
+                let start = Instant::now();
+                assert!(call(client, key).is_some(), "nobody can have answered call {number}");
+                let elapsed = start.elapsed();
+                assert!(elapsed < DEADLINE.mul_f64(1.3), "call {number} took {elapsed:?} of {DEADLINE:?}");
+            });
+        }
+    });
+}
+
 /// Another user's client is let in where the operator says so, and sees no memory but that of its own connection.
 #[test]
 fn clients_of_other_users_get_copies() {
