@@ -271,6 +271,9 @@ pub trait Patience: 'static {
 
     /// Ends the task's turn: the next [`Patience::poll_turn`] lets others in.
     fn end_turn(&mut self) {}
+
+    /// What the task looks for is likely to come soon: the next attempts are worth while, whatever luck it had.
+    fn expect(&mut self) {}
 }
 
 /// Others are always let in, and there is one attempt: for tasks that wait for somebody else at every step.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0        8         12        16            24                      32
-//!   ├ magic ─┼ version ┼ reserved┼ body bytes ─┼ settings (16 bytes) ───┼ table … ┼ CRC-64/NVME ┤
+//!   ├ magic ─┼ version ┼ reserved┼ body bytes ─┼ settings (16 bytes) ───┼ table … ┼ checksum ┤
 //! ```
 //!
 //! The checksum covers everything before it. The file is replaced as a whole: written beside itself, synced, renamed,
@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"SNOWLEDG";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// A ledger with the largest table is smaller than this; what is larger is not read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 

@@ -1,30 +1,25 @@
-//! The checksum of a value: CRC-64/NVME, computed where the bytes enter and carried with every replica.
+//! The checksum of a value: computed where the bytes enter and carried with every replica.
 //!
-//! Polynomial 0xad93d23594c93659, reflected, initial value and final XOR all ones: the `CRC-64/NVME` of the
-//! catalogue of parametrised CRC algorithms. It finds every burst of up to 64 bits.
+//! ```text
+//!   message   │    chunk 0     │    chunk 1     │    chunk 2     │ … │ rest │      16 KiB each, but for the last
+//!                XXH3 seed 0   +   XXH3 seed 1  +   XXH3 seed 2  +             = the checksum, modulo 2^64
+//! ```
 //!
-//! Initial value and final XOR are the same, so they cancel where messages meet: the checksum of `a` followed by `b` is
-//! that of `a` times x^(8 × bytes of `b`), modulo the polynomial, XOR that of `b`. So the parts of a message can be
-//! checked in any order, by any number of threads: [`Checksum::carried`] is what a part contributes to the whole.
+//! Each chunk is hashed by XXH3 (64 bits) with its number as the seed, and the hashes are added. So chunks may be hashed in
+//! any order, by any number of threads; one that is lost, doubled or in another place makes another sum; and any
+//! language that has XXH3 computes it in three lines. A message of 16 KiB or less is its XXH3. Bytes that differ in any way
+//! have the same checksum by a chance of 2^-64. It is no protection from somebody who means to deceive.
+//!
+//! Why not a CRC: `docs/notes/2026-11-28-checksums.md`.
 
 use bytemuck::{Pod, Zeroable};
 use std::fmt;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
-/// The polynomial without its x^64, reflected as all numbers here: bit 63 is the coefficient of x^0, bit 0 that of x^63.
-const POLYNOMIAL: u64 = 0xad93_d235_94c9_3659_u64.reverse_bits();
+/// Bytes of a chunk.
+pub const CHUNK_BYTES: usize = 16 * 1024;
 
-/// x^(8 × 2^k) modulo the polynomial, for every bit `k` of a count of bytes.
-const BYTES_PASSED: [u64; u64::BITS as usize] = {
-    let mut powers = [power_of_x(8); u64::BITS as usize];
-    let mut bit = 1;
-    while bit < powers.len() {
-        powers[bit] = product(powers[bit - 1], powers[bit - 1]);
-        bit += 1;
-    }
-    powers
-};
-
-/// A CRC-64/NVME.
+/// The checksum of a message, or what some of its chunks contribute to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Checksum(pub u64);
@@ -32,86 +27,79 @@ pub struct Checksum(pub u64);
 impl Checksum {
     /// The checksum of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Checksum(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes))
+        match bytes.len() <= CHUNK_BYTES {
+            true => Checksum::of_chunk(0, bytes),
+            false => Checksum::of_chunks(0, bytes),
+        }
+    }
+
+    /// What a chunk contributes to the checksum of the message in which it has this number, from 0.
+    pub fn of_chunk(number: u64, chunk: &[u8]) -> Self {
+        debug_assert!(chunk.len() <= CHUNK_BYTES, "{} bytes are no chunk", chunk.len());
+        Checksum(xxh3_64_with_seed(chunk, number))
+    }
+
+    /// What the chunks in `bytes` contribute, the first of which has the number `first`.
+    pub fn of_chunks(first: u64, bytes: &[u8]) -> Self {
+        let chunks = (first..).zip(bytes.chunks(CHUNK_BYTES));
+        chunks.fold(Checksum(0), |sum, (number, chunk)| sum.plus(Checksum::of_chunk(number, chunk)))
     }
 
     /// The checksum of what the slices hold when put behind each other.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut digest = Digest::new();
-        parts.into_iter().for_each(|part| digest.update(part));
-        digest.checksum()
+        let (mut sum, mut number, mut room) = (Checksum(0), 0, CHUNK_BYTES);
+        let mut chunk = Xxh3::with_seed(number);
+        for mut part in parts {
+            while !part.is_empty() {
+                if room == 0 {
+                    sum = sum.plus(Checksum(chunk.digest()));
+                    (number, room) = (number + 1, CHUNK_BYTES);
+                    chunk = Xxh3::with_seed(number);
+                }
+                let (now, later) = part.split_at(room.min(part.len()));
+                chunk.update(now);
+                room -= now.len();
+                part = later;
+            }
+        }
+        sum.plus(Checksum(chunk.digest()))
     }
 
-    /// What this, the checksum of a part, contributes to the checksum of a whole in which `bytes` more follow. The
-    /// checksum of the whole is the XOR of what its parts contribute.
-    ///
-    /// Takes some 50 ns for each bit of `bytes` that is set.
+    /// What both contribute.
     #[must_use]
-    pub fn carried(self, bytes: u64) -> Self {
-        let set = (0..u64::BITS).filter(|bit| bytes >> bit & 1 == 1);
-        Checksum(set.fold(self.0, |sum, bit| product(sum, BYTES_PASSED[bit as usize])))
-    }
-
-    /// The checksum of what `self` is of, followed by `bytes` bytes with the checksum `next`.
-    #[must_use]
-    pub fn followed_by(self, next: Checksum, bytes: u64) -> Self {
-        // Nothing has the checksum 0, and carries nothing.
-        if self == Checksum(0) { next } else { Checksum(self.carried(bytes).0 ^ next.0) }
+    pub fn plus(self, other: Checksum) -> Self {
+        Checksum(self.0.wrapping_add(other.0))
     }
 }
 
-/// x^`exponent` modulo the polynomial, reflected: for who computes checksums by folding. Meant for constants, it takes
-/// `exponent` steps.
-pub const fn power_of_x(exponent: u32) -> u64 {
-    let mut power = 1 << 63;
-    let mut step = 0;
-    while step < exponent {
-        power = times_x(power);
-        step += 1;
-    }
-    power
+/// A checksum in the making, of bytes that arrive one behind the other in one place: each chunk is hashed as soon as it is
+/// complete, while it is still in the cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Growing {
+    chunks: u64,
+    sum: Checksum,
 }
 
-/// The product of two polynomials modulo the polynomial.
-const fn product(a: u64, b: u64) -> u64 {
-    // Horner, from the coefficient of x^63 of `b`, which is its lowest bit.
-    let mut product = 0;
-    let mut bit = 0;
-    while bit < u64::BITS {
-        product = times_x(product) ^ (a & (b >> bit & 1).wrapping_neg());
-        bit += 1;
-    }
-    product
-}
-
-const fn times_x(a: u64) -> u64 {
-    a >> 1 ^ (POLYNOMIAL & (a & 1).wrapping_neg())
-}
-
-/// A checksum in the making: of bytes that arrive piece by piece, each digested while it is still in the cache.
-#[derive(Clone, Debug)]
-pub struct Digest(crc_fast::Digest);
-
-impl Digest {
-    /// Of no bytes yet.
-    pub fn new() -> Self {
-        Digest(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme))
+impl Growing {
+    /// More has arrived: `so_far` is all of it, from the beginning of the message.
+    pub fn advance(&mut self, so_far: &[u8]) {
+        while let Some(chunk) = self.rest_of(so_far).get(..CHUNK_BYTES) {
+            self.sum = self.sum.plus(Checksum::of_chunk(self.chunks, chunk));
+            self.chunks += 1;
+        }
     }
 
-    /// Adds the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+    /// All has arrived: the checksum of the whole.
+    pub fn finish(mut self, whole: &[u8]) -> Checksum {
+        self.advance(whole);
+        match self.rest_of(whole) {
+            [] if self.chunks > 0 => self.sum,
+            rest => self.sum.plus(Checksum::of_chunk(self.chunks, rest)),
+        }
     }
 
-    /// The checksum of all bytes so far.
-    pub fn checksum(&self) -> Checksum {
-        Checksum(self.0.finalize())
-    }
-}
-
-impl Default for Digest {
-    fn default() -> Self {
-        Digest::new()
+    fn rest_of<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        bytes.get(self.chunks as usize * CHUNK_BYTES..).unwrap_or_default()
     }
 }
 
@@ -126,35 +114,100 @@ mod tests {
     use super::*;
     use quickcheck::quickcheck;
 
+    /// Bytes that differ from each other everywhere, so that chunks do, too.
+    fn message(bytes: usize, seed: u64) -> Vec<u8> {
+        let words =
+            (0..).map(|word| (seed.wrapping_add(word).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24) as u32);
+        let mut message: Vec<u8> = words.take(bytes.div_ceil(4)).flat_map(u32::to_le_bytes).collect();
+        message.truncate(bytes);
+        message
+    }
+
+    /// The definition, word for word.
+    fn by_definition(message: &[u8]) -> Checksum {
+        let first = xxh3_64_with_seed(&message[..message.len().min(CHUNK_BYTES)], 0);
+        let others = message.chunks(CHUNK_BYTES).enumerate().skip(1);
+        Checksum(
+            others.fold(first, |sum, (number, chunk)| {
+                sum.wrapping_add(xxh3_64_with_seed(chunk, number as u64))
+            }),
+        )
+    }
+
+    fn cut<'m>(mut message: &'m [u8], lengths: &[u16]) -> Vec<&'m [u8]> {
+        let mut parts = Vec::new();
+        for &length in lengths {
+            let (part, rest) = message.split_at(usize::from(length).min(message.len()));
+            parts.push(part);
+            message = rest;
+        }
+        parts.push(message);
+        parts
+    }
+
     #[test]
-    fn the_check_value_of_the_catalogue() {
-        assert_eq!(Checksum::of(b"123456789"), Checksum(0xae8b_1486_0a79_9888));
+    fn known_values() {
+        // XXH3's own, of its specification's implementation; the last one is a sum.
+        assert_eq!(Checksum::of(b""), Checksum(0x2d06_8005_38d3_94c2));
+        assert_eq!(Checksum::of(b"hello"), Checksum(xxhash_rust::xxh3::xxh3_64(b"hello")));
+        let two = [message(CHUNK_BYTES, 1), b"tail".to_vec()].concat();
+        let parts = [xxh3_64_with_seed(&two[..CHUNK_BYTES], 0), xxh3_64_with_seed(b"tail", 1)];
+        assert_eq!(Checksum::of(&two), Checksum(parts[0].wrapping_add(parts[1])));
+    }
+
+    #[test]
+    fn around_the_end_of_a_chunk() {
+        for bytes in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES] {
+            let message = message(bytes, 7);
+            let expected = by_definition(&message);
+            assert_eq!(Checksum::of(&message), expected, "{bytes} bytes");
+            assert_eq!(Checksum::of_parts([&message[..]]), expected, "{bytes} bytes, as a part");
+            assert_eq!(Growing::default().finish(&message), expected, "{bytes} bytes, growing");
+        }
+    }
+
+    #[test]
+    fn chunks_that_change_places_or_are_missing_are_noticed() {
+        let (a, b) = (message(CHUNK_BYTES, 1), message(CHUNK_BYTES, 2));
+        let sums = [[&a[..], &b], [&b, &a], [&a, &a], [&a, &[]]].map(|parts| Checksum::of(&parts.concat()));
+        for (index, sum) in sums.iter().enumerate() {
+            assert!(!sums[..index].contains(sum), "{sums:?}");
+        }
+        assert_ne!(Checksum::of(&[0; 3 * CHUNK_BYTES]), Checksum::of(&[0; 2 * CHUNK_BYTES]));
     }
 
     quickcheck! {
-        fn checksums_follow_each_other(first: Vec<u8>, second: Vec<u8>) -> bool {
-            let joined = Checksum::of(&first).followed_by(Checksum::of(&second), second.len() as u64);
-            joined == Checksum::of(&[first, second].concat())
+        fn parts_and_whole_agree(bytes: u32, seed: u64, lengths: Vec<u16>) -> bool {
+            let message = message(bytes as usize % (4 * CHUNK_BYTES), seed);
+            Checksum::of_parts(cut(&message, &lengths)) == by_definition(&message)
         }
 
-        fn parts_and_whole_agree(bytes: Vec<u8>, cut: usize) -> bool {
-            let cut = cut % (bytes.len() + 1);
-            Checksum::of_parts([&bytes[..cut], &bytes[cut..]]) == Checksum::of(&bytes)
+        fn what_grows_has_the_checksum_of_the_whole(bytes: u32, seed: u64, lengths: Vec<u16>) -> bool {
+            let message = message(bytes as usize % (4 * CHUNK_BYTES), seed);
+            let (mut growing, mut end) = (Growing::default(), 0);
+            for part in cut(&message, &lengths) {
+                end += part.len();
+                growing.advance(&message[..end]);
+            }
+            growing.finish(&message) == by_definition(&message)
         }
 
-        fn the_whole_is_the_sum_of_what_its_parts_contribute(parts: Vec<Vec<u8>>) -> bool {
-            let whole = parts.concat();
-            let mut after = whole.len();
-            let sum = parts.iter().fold(0, |sum, part| {
-                after -= part.len();
-                sum ^ Checksum::of(part).carried(after as u64).0
-            });
-            Checksum(sum) == Checksum::of(&whole)
+        fn runs_of_chunks_add_up(bytes: u32, seed: u64, at: u8) -> bool {
+            let message = message(bytes as usize % (4 * CHUNK_BYTES) + 1, seed);
+            let at = u64::from(at) % 5;
+            let (head, tail) = message.split_at((at as usize * CHUNK_BYTES).min(message.len()));
+            Checksum::of_chunks(0, head).plus(Checksum::of_chunks(at, tail)) == by_definition(&message)
         }
 
-        fn carrying_on_is_carrying_far(checksum: u64, near: u32, far: u32) -> bool {
-            let (checksum, near, far) = (Checksum(checksum), u64::from(near), u64::from(far));
-            checksum.carried(near).carried(far << 20) == checksum.carried(near + (far << 20))
+        fn one_bit_is_noticed(bytes: Vec<u8>, bit: usize) -> bool {
+            let mut other = bytes.clone();
+            match other.len() * 8 {
+                0 => true,
+                bits => {
+                    other[bit % bits / 8] ^= 1 << (bit % 8);
+                    Checksum::of(&other) != Checksum::of(&bytes)
+                }
+            }
         }
     }
 }

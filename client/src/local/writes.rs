@@ -89,25 +89,17 @@ impl<'v, F: Fn(u32) -> (&'v [&'v [u8]], PutHints), const REPLACE: bool> Put<F, R
             let (pieces, _) = (self.value)(place);
             let segment = lane.end.segment(room_at.segment);
             let room = segment.and_then(|segment| segment.reserved(room_at.offset, bytes_of(pieces)));
-            let Some(mut room) = room else {
+            let Some(room) = room else {
                 return Err(lane.break_down("the engine names room that its segment has not got"));
             };
-            for piece in pieces {
-                let (to, rest) = room.split_at_mut(piece.len());
-                jobs.push(CopyJob::new(to, piece));
-                room = rest;
-            }
+            jobs.push(CopyJob::gathered(room, pieces));
             written.push((place, room_at.handle));
         }
-        let mut checksums = local.copiers.copy_checked(&mut jobs).into_iter();
+        let checksums = local.copiers.copy_checked(&mut jobs);
         drop(jobs);
         let mut bytes_sent = 0;
-        for (place, handle) in written {
-            let (pieces, _) = (self.value)(place);
-            let checksum = pieces.iter().fold(Checksum(0), |sum, piece| {
-                sum.followed_by(checksums.next().expect("one for each piece"), piece.len() as u64)
-            });
-            bytes_sent += bytes_of(pieces);
+        for ((place, handle), checksum) in written.into_iter().zip(checksums) {
+            bytes_sent += bytes_of((self.value)(place).0);
             lane.push_publish(PublishItem { handle, is_given_up: 0, checksum }, place);
         }
         lane.counts.value_bytes_sent += bytes_sent;

@@ -3,10 +3,10 @@
 use crate::lane::View;
 use snowskin_io::ByteReader;
 use snowskin_io::framing::{FrameError, FrameReader};
-use snowskin_io::memory::LoanMut;
+use snowskin_io::memory::{LoanMut, copied, copied_checked, copy, copy_checked};
 use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::ItemReply;
-use snowskin_protocol::{Checksum, Digest};
+use snowskin_protocol::{Checksum, Growing};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -65,8 +65,9 @@ pub(super) async fn receive<R: ByteReader>(
     is_abandoned: &Cell<bool>,
     progress: impl Fn(usize),
 ) -> Result<Delivery, FrameError> {
-    let digest = RefCell::new((verify && !seeded_bug!("read unverified")).then(Digest::new));
-    let intake = Intake { bytes: reply.value_bytes as usize, digest, is_abandoned, progress };
+    let growing = Cell::new((verify && !seeded_bug!("read unverified")).then(Growing::default));
+    let bytes = reply.value_bytes as usize;
+    let intake = Intake { bytes, growing, found: Cell::new(None), is_abandoned, progress };
     let delivery = match sink {
         Sink::Owned | Sink::View => intake.owned(reader).await?,
         Sink::Lent(loan, index) => intake.borrowed(reader, |use_bytes| loan.with(index, use_bytes)).await?,
@@ -78,8 +79,7 @@ pub(super) async fn receive<R: ByteReader>(
         }
     };
     let is_whole = matches!(delivery, Delivery::Value(_) | Delivery::Written(_));
-    let found = intake.digest.into_inner().map(|digest| digest.checksum());
-    let is_corrupt = is_whole && found.is_some_and(|found| found != reply.checksum);
+    let is_corrupt = is_whole && intake.found.get().is_some_and(|found| found != reply.checksum);
     Ok(if is_corrupt { Delivery::Corrupt } else { delivery })
 }
 
@@ -87,35 +87,40 @@ pub(super) async fn receive<R: ByteReader>(
 pub(super) fn deliver(sink: Sink, value: &[u8], checksum: Checksum, verify: bool) -> Delivery {
     let verify = verify && !seeded_bug!("read unverified");
     let mut delivery = Delivery::Abandoned;
-    let mut copy = |buffer: &mut [u8]| {
+    let mut fill = |buffer: &mut [u8]| {
         delivery = match buffer.get_mut(..value.len()) {
             None => Delivery::TooSmall(value.len() as u64),
+            Some(room) if verify => match copy_checked(room, value) == checksum {
+                true => Delivery::Written(value.len()),
+                false => Delivery::Corrupt,
+            },
             Some(room) => {
-                room.copy_from_slice(value);
-                match verify && Checksum::of(room) != checksum {
-                    true => Delivery::Corrupt,
-                    false => Delivery::Written(value.len()),
-                }
+                copy(room, value);
+                Delivery::Written(value.len())
             }
         };
     };
     match sink {
         Sink::Owned | Sink::View => {
-            let copied = value.to_vec();
-            let is_corrupt = verify && Checksum::of(&copied) != checksum;
-            return if is_corrupt { Delivery::Corrupt } else { Delivery::Value(copied) };
+            if !verify {
+                return Delivery::Value(copied(value));
+            }
+            let (copied, found) = copied_checked(value);
+            return if found == checksum { Delivery::Value(copied) } else { Delivery::Corrupt };
         }
         // A buffer that is its owner's again is not touched.
-        Sink::Lent(loan, index) => drop(loan.with(index, copy)),
-        Sink::Shared(shared) => drop(shared.borrow_mut().as_mut().map(|bytes| copy(bytes))),
+        Sink::Lent(loan, index) => drop(loan.with(index, fill)),
+        Sink::Shared(shared) => drop(shared.borrow_mut().as_mut().map(|bytes| fill(bytes))),
     }
     delivery
 }
 
 struct Intake<'a, F> {
     bytes: usize,
-    /// Of what has been read of the value, if it is to be verified: each piece while it is still in the cache.
-    digest: RefCell<Option<Digest>>,
+    /// Of what has been read of the value, if it is to be verified.
+    growing: Cell<Option<Growing>>,
+    /// Of the whole value.
+    found: Cell<Option<Checksum>>,
     is_abandoned: &'a Cell<bool>,
     progress: F,
 }
@@ -127,8 +132,7 @@ impl<F: Fn(usize)> Intake<'_, F> {
             let mut done = value.len();
             value.resize(done + GROW_BYTES.min(self.bytes - done), 0);
             while done < value.len() {
-                let target = &mut value[done..];
-                match poll_fn(|context| self.poll(reader, context, Some(&mut *target))).await? {
+                match poll_fn(|context| self.poll(reader, context, &mut value, done)).await? {
                     Some(count) => done += count,
                     None => return self.discard(reader, self.bytes - done).await,
                 }
@@ -155,7 +159,7 @@ impl<F: Fn(usize)> Intake<'_, F> {
         while done < self.bytes {
             let read = poll_fn(|context| {
                 let mut result = Poll::Ready(Ok(None));
-                with(&mut |buffer| result = self.poll(reader, context, Some(&mut buffer[done..self.bytes])));
+                with(&mut |buffer| result = self.poll(reader, context, &mut buffer[..self.bytes], done));
                 result
             });
             match read.await? {
@@ -166,26 +170,37 @@ impl<F: Fn(usize)> Intake<'_, F> {
         Ok(Delivery::Written(self.bytes))
     }
 
-    /// Reads some bytes; `None` when nobody wants them any more.
+    /// Reads some bytes into `buffer`, which has `done` of them; `None` when nobody wants them any more.
     fn poll<R: ByteReader>(
         &self,
         reader: &mut FrameReader<R>,
         context: &mut Context<'_>,
-        target: Option<&mut [u8]>,
+        buffer: &mut [u8],
+        done: usize,
     ) -> Poll<io::Result<Option<usize>>> {
-        let Some(target) = target.filter(|_| !self.is_abandoned.get()) else { return Poll::Ready(Ok(None)) };
-        match reader.poll_payload(context, &mut *target) {
+        if self.is_abandoned.get() {
+            return Poll::Ready(Ok(None));
+        }
+        match reader.poll_payload(context, &mut buffer[done..]) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Poll::Ready(Ok(count)) => {
-                if let Some(digest) = &mut *self.digest.borrow_mut() {
-                    digest.update(&target[..count]);
-                }
+                self.digest(&buffer[..done + count]);
                 (self.progress)(count);
                 Poll::Ready(Ok(Some(count)))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// So much is there: what is complete of it is hashed while it is still in the cache.
+    fn digest(&self, so_far: &[u8]) {
+        let Some(mut growing) = self.growing.get() else { return };
+        if so_far.len() == self.bytes {
+            return self.found.set(Some(growing.finish(so_far)));
+        }
+        growing.advance(so_far);
+        self.growing.set(Some(growing));
     }
 
     async fn discard<R: ByteReader>(

@@ -17,7 +17,7 @@ use crate::segment::Reservation;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::{ItemStatus, PutHints, PutItem};
-use snowskin_protocol::{Checksum, Digest, HashedName, Version};
+use snowskin_protocol::{Checksum, Growing, HashedName, Version};
 use std::time::Duration;
 
 /// Whether a put may begin.
@@ -35,7 +35,7 @@ pub enum PutStart {
 pub struct PutTicket {
     reservation: Reservation,
     filled_bytes: usize,
-    digest: Digest,
+    growing: Growing,
     expected: Checksum,
     /// Somebody else has filled it in place, and made the checksum from what was put.
     is_filled_elsewhere: bool,
@@ -48,11 +48,10 @@ impl PutTicket {
         &mut self.reservation.value_mut()[self.filled_bytes..]
     }
 
-    /// The next `count` bytes have been filled. They are digested now, while they are still in the cache.
+    /// The next `count` bytes have been filled. They are hashed now, while they are still in the cache.
     pub fn advance(&mut self, count: usize) {
-        let filled = &self.reservation.value()[self.filled_bytes..][..count];
-        self.digest.update(filled);
         self.filled_bytes += count;
+        self.growing.advance(&self.reservation.value()[..self.filled_bytes]);
     }
 
     /// Where the value goes: the number of its segment, and bytes from the beginning of that.
@@ -73,7 +72,7 @@ impl PutTicket {
     }
 
     fn has_arrived(&self) -> bool {
-        self.is_filled_elsewhere || self.digest.checksum() == self.expected
+        self.is_filled_elsewhere || self.growing.finish(self.reservation.value()) == self.expected
     }
 
     /// Whether the value is complete.
@@ -104,7 +103,7 @@ impl Shard {
             Some(reservation) => PutStart::Reserved(PutTicket {
                 reservation,
                 filled_bytes: 0,
-                digest: Digest::new(),
+                growing: Growing::default(),
                 expected: item.checksum,
                 is_filled_elsewhere: false,
                 hints: item.hints,

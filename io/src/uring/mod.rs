@@ -101,6 +101,10 @@ impl Patience for UringPatience {
     fn end_turn(&mut self) {
         self.turn.end();
     }
+
+    fn expect(&mut self) {
+        self.score.encourage();
+    }
 }
 
 /// Starts a pinned thread with an executor and runs `main` on it. `spin_max` bounds how long a read may busy-wait.

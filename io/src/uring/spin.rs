@@ -69,6 +69,11 @@ impl SpinScore {
         None
     }
 
+    /// The next wait is worth while, whatever came of the last ones.
+    pub(super) fn encourage(&mut self) {
+        self.score = self.score.max(1);
+    }
+
     /// Whether waits are wanted at all.
     pub(super) fn may_ever_wait(&self) -> bool {
         !self.shared.max.is_zero()
@@ -117,6 +122,27 @@ mod tests {
             waits += usize::from(attempts > 1);
         }
         assert!((5..=12).contains(&waits), "{waits} waits");
+    }
+
+    #[test]
+    fn who_is_encouraged_waits_once_more() {
+        let spin = Spin::new(Duration::from_micros(20));
+        let mut stream = spin.stream();
+        let waits = |stream: &mut SpinScore| {
+            let mut attempts = 0;
+            stream.attempt(|| {
+                attempts += 1;
+                None::<()>
+            });
+            attempts > 1
+        };
+        assert_eq!(
+            (0..=SCORE_MAX / 2).filter(|_| waits(&mut stream)).count(),
+            4,
+            "until it has no luck any more"
+        );
+        stream.encourage();
+        assert!(waits(&mut stream) && !waits(&mut stream));
     }
 
     #[test]

@@ -163,7 +163,9 @@ pub(crate) async fn serve<P: Platform>(core: Rc<PerCore<P>>) {
         if found.is_some() {
             pace.note(now);
         } else if pace.is_due(now, patience.linger_max()) {
+            // Not too much of the time goes to letting others in, during which nobody looks.
             patience.end_turn();
+            patience.expect();
         } else if core.lanes.doze() {
             patience.rest();
             core.lanes.woken.wait().await;

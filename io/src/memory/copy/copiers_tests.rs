@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 /// So small that a few bytes are many pieces.
-const PIECE_BYTES: usize = 64;
+const PIECE_BYTES: usize = CHUNK_BYTES;
 
 fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let random = crate::SplitMix::new(seed);
@@ -37,7 +37,7 @@ fn agree(copiers: &Copiers, lengths: &[usize], seed: u64) {
 }
 
 fn lengths_of(lengths: &[u16]) -> Vec<usize> {
-    lengths.iter().map(|length| usize::from(*length) % (20 * PIECE_BYTES)).collect()
+    lengths.iter().map(|length| usize::from(*length) * 2).collect()
 }
 
 quickcheck! {
@@ -55,8 +55,8 @@ quickcheck! {
         let parts = parts(&jobs, PIECE_BYTES);
         let mut ends = vec![0; jobs.len()];
         for Part { job, bytes } in &parts {
-            assert!(bytes.start == ends[*job] && (1..=PIECE_BYTES).contains(&bytes.len()), "none is left out");
-            assert_eq!((jobs[*job].bytes - bytes.end) % PIECE_BYTES, 0, "whole pieces follow");
+            assert!(bytes.start == ends[*job] && bytes.len() <= PIECE_BYTES, "none is left out");
+            assert_eq!(bytes.start % PIECE_BYTES, 0, "each begins a piece");
             ends[*job] = bytes.end;
         }
         assert!(ends.iter().zip(&jobs).all(|(end, job)| *end == job.bytes));
@@ -69,6 +69,24 @@ quickcheck! {
         }
         next == parts.len()
     }
+
+    fn what_lies_in_many_places_is_copied_as_if_in_one(lengths: Vec<u16>, helpers: u8, seed: u32) -> bool {
+        let copiers = Copiers::with_pieces(usize::from(helpers % 3), PIECE_BYTES, 0);
+        let values: Vec<Vec<u8>> =
+            lengths.iter().map(|length| noise(usize::from(*length) * 2, u64::from(seed) + u64::from(*length))).collect();
+        let (whole, pieces) = (values.concat(), values.iter().map(|value| &value[..]).collect::<Vec<_>>());
+        let [mut plain, mut checked] = [0, 0].map(|byte| vec![byte; whole.len()]);
+        copiers.copy(&mut [CopyJob::gathered(&mut plain, &pieces)]);
+        let sums = copiers.copy_checked(&mut [CopyJob::gathered(&mut checked, &pieces)]);
+        assert_eq!(sums, [Checksum::of(&whole)]);
+        plain == whole && checked == whole
+    }
+}
+
+#[test]
+#[should_panic(expected = "as many bytes")]
+fn pieces_are_together_as_long() {
+    CopyJob::gathered(&mut [0; 4], &[&[1, 2], &[3]]);
 }
 
 #[test]

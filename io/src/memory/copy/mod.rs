@@ -3,50 +3,27 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `stream.rs` | a copy that goes around the caches |
-//! | `fold.rs` | a copy that computes the checksum of what it moves, in registers |
+//! | `hash.rs` | a copy that hashes what it moves, in registers |
 //! | `copiers.rs` | many copies, or large ones, cut into pieces for several threads |
 //! | `helpers.rs` | those threads |
+//! | `way.rs` | whether a copy goes around the caches |
 //!
-//! An ordinary store first reads the line that it overwrites. A streaming store does not, so a copy from and to cold
-//! memory is nearly twice as fast with it; but from cache to cache it is slower, since it goes to memory. Nobody tells us
-//! where the bytes are, so [`copy`] looks how long its first kilobytes take. With a checksum there is nothing to choose:
-//! to multiply takes longer than to stream. Where both ends are in a cache, that makes it slower than `memcpy`; with
-//! one of them in memory it is faster.
+//! A checksum costs little: it is made chunk by chunk, about as fast as memory and caches are.
 //!
 //! A checksum is of the bytes that were copied, each of which is read once: even if another process breaks the rules
 //! and writes while we read. No reference is made to bytes given by address.
 
 mod copiers;
-mod fold;
+mod hash;
 mod helpers;
 mod stream;
+mod way;
 
 pub use copiers::{Copiers, CopyJob};
 
-use snowskin_protocol::{Checksum, Digest};
-use std::time::{Duration, Instant};
+use snowskin_protocol::{CHUNK_BYTES, Checksum};
+use std::mem::MaybeUninit;
 
-/// Copies of so many bytes may go around the caches. The whole of a smaller one is in them when its reader comes.
-const STREAM_BYTES_MIN: usize = 64 * 1024;
-/// As above, with a checksum: that is the copy into a segment, whose reader comes later.
-const STREAM_CHECKED_BYTES_MIN: usize = 16 * 1024;
-/// A copy is slow before the processor has seen where it goes: so many bytes say nothing, in a long one ...
-const LEAD_BYTES_MAX: usize = 16 * 1024;
-/// ... and this part of a shorter one.
-const LEAD_SHARE: usize = 64;
-/// The first look at how fast a copy goes: long enough to tell, short enough to be cheap if it was the wrong way.
-const LOOK_BYTES: std::ops::RangeInclusive<usize> = 16 * 1024..=32 * 1024;
-/// As above, part of the copy.
-const LOOK_SHARE: usize = 32;
-/// The next looks.
-const LOOK_AGAIN_BYTES: usize = 256 * 1024;
-/// From cache to cache an ordinary copy makes 27 to 40 bytes in a nanosecond, with one end in memory 15 to 24, with both
-/// 10 (EPYC 9004). A streaming one makes 27, 20 to 26 and 20: in the middle there is little to lose.
-const CACHED_BYTES_PER_NS_MIN: usize = 24;
-/// Shorter values do not pay for the setting up of a fold.
-const FOLD_BYTES_MIN: usize = 512;
-/// What is copied and digested at a time where the processor cannot fold: a part of the first cache.
-const BOUNCE_BYTES: usize = 8 * 1024;
 /// Streaming stores write whole lines.
 const LINE_BYTES: usize = 64;
 
@@ -69,7 +46,7 @@ pub fn copy(to: &mut [u8], from: &[u8]) {
 pub fn copy_checked(to: &mut [u8], from: &[u8]) -> Checksum {
     assert_eq!(to.len(), from.len(), "a copy of as many bytes");
     // SAFETY: both slices are borrowed during the call, `to` exclusively, so that they do not overlap.
-    unsafe { copy_raw_checked(to.as_mut_ptr(), from.as_ptr(), from.len()) }
+    unsafe { copy_raw_checked(to.as_mut_ptr(), from.as_ptr(), from.len(), 0) }
 }
 
 /// `from` in a vector.
@@ -89,7 +66,7 @@ pub fn copied_checked(from: &[u8]) -> (Vec<u8>, Checksum) {
     let mut to = Vec::with_capacity(from.len());
     // SAFETY: as in `copied`.
     unsafe {
-        let checksum = copy_raw_checked(to.as_mut_ptr(), from.as_ptr(), from.len());
+        let checksum = copy_raw_checked(to.as_mut_ptr(), from.as_ptr(), from.len(), 0);
         to.set_len(from.len());
         (to, checksum)
     }
@@ -102,42 +79,16 @@ pub fn copied_checked(from: &[u8]) -> (Vec<u8>, Checksum) {
 /// `bytes` bytes can be read at `from` and written at `to` during the call; they do not overlap; nobody in this process
 /// writes the former or uses the latter meanwhile.
 pub(crate) unsafe fn copy_raw(to: *mut u8, from: *const u8, bytes: usize) {
-    let ordinary = if bytes < STREAM_BYTES_MIN || !stream::is_available() {
-        // SAFETY: the caller's promise.
-        unsafe { from.copy_to_nonoverlapping(to, bytes) };
-        bytes
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { copy_while_cached(to, from, bytes) }
-    };
-    if ordinary < bytes {
-        // SAFETY: the caller's promise, for what is left; `ordinary` is less only where streaming is available.
-        unsafe { copy_streaming(to.add(ordinary), from.add(ordinary), bytes - ordinary) }
-    }
-}
-
-/// Copies until it goes slower than from cache to cache. Answers how many bytes that were.
-///
-/// # Safety
-///
-/// That of [`copy_raw`].
-unsafe fn copy_while_cached(to: *mut u8, from: *const u8, bytes: usize) -> usize {
-    let mut done = (bytes / LEAD_SHARE).min(LEAD_BYTES_MAX);
-    let mut look = (bytes / LOOK_SHARE).clamp(*LOOK_BYTES.start(), *LOOK_BYTES.end());
-    // SAFETY: the caller's promise.
-    unsafe { from.copy_to_nonoverlapping(to, done) };
-    while done < bytes {
-        look = look.min(bytes - done);
-        let started = Instant::now();
-        // SAFETY: the caller's promise; `done + look` is at most `bytes`.
-        unsafe { from.add(done).copy_to_nonoverlapping(to.add(done), look) };
-        done += look;
-        if started.elapsed() > Duration::from_nanos((look / CACHED_BYTES_PER_NS_MIN) as u64) {
-            break;
+    way::faster(bytes, stream::is_available(), |part, streams| {
+        let (to, from) = (to.wrapping_add(part.start), from.wrapping_add(part.start));
+        // SAFETY: the caller's promise, for a part of it; it streams only where that is available.
+        unsafe {
+            match streams {
+                true => copy_streaming(to, from, part.len()),
+                false => from.copy_to_nonoverlapping(to, part.len()),
+            }
         }
-        look = LOOK_AGAIN_BYTES;
-    }
-    done
+    });
 }
 
 /// # Safety
@@ -156,57 +107,72 @@ unsafe fn copy_streaming(to: *mut u8, from: *const u8, bytes: usize) {
     }
 }
 
-/// [`copy_checked`], of memory that is not this process's alone.
+/// [`copy_checked`], of memory that is not this process's alone: what chunks contribute, the first of which has the number
+/// `first`.
 ///
 /// # Safety
 ///
 /// That of [`copy_raw`].
-pub(crate) unsafe fn copy_raw_checked(to: *mut u8, from: *const u8, bytes: usize) -> Checksum {
-    let mut digest = Digest::new();
-    if bytes < FOLD_BYTES_MIN || !fold::is_available() {
+pub(crate) unsafe fn copy_raw_checked(to: *mut u8, from: *const u8, bytes: usize, first: u64) -> Checksum {
+    if bytes <= CHUNK_BYTES {
         // SAFETY: the caller's promise.
-        unsafe { copy_digested(to, from, bytes, &mut digest) };
-        return digest.checksum();
+        return unsafe { copy_chunk(to, from, bytes, first, false) };
     }
-    let head = bytes_to_line(to);
-    let blocks = (bytes - head) / fold::BLOCK_BYTES * fold::BLOCK_BYTES;
-    let end = head + blocks;
-    // SAFETY: the caller's promise; head, blocks and tail follow each other and end with `bytes`. The head is shorter
-    // than the shortest value that is folded, and ends on a line; there is a block at least.
-    unsafe {
-        copy_digested(to, from, head, &mut digest);
-        let (to_blocks, from_blocks) = (to.add(head), from.add(head));
-        if bytes < STREAM_CHECKED_BYTES_MIN {
-            fold::copy_blocks::<false>(to_blocks, from_blocks, blocks, &mut digest);
-        } else {
-            fold::copy_blocks::<true>(to_blocks, from_blocks, blocks, &mut digest);
+    let may_stream = to.addr().is_multiple_of(hash::ALIGNMENT);
+    let mut sum = Checksum(0);
+    way::faster(bytes, may_stream, |part, streams| {
+        for at in part.clone().step_by(CHUNK_BYTES) {
+            let number = first + (at / CHUNK_BYTES) as u64;
+            let count = CHUNK_BYTES.min(part.end - at);
+            // SAFETY: the caller's promise; the chunk lies within the part, and begins a number of chunks behind `to`.
+            let chunk = unsafe { copy_chunk(to.add(at), from.add(at), count, number, streams) };
+            sum = sum.plus(chunk);
         }
-        copy_digested(to.add(end), from.add(end), bytes - end, &mut digest);
-    }
-    digest.checksum()
+        if streams {
+            stream::fence();
+        }
+    });
+    sum
 }
 
-/// Copies by way of memory of our own, and digests it there.
+/// Copies a chunk, around the caches if it `streams`, and hashes what it has copied.
+///
+/// # Safety
+///
+/// That of [`copy_raw`]; `to` is a multiple of [`hash::ALIGNMENT`] if it streams.
+unsafe fn copy_chunk(to: *mut u8, from: *const u8, bytes: usize, number: u64, streams: bool) -> Checksum {
+    // In whole stripes, each is read once. Others go by way of memory of our own, since what is hashed has to be what was
+    // copied.
+    if bytes < hash::BYTES_MIN || !bytes.is_multiple_of(hash::STRIPE_BYTES) || !hash::is_available() {
+        // SAFETY: the caller's promise.
+        return unsafe { copy_chunk_bounced(to, from, bytes, number) };
+    }
+    // SAFETY: the caller's promise, and what was asked above.
+    Checksum(unsafe {
+        match streams {
+            true => hash::copy_stripes::<true>(to, from, bytes, number),
+            false => hash::copy_stripes::<false>(to, from, bytes, number),
+        }
+    })
+}
+
+/// Copies a chunk by way of memory of our own, and hashes it there.
 ///
 /// # Safety
 ///
 /// That of [`copy_raw`].
-unsafe fn copy_digested(to: *mut u8, from: *const u8, bytes: usize, digest: &mut Digest) {
-    let mut bounce = [const { std::mem::MaybeUninit::<u8>::uninit() }; BOUNCE_BYTES];
-    let mut done = 0;
-    while done < bytes {
-        let count = BOUNCE_BYTES.min(bytes - done);
-        // SAFETY: the caller's promise; `done + count` is at most `bytes`, and `count` at most the size of `bounce`, of
-        // which the first `count` bytes are written before they are read.
-        let own = unsafe {
-            from.add(done).copy_to_nonoverlapping(bounce.as_mut_ptr().cast(), count);
-            std::slice::from_raw_parts(bounce.as_ptr().cast::<u8>(), count)
-        };
-        digest.update(own);
-        // SAFETY: as above.
-        unsafe { own.as_ptr().copy_to_nonoverlapping(to.add(done), count) };
-        done += count;
-    }
+unsafe fn copy_chunk_bounced(to: *mut u8, from: *const u8, bytes: usize, number: u64) -> Checksum {
+    assert!(bytes <= CHUNK_BYTES, "{bytes} bytes are no chunk");
+    let mut bounce = [const { MaybeUninit::<u8>::uninit() }; CHUNK_BYTES];
+    // SAFETY: the caller's promise; `bytes` is at most the size of `bounce`, of which as many bytes are written before
+    // they are read.
+    let own = unsafe {
+        from.copy_to_nonoverlapping(bounce.as_mut_ptr().cast(), bytes);
+        std::slice::from_raw_parts(bounce.as_ptr().cast::<u8>(), bytes)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { own.as_ptr().copy_to_nonoverlapping(to, bytes) };
+    Checksum::of_chunk(number, own)
 }
 
 /// How many bytes from here to the next whole line.

@@ -12,10 +12,10 @@ pub(super) const BLOCK_BYTES: usize = 128;
 pub(super) const PREFETCH_BYTES: usize = 512;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86_64::{copy_blocks, is_available};
+pub(super) use x86_64::{copy_blocks, fence, is_available};
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use nowhere::{copy_blocks, is_available};
+pub(super) use nowhere::{copy_blocks, fence, is_available};
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
@@ -57,8 +57,15 @@ mod x86_64 {
                 }
             }
         }
-        // Streaming stores are not ordered with those that follow, such as the one that says that a value is there.
-        _mm_sfence();
+        fence();
+    }
+
+    /// Streaming stores are not ordered with those that follow, such as the one that says that a value is there; they are
+    /// with those that follow this.
+    #[inline]
+    pub(in super::super) fn fence() {
+        // SAFETY: every x86-64 has SSE.
+        unsafe { _mm_sfence() };
     }
 }
 
@@ -69,6 +76,10 @@ mod nowhere {
     pub(in super::super) fn is_available() -> bool {
         false
     }
+
+    /// All stores are ordinary ones.
+    #[inline]
+    pub(in super::super) fn fence() {}
 
     /// Copies, in the ordinary way.
     ///

@@ -4,7 +4,7 @@ use super::*;
 use quickcheck::quickcheck;
 
 /// Long enough for each of the ways, and for more than one look.
-const BYTES_MAX: usize = 300 * 1024;
+const BYTES_MAX: usize = 700 * 1024;
 /// Around what is written, and untouched.
 const MARGIN_BYTES: usize = 128;
 const MARGIN: u8 = 0xa5;
@@ -17,7 +17,7 @@ const MARGIN: u8 = 0xa5;
 type Way = unsafe fn(*mut u8, *const u8, usize) -> Option<Checksum>;
 
 /// Every way, also those that this processor or these lengths would not choose.
-const WAYS: [(&str, Way); 4] = [
+const WAYS: [(&str, Way); 5] = [
     ("chosen", |to, from, bytes| {
         // SAFETY: each way is called with what the test owns.
         unsafe { copy_raw(to, from, bytes) };
@@ -35,15 +35,31 @@ const WAYS: [(&str, Way); 4] = [
     }),
     ("chosen, checked", |to, from, bytes| {
         // SAFETY: as above.
-        Some(unsafe { copy_raw_checked(to, from, bytes) })
+        Some(unsafe { copy_raw_checked(to, from, bytes, 0) })
     }),
-    ("digested", |to, from, bytes| {
-        let mut digest = Digest::new();
+    ("streaming, checked", |to, from, bytes| {
+        let streams = to.addr().is_multiple_of(hash::ALIGNMENT);
+        // SAFETY: as above, and asked.
+        let sum = chunks_of(bytes, |at, bytes, number| unsafe {
+            copy_chunk(to.add(at), from.add(at), bytes, number, streams)
+        });
+        stream::fence();
+        Some(sum)
+    }),
+    ("bounced", |to, from, bytes| {
         // SAFETY: as above.
-        unsafe { copy_digested(to, from, bytes, &mut digest) };
-        Some(digest.checksum())
+        Some(chunks_of(bytes, |at, bytes, number| unsafe {
+            copy_chunk_bounced(to.add(at), from.add(at), bytes, number)
+        }))
     }),
 ];
+
+fn chunks_of(bytes: usize, mut copy: impl FnMut(usize, usize, u64) -> Checksum) -> Checksum {
+    let starts = (0..bytes.max(1)).step_by(CHUNK_BYTES);
+    starts.fold(Checksum(0), |sum, at| {
+        sum.plus(copy(at, CHUNK_BYTES.min(bytes - at), (at / CHUNK_BYTES) as u64))
+    })
+}
 
 fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let random = crate::SplitMix::new(seed);
@@ -76,7 +92,7 @@ quickcheck! {
     }
 
     fn short_ones_too(bytes: u16, from_at: u8, to_at: u8) -> bool {
-        is_right(usize::from(bytes) % (2 * FOLD_BYTES_MIN), from_at.into(), to_at.into());
+        is_right(usize::from(bytes) % (4 * hash::BYTES_MIN), from_at.into(), to_at.into());
         true
     }
 }
@@ -86,16 +102,19 @@ fn lengths_around_every_limit() {
     let limits = [
         0,
         LINE_BYTES,
-        fold::BLOCK_BYTES,
-        FOLD_BYTES_MIN,
-        BOUNCE_BYTES,
-        STREAM_CHECKED_BYTES_MIN,
-        STREAM_BYTES_MIN,
-        LOOK_BYTES.start() + LOOK_AGAIN_BYTES,
+        hash::BYTES_MIN,
+        // XXH3's blocks.
+        1024,
+        1024 + hash::STRIPE_BYTES,
+        CHUNK_BYTES,
+        CHUNK_BYTES + hash::STRIPE_BYTES,
+        way::MEDIUM_BYTES_MIN,
+        way::LONG_BYTES_MIN,
+        way::LEAD_BYTES + way::LOOK_BYTES + way::LOOK_AGAIN_BYTES,
     ];
     for limit in limits {
         for bytes in [limit.saturating_sub(1), limit, limit + 1] {
-            for (from_at, to_at) in [(0, 0), (0, 1), (63, 0), (7, 63)] {
+            for (from_at, to_at) in [(0, 0), (0, 1), (63, 0), (7, 63), (0, 16)] {
                 is_right(bytes, from_at, to_at);
             }
         }

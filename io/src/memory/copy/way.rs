@@ -1,0 +1,135 @@
+//! Whether a copy goes around the caches.
+//!
+//! An ordinary store first reads the line that it overwrites. A streaming store does not, so a copy from and to cold
+//! memory is nearly twice as fast with it; but from cache to cache it is slower, since it goes to memory. Nobody tells us
+//! where the bytes are. A long copy looks how long its first kilobytes take; one that would be over before that tells
+//! anything does as those before it did on its thread.
+//!
+//! An ordinary copy makes 27 to 44 bytes in a nanosecond from cache to cache, 15 to 24 with one end in memory, 10 to 12 with
+//! both (EPYC 9004); a streaming one 27, 20 to 26, and 20. It pays where both ends are in memory. With one of them there
+//! it would pay, too, but what it writes is in no cache the next time: who uses a buffer again and again would never
+//! get out of it.
+
+use snowskin_protocol::CHUNK_BYTES;
+use std::cell::Cell;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// An ordinary copy that is slower is from memory to memory.
+const CACHED_BYTES_PER_NS_MIN: usize = 15;
+/// Longer copies look for themselves ...
+pub(super) const LONG_BYTES_MIN: usize = 256 * 1024;
+/// ... shorter ones do as others did, and the shortest are in the caches when their reader comes.
+pub(super) const MEDIUM_BYTES_MIN: usize = 32 * 1024;
+/// A copy is slow before the processor has seen where it goes: so many bytes say nothing ...
+pub(super) const LEAD_BYTES: usize = CHUNK_BYTES;
+/// ... and so many tell how fast it goes: it costs little if it was the wrong way.
+pub(super) const LOOK_BYTES: usize = 2 * CHUNK_BYTES;
+/// The next looks.
+pub(super) const LOOK_AGAIN_BYTES: usize = 16 * CHUNK_BYTES;
+/// Of so many copies of medium length one is timed: to look at the clock is 3 % of 64 KiB.
+const TIMED_ONE_IN: u8 = 8;
+
+thread_local! {
+    static HABIT: Cell<Habit> = const { Cell::new(Habit { streams: false, untimed: 0 }) };
+}
+
+/// What copies of medium length do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Habit {
+    streams: bool,
+    /// Copies until one is timed.
+    untimed: u8,
+}
+
+/// Calls `copy` with parts of so many bytes, one behind the other, each but the last a number of chunks: in the ordinary
+/// way as long as it is fast enough, then around the caches (`true`), if it may.
+pub(super) fn faster(bytes: usize, may_stream: bool, mut copy: impl FnMut(Range<usize>, bool)) {
+    if !may_stream || bytes < MEDIUM_BYTES_MIN {
+        return copy(0..bytes, false);
+    }
+    if bytes < LONG_BYTES_MIN {
+        let habit = HABIT.get();
+        return HABIT.set(habit.follow(bytes, |streams| copy(0..bytes, streams)));
+    }
+    copy(0..LEAD_BYTES, false);
+    let (mut done, mut look) = (LEAD_BYTES, LOOK_BYTES);
+    // How fast the last part goes is of no use to anybody.
+    while bytes - done > look {
+        let is_slow = is_slow(look, || copy(done..done + look, false));
+        done += look;
+        if is_slow {
+            return copy(done..bytes, true);
+        }
+        look = LOOK_AGAIN_BYTES;
+    }
+    copy(done..bytes, false);
+}
+
+/// Whether a copy of so many bytes takes longer than in the caches.
+fn is_slow(bytes: usize, copy: impl FnOnce()) -> bool {
+    let begun = Instant::now();
+    copy();
+    begun.elapsed() > Duration::from_nanos((bytes / CACHED_BYTES_PER_NS_MIN) as u64)
+}
+
+impl Habit {
+    /// Copies, and answers what the next ones shall do.
+    fn follow(self, bytes: usize, copy: impl FnOnce(bool)) -> Self {
+        match self.untimed {
+            0 => Habit { streams: is_slow(bytes, || copy(false)), untimed: TIMED_ONE_IN - 1 },
+            untimed => {
+                copy(self.streams);
+                Habit { untimed: untimed - 1, ..self }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(snowskin_loom)))]
+mod tests {
+    use super::*;
+
+    /// The parts of a copy that takes so long for each byte, and how they are copied.
+    fn parts(bytes: usize, may_stream: bool, ns_per_kib: u64) -> Vec<(Range<usize>, bool)> {
+        let mut parts = Vec::new();
+        faster(bytes, may_stream, |part, streams| {
+            let (begun, takes) =
+                (Instant::now(), Duration::from_nanos(part.len() as u64 / 1024 * ns_per_kib));
+            while !streams && begun.elapsed() < takes {
+                std::hint::spin_loop();
+            }
+            parts.push((part, streams));
+        });
+        let mut end = 0;
+        for (part, _) in &parts {
+            assert_eq!((part.start, part.start % CHUNK_BYTES), (end, 0), "{parts:?}");
+            end = part.end;
+        }
+        assert_eq!(end, bytes);
+        parts
+    }
+
+    #[test]
+    fn a_long_slow_copy_streams_after_the_first_look() {
+        let slow = parts(1 << 20, true, 1_000);
+        assert_eq!(slow[2..], [(LEAD_BYTES + LOOK_BYTES..1 << 20, true)]);
+        assert!(parts(1 << 20, false, 1_000).iter().all(|(_, streams)| !streams), "it may not");
+        // Nothing is as fast as nothing: unless this thread is put to sleep at the wrong moment.
+        assert!((0..100).any(|_| parts(1 << 20, true, 0).iter().all(|(_, streams)| !streams)));
+    }
+
+    #[test]
+    fn those_of_medium_length_do_as_others_did() {
+        let fast = |_| parts(MEDIUM_BYTES_MIN, true, 0)[0].1;
+        let slow = |_| parts(LONG_BYTES_MIN - 1, true, 1_000)[0].1;
+        let count = usize::from(TIMED_ONE_IN);
+        assert!(!(0..count).map(fast).any(|streams| streams), "nothing is known of slow ones");
+        // The first is timed and goes the ordinary way.
+        assert_eq!(
+            (0..2 * count).map(slow).collect::<Vec<_>>(),
+            [&[false][..], &[true; 7]].concat().repeat(2)
+        );
+        assert!(!parts(MEDIUM_BYTES_MIN - 1, true, 1_000)[0].1, "short ones never stream");
+    }
+}
