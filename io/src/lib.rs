@@ -1,6 +1,6 @@
 //! The only door to kernel and NIC.
 //!
-//! Everything above this crate is generic over [`Platform`]: a clock, entropy, tasks and a byte-stream network.
+//! Everything above this crate is generic over [`Platform`]: a clock, entropy, tasks, a byte-stream network and disks.
 //! Three implementations run the same engine, master and client code:
 //!
 //! | platform | for | on |
@@ -12,11 +12,13 @@
 //! Tasks of a platform share memory freely (`Rc`, `RefCell`) because only one thread at a time runs them.
 //!
 //! [`memory`] hands out the bytes themselves: spans of registered memory that one owner at a time may write, and
-//! loans of a caller's buffer that end when the caller says so.
+//! loans of a caller's buffer that end when the caller says so. [`disk`] says what disks promise, and which buffers their
+//! operations take.
 //!
 //! This is the only crate with `unsafe`. Each block names the invariant it rests on and who keeps it.
 
 mod birth;
+pub mod disk;
 mod either;
 pub mod framing;
 pub mod memory;
@@ -32,6 +34,7 @@ pub mod topology;
 pub mod uring;
 
 pub use birth::Birth;
+pub use disk::{Disk, DiskPlace, NoDisk, SECTOR_BYTES};
 pub use either::Either;
 pub use platform::{
     Accept, Bell, ByteReader, ByteWriter, Lane, Listener, LocalUsers, Moment, NoBell, NoPatience, Patience,

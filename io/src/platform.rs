@@ -2,11 +2,12 @@
 //!
 //! All code above is generic over one parameter, [`Platform`]. It asks for as little as possible, so that the
 //! simulated implementation can be complete: what is not here (files, threads, wall-clock time) cannot influence
-//! engine, master or client logic.
+//! engine, master or client logic. Disks are in [`crate::disk`].
 //!
 //! Reading and writing are poll functions over borrowed slices, not futures that own buffers: a slice is lent for
 //! the length of one call, so a caller can take its buffer back between two calls (see [`crate::memory::Loan`]).
 
+use crate::disk::{Disk, DiskPlace};
 use crate::lane::{Heard, LaneRegion, SegmentNews};
 use std::fmt;
 use std::future::Future;
@@ -57,7 +58,7 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Clock, entropy, tasks and network of one thread.
+/// Clock, entropy, tasks, network and disks of one thread.
 ///
 /// Tasks are local: a future need not be `Send`, and runs on the thread (or the one-thread-at-a-time capsule) that
 /// the platform belongs to. Dropping the platform's executor drops its tasks.
@@ -70,6 +71,8 @@ pub trait Platform: Clone + 'static {
     type LocalListener: Accept<Stream = Self::Stream>;
     /// How tasks look into memory.
     type Patience: Patience;
+    /// A disk.
+    type Disk: Disk;
 
     /// Now, on the monotonic clock.
     fn now(&self) -> Moment;
@@ -103,6 +106,13 @@ pub trait Platform: Clone + 'static {
 
     /// Connects to a process of this machine by shared memory.
     fn connect_local(&self, path: &Path) -> impl Future<Output = io::Result<Self::Stream>> + 'static;
+
+    /// Opens a disk for this owner alone; makes a file that is not there, if its size is given. May take long: for when
+    /// an engine starts. [`Disk::is_direct`] says whether the kernel's page cache is in between.
+    ///
+    /// Fails with `ResourceBusy` while somebody else has it, `InvalidInput` if it has another size or is none of sectors,
+    /// `Unsupported` on a platform without disks.
+    fn open_disk(&self, place: &DiskPlace) -> io::Result<Self::Disk>;
 }
 
 /// Whose processes may connect by shared memory.

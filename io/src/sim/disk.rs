@@ -25,6 +25,12 @@
 //! ([`DiskOptions::short_percent`]); so do those that reach over the disk's end or quota. At the end a read returns 0
 //! and a write `StorageFull`.
 //!
+//! **What is discarded** becomes zeros or stays as it was: for each sector a coin decides when the discard reaches it,
+//! at any time between beginning and completion, as with a write. So it is volatile as a write is, and of a discard that
+//! the power loss takes nothing is missed: older content is what was promised anyway, and no damage. It takes the time of a
+//! write, is never short, is cut at the disk's end without an error, gives nothing back to the quota, and can suffer
+//! what is in the row "failed write" and those of slowness below. Sectors that became zeros are readable again.
+//!
 //! **What is volatile.** A flush is for the writes that were complete before it began. All others, and all since the
 //! last flush, are in the device's cache, and of that anything may survive a power loss:
 //!
@@ -97,6 +103,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::entropy::{Consumer, Entropy};
 use super::trace::Event;
 use super::world::{Appointment, NodeId, World};
+use crate::disk::{DiskError, DiskPlace, SECTOR_BYTES, check_size};
 
 pub use faults::DiskFaults;
 pub use handle::SimDisk;
@@ -104,10 +111,6 @@ pub use truth::{Damage, DiskCounts, DiskFault, DiskFaultRates, Incident};
 
 use medium::Medium;
 use operations::Operation;
-
-/// Bytes of a sector: what offsets and lengths are multiples of, and what is written whole or not at all, unless a
-/// power loss tears it.
-pub const SECTOR_BYTES: u64 = 4_096;
 
 /// How long something takes: a random time between two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,6 +247,21 @@ impl World {
         self.disk_mut(id).owner = node;
         self.record(Event::DiskOpened, [u64::from(id.0), u64::from(node.0), bytes]);
         Ok(id)
+    }
+
+    /// The size of a disk that was asked for by its place.
+    fn place_bytes(&self, node: NodeId, place: &DiskPlace) -> io::Result<u64> {
+        let there = self.find_disk(&self.node(node).name, &place.path.to_string_lossy());
+        let there_bytes = there.map(|id| self.disk(id).sectors * SECTOR_BYTES);
+        let bytes = place.bytes.or(there_bytes).ok_or(io::ErrorKind::NotFound)?;
+        check_size(&place.path, bytes)?;
+        match there_bytes {
+            Some(there_bytes) if there_bytes != bytes => {
+                Err(DiskError::OtherSize { path: place.path.clone(), there_bytes, wanted_bytes: bytes }
+                    .into())
+            }
+            _ => Ok(bytes),
+        }
     }
 
     fn find_disk(&self, machine: &str, name: &str) -> Option<DiskId> {

@@ -43,9 +43,9 @@ use std::time::Duration;
 
 use crate::platform::Moment;
 
+pub use crate::disk::SECTOR_BYTES;
 pub use disk::{
-    Damage, DiskCounts, DiskFault, DiskFaultRates, DiskFaults, DiskOptions, Incident, Latency, SECTOR_BYTES,
-    SimDisk,
+    Damage, DiskCounts, DiskFault, DiskFaultRates, DiskFaults, DiskOptions, Incident, Latency, SimDisk,
 };
 pub use faults::{ConnectionInfo, Faults};
 pub use local::{SimBell, SimLocalListener};

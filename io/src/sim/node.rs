@@ -8,9 +8,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::disk::SimDisk;
 use super::local::{self, SimLocalListener};
 use super::stream::{Connect, SimListener, SimStream};
 use super::world::{Appointment, Due, NodeId, Shared, nanoseconds};
+use crate::disk::DiskPlace;
 use crate::platform::{LocalUsers, Moment, NoPatience, Platform};
 
 /// The platform of one life of one node, i.e. of one core of a process.
@@ -56,6 +58,7 @@ impl Platform for SimPlatform {
     type Listener = SimListener;
     type LocalListener = SimLocalListener;
     type Patience = NoPatience;
+    type Disk = SimDisk;
 
     fn now(&self) -> Moment {
         self.shared.with(|world| Moment(world.now_ns.saturating_add(world.node(self.node).clock_ahead_ns)))
@@ -103,6 +106,11 @@ impl Platform for SimPlatform {
     fn connect_local(&self, path: &Path) -> impl Future<Output = io::Result<SimStream>> + 'static {
         let (platform, path) = (self.clone(), path.to_owned());
         async move { local::connect(platform, &path).await }
+    }
+
+    /// [`SimPlatform::disk`], but a size that the disk does not have is an error.
+    fn open_disk(&self, place: &DiskPlace) -> io::Result<SimDisk> {
+        self.open_place(place)
     }
 }
 

@@ -30,6 +30,7 @@ pub use stream::{
 };
 
 use crate::SplitMix;
+use crate::disk::{DiskPlace, NoDisk};
 use crate::either::Either;
 use crate::platform::{LocalUsers, Moment, Patience, Platform};
 use capsule::Capsule;
@@ -193,6 +194,7 @@ impl Platform for SocketsPlatform {
     type Listener = SocketsListener;
     type LocalListener = SocketsLocalListener;
     type Patience = SocketsPatience;
+    type Disk = NoDisk;
 
     fn now(&self) -> Moment {
         self.moment_of(Instant::now())
@@ -237,6 +239,11 @@ impl Platform for SocketsPlatform {
     fn connect_local(&self, path: &Path) -> impl Future<Output = io::Result<SocketsStream>> + 'static {
         let (path, spin) = (path.to_owned(), self.shared.spin.clone());
         async move { Ok(Either::Local(SocketsLocal::connect(&path, spin).await?)) }
+    }
+
+    /// Clients and the master have none.
+    fn open_disk(&self, _place: &DiskPlace) -> io::Result<NoDisk> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

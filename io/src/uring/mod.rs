@@ -22,6 +22,7 @@ pub use stream::{
 };
 
 use crate::SplitMix;
+use crate::disk::{DiskPlace, NoDisk};
 use crate::either::Either;
 use crate::platform::{LocalUsers, Moment, Patience, Platform};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -171,6 +172,7 @@ impl Platform for UringPlatform {
     type Listener = UringListener;
     type LocalListener = UringLocalListener;
     type Patience = UringPatience;
+    type Disk = NoDisk;
 
     fn now(&self) -> Moment {
         Moment(self.inner.origin.elapsed().as_nanos() as u64)
@@ -217,6 +219,10 @@ impl Platform for UringPlatform {
     /// Cores do not share memory with each other: they are asked by TCP.
     fn connect_local(&self, _path: &Path) -> impl Future<Output = io::Result<UringStream>> + 'static {
         std::future::ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    fn open_disk(&self, _place: &DiskPlace) -> io::Result<NoDisk> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -1,8 +1,7 @@
 //! [`SimDisk`]: what the owner of a disk calls.
 //!
-//! The shape is that of a ring with owned buffers: an operation takes its buffer, any number of operations are in
-//! flight, and a buffer comes back with the result. So one trait can be drawn around this and a real ring: there the
-//! buffer's type would promise its alignment, here any bytes do.
+//! The shape is that of a ring with owned buffers ([`Disk`]): an operation takes its buffer, any number of operations are
+//! in flight, and a buffer comes back with the result. Where the buffer lies does not matter here.
 
 use std::future::Future;
 use std::io;
@@ -11,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use super::operations::Request;
 use super::{DiskId, SECTOR_BYTES};
+use crate::disk::{Disk, DiskPlace, DiskSource, DiskTarget};
 use crate::sim::node::SimPlatform;
 use crate::sim::world::{NodeId, Shared};
 
@@ -37,53 +37,58 @@ impl SimPlatform {
         let id = self.shared.with(|world| world.open_disk(self.node, name, bytes))?;
         Ok(SimDisk { shared: self.shared.clone(), node: self.node, id, bytes })
     }
+
+    /// Opens the disk of that name; `NotFound` if it is to be of any size and was never made.
+    pub(in crate::sim) fn open_place(&self, place: &DiskPlace) -> io::Result<SimDisk> {
+        let bytes = self.shared.with(|world| world.place_bytes(self.node, place))?;
+        self.disk(&place.path.to_string_lossy(), bytes)
+    }
 }
 
 impl SimDisk {
-    /// The size, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// The size, in sectors of [`SECTOR_BYTES`].
     pub fn sectors(&self) -> u64 {
         self.bytes / SECTOR_BYTES
     }
+}
 
-    /// Reads into the beginning of `buffer`, at most all of it; gives it back with the number of bytes read, which is
-    /// a multiple of [`SECTOR_BYTES`]. 0: `offset` is at or behind the disk's end, or `buffer` is empty.
-    ///
-    /// Fails with `InvalidInput` (`offset` or length not of sectors) or EIO; what is in the buffer then is undefined.
-    pub fn read<B: AsMut<[u8]> + 'static>(
+impl Disk for SimDisk {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn is_direct(&self) -> bool {
+        true
+    }
+
+    fn read<B: DiskTarget>(
         &self,
         offset: u64,
         buffer: B,
     ) -> impl Future<Output = (io::Result<usize>, B)> + 'static {
-        let request = move |buffer: &mut B| Request::Read { offset, bytes: buffer.as_mut().len() as u64 };
-        let fill = |buffer: &mut B, data: &[u8]| buffer.as_mut()[..data.len()].copy_from_slice(data);
+        let request = move |buffer: &mut B| Request::Read { offset, bytes: buffer.bytes_mut().len() as u64 };
+        let fill = |buffer: &mut B, data: &[u8]| buffer.bytes_mut()[..data.len()].copy_from_slice(data);
         InFlight::new(self, buffer, request, fill)
     }
 
-    /// Writes the beginning of `buffer`, at most all of it; gives it back with the number of bytes written, which is
-    /// a multiple of [`SECTOR_BYTES`]. They are volatile until flushed.
-    ///
-    /// Fails with `InvalidInput` (`offset` or length not of sectors), `StorageFull` (nothing is written) or EIO (any of
-    /// the sectors may be).
-    pub fn write<B: AsRef<[u8]> + 'static>(
+    fn write<B: DiskSource>(
         &self,
         offset: u64,
         buffer: B,
     ) -> impl Future<Output = (io::Result<usize>, B)> + 'static {
-        let request = move |buffer: &mut B| Request::Write { offset, data: buffer.as_ref().to_vec() };
+        let request = move |buffer: &mut B| Request::Write { offset, data: buffer.bytes().to_vec() };
         InFlight::new(self, buffer, request, |_, _| ())
     }
 
-    /// Makes durable what was acknowledged before this began (see the head of `disk.rs`).
-    ///
-    /// Fails with EIO: some of it is not durable, and a later flush that succeeds does not say that it is.
-    pub fn flush(&self) -> impl Future<Output = io::Result<()>> + 'static {
+    fn flush(&self) -> impl Future<Output = io::Result<()>> + 'static {
         let flush = InFlight::new(self, (), |()| Request::Flush, |(), _| ());
         async move { flush.await.0.map(|_| ()) }
+    }
+
+    fn discard(&self, offset: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
+        let request = move |(): &mut ()| Request::Discard { offset, bytes };
+        let discard = InFlight::new(self, (), request, |(), _| ());
+        async move { discard.await.0.map(|_| ()) }
     }
 }
 

@@ -47,6 +47,8 @@ struct Version {
     write: u64,
     /// A failed flush has forgotten it: no later one makes it durable.
     dropped: bool,
+    /// Zeros of a discard: nobody misses them.
+    is_discard: bool,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +69,8 @@ pub(super) enum Fate {
     Lost,
     /// They land at another sector and those behind it.
     Misdirected(u64),
+    /// There are none: each sector becomes zeros, or stays as it is.
+    Discard,
 }
 
 /// A write in flight.
@@ -130,6 +134,12 @@ impl Content {
         }
         self.bytes = Some(Rc::from(bytes));
         self.faults |= newer.faults;
+    }
+}
+
+impl Version {
+    fn new(content: Content, write: u64) -> Version {
+        Version { content, write, dropped: false, is_discard: false }
     }
 }
 
@@ -199,12 +209,16 @@ impl Sector {
                 _ if version.dropped => Some(DiskFault::FailedFlush),
                 Survival::Kept => None,
                 Survival::Lost => Some(DiskFault::PowerLoss),
-                Survival::Torn if entropy.percent(torn_sector_percent) => {
+                Survival::Torn if !version.is_discard && entropy.percent(torn_sector_percent) => {
                     self.durable.splice(&version.content, entropy);
                     Some(DiskFault::PowerLoss)
                 }
                 Survival::Torn => entropy.percent(50).then_some(DiskFault::PowerLoss),
             };
+            if version.is_discard && fault.is_some() {
+                // Old content instead of zeros is what was promised.
+                continue;
+            }
             has_lost = fault.is_some();
             match fault {
                 Some(fault) => self.durable.faults |= fault.bit(),
@@ -278,6 +292,13 @@ impl Medium {
         self.writes.insert(write, Writing { first, data, landed, fate });
     }
 
+    /// A discard begins: a write of zeros, of which each sector happens or not.
+    pub(super) fn begin_discard(&mut self, discard: u64, sectors: Range<u64>) {
+        let landed = vec![false; (sectors.end - sectors.start) as usize];
+        let discard_of = Writing { first: sectors.start, data: Vec::new(), landed, fate: Fate::Discard };
+        self.writes.insert(discard, discard_of);
+    }
+
     /// A write ends: all of it is there or, if it fails, parts of it.
     pub(super) fn end_write(&mut self, write: u64, fails: bool, entropy: &mut Entropy) {
         let Some(writing) = self.writes.get(&write) else { return };
@@ -313,24 +334,38 @@ impl Medium {
                 continue;
             }
             writing.landed[index] = true;
+            if writing.fate == Fate::Discard {
+                self.discard(sector, write, entropy);
+                continue;
+            }
             let start = index * SECTOR_BYTES as usize;
             let bytes = Rc::from(&writing.data[start..start + SECTOR_BYTES as usize]);
             let content = Content { bytes: Some(bytes), faults: 0 };
             match writing.fate {
-                Fate::Proper => self.cover(sector, write, content, false, entropy),
+                Fate::Proper => self.cover(sector, Version::new(content, write), entropy),
                 Fate::Lost => self.pass_over(sector, write, DiskFault::LostWrite, entropy),
                 Fate::Misdirected(first) => {
                     let (astray, fault) = (first + index as u64, DiskFault::MisdirectedWrite);
-                    self.cover(astray, write, content.with(fault), false, entropy);
+                    self.cover(astray, Version::new(content.with(fault), write), entropy);
                     self.pass_over(sector, write, fault, entropy);
                 }
+                Fate::Discard => unreachable!("has no bytes"),
             }
         }
         self.writes.insert(write, writing);
     }
 
+    /// A discard comes to a sector: it becomes zeros, or stays as it is.
+    fn discard(&mut self, sector: u64, discard: u64, entropy: &mut Entropy) {
+        // One that was never written is zeros, and costs nothing.
+        if self.sectors.contains_key(&sector) && entropy.percent(50) {
+            let zeros = Version::new(Content::default(), discard);
+            self.cover(sector, Version { is_discard: true, ..zeros }, entropy);
+        }
+    }
+
     /// Puts a new content over a sector. Reads in flight may have been there before.
-    fn cover(&mut self, sector: u64, write: u64, content: Content, dropped: bool, entropy: &mut Entropy) {
+    fn cover(&mut self, sector: u64, version: Version, entropy: &mut Entropy) {
         let Medium { sectors, reads, unflushed, .. } = self;
         let state = sectors.entry(sector).or_default();
         for reading in reads.values_mut() {
@@ -339,7 +374,7 @@ impl Medium {
                 reading.seen.insert(sector, state.visible().clone());
             }
         }
-        state.push(Version { content, write, dropped });
+        state.push(version);
         unflushed.insert(sector);
     }
 
@@ -348,7 +383,7 @@ impl Medium {
         let state = self.sectors.entry(sector).or_default();
         let stale = state.visible().clone().with(fault);
         let dropped = state.versions.last().is_some_and(|version| version.dropped);
-        self.cover(sector, write, stale, dropped, entropy);
+        self.cover(sector, Version { dropped, ..Version::new(stale, write) }, entropy);
     }
 
     // -- flushing --

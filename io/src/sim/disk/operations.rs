@@ -21,6 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::medium::Fate;
 use super::truth::DiskFault;
 use super::{Disk, DiskId, Latency, SECTOR_BYTES};
+use crate::disk::check_sectors;
 use crate::sim::trace::Event;
 use crate::sim::world::{Due, NodeId, World, nanoseconds};
 
@@ -32,6 +33,7 @@ pub(super) enum Request {
     Read { offset: u64, bytes: u64 },
     Write { offset: u64, data: Vec<u8> },
     Flush,
+    Discard { offset: u64, bytes: u64 },
 }
 
 /// As numbers of the event hash.
@@ -40,6 +42,7 @@ enum Kind {
     Read = 1,
     Write,
     Flush,
+    Discard,
 }
 
 /// How an operation will end.
@@ -81,13 +84,14 @@ impl Request {
             Request::Read { .. } => Kind::Read,
             Request::Write { .. } => Kind::Write,
             Request::Flush => Kind::Flush,
+            Request::Discard { .. } => Kind::Discard,
         }
     }
 
     /// Offset and bytes.
     fn range(&self) -> (u64, u64) {
         match self {
-            Request::Read { offset, bytes } => (*offset, *bytes),
+            Request::Read { offset, bytes } | Request::Discard { offset, bytes } => (*offset, *bytes),
             Request::Write { offset, data } => (*offset, data.len() as u64),
             Request::Flush => (0, 0),
         }
@@ -112,7 +116,7 @@ impl Operation {
 }
 
 fn key(id: DiskId, number: u64, kind: Kind) -> u64 {
-    u64::from(id.0) << 40 | number << 2 | kind as u64
+    u64::from(id.0) << 40 | number << 3 | kind as u64
 }
 
 impl Disk {
@@ -121,7 +125,7 @@ impl Disk {
         let start = asked.start.min(self.sectors);
         let mut count = asked.end.min(self.sectors) - start;
         let short_percent = self.options.short_percent;
-        if short_percent > 0 && count > 1 && self.entropy.percent(short_percent) {
+        if kind != Kind::Discard && short_percent > 0 && count > 1 && self.entropy.percent(short_percent) {
             count = self.entropy.between(1, count - 1);
         }
         let wanted = start..start + count;
@@ -135,7 +139,7 @@ impl Disk {
     fn latency_ns(&mut self, kind: Kind, is_slow: bool) -> u64 {
         let Latency { min, max } = match kind {
             Kind::Read => self.options.read,
-            Kind::Write => self.options.write,
+            Kind::Write | Kind::Discard => self.options.write,
             Kind::Flush => self.options.flush,
         };
         let factor = if is_slow { u64::from(self.options.slow_factor) } else { 1 };
@@ -155,7 +159,7 @@ impl Disk {
         let mut data = Some(Vec::new());
         match kind {
             Kind::Read => data = self.medium.end_read(number, &mut self.landing),
-            Kind::Write => self.medium.end_write(number, fails, &mut self.landing),
+            Kind::Write | Kind::Discard => self.medium.end_write(number, fails, &mut self.landing),
             Kind::Flush => self.medium.end_flush(number, fails, &mut self.landing),
         }
         Some(match data {
@@ -177,6 +181,7 @@ impl Disk {
                 counts.bytes_written += bytes;
             }
             (Kind::Flush, Ok(_)) => counts.flushes += 1,
+            (Kind::Discard, Ok(_)) => counts.discards += 1,
         }
     }
 }
@@ -195,10 +200,7 @@ impl World {
         if !self.node(node).is_alive() {
             return Err(Errno::NODEV.into());
         }
-        let is_aligned = offset.is_multiple_of(SECTOR_BYTES) && bytes.is_multiple_of(SECTOR_BYTES);
-        if !is_aligned || offset.checked_add(bytes).is_none() {
-            return Err(Errno::INVAL.into());
-        }
+        check_sectors(offset, bytes)?;
         let asked = offset / SECTOR_BYTES..(offset + bytes) / SECTOR_BYTES;
         let disk = self.disk_mut(id);
         disk.begun += 1;
@@ -261,6 +263,11 @@ impl World {
             Request::Flush => {
                 disk.medium.begin_flush(number);
                 self.fails(id, DiskFault::FailedFlush, 0..0)
+            }
+            Request::Discard { .. } if sectors.is_empty() => Course::Fine,
+            Request::Discard { .. } => {
+                disk.medium.begin_discard(number, sectors.clone());
+                self.fails(id, DiskFault::FailedWrite, sectors.clone())
             }
         };
         (course, sectors)

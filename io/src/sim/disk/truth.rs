@@ -111,6 +111,8 @@ pub struct DiskCounts {
     pub bytes_written: u64,
     /// Flushes that succeeded.
     pub flushes: u64,
+    /// Discards that succeeded.
+    pub discards: u64,
     /// Operations that failed.
     pub failed: u64,
     /// Operations whose process died before they were complete.

@@ -18,6 +18,7 @@ use super::super::{
     DiskFault, DiskFaultRates, DiskFaults, DiskOptions, Options, SECTOR_BYTES, SimDisk, SimPlatform,
     Simulation,
 };
+use crate::disk::{Disk, DiskSource, DiskTarget};
 use crate::platform::{Platform, with_deadline};
 
 const SECTOR: usize = SECTOR_BYTES as usize;
@@ -346,14 +347,16 @@ fn of_two_writes_at_once_either_wins_sector_by_sector() {
 /// A buffer that tells when it is dropped.
 struct Witnessed(Vec<u8>, #[expect(dead_code, reason = "is counted")] Rc<()>);
 
-impl AsRef<[u8]> for Witnessed {
-    fn as_ref(&self) -> &[u8] {
+// SAFETY: a vector's bytes stay where they are, and are its alone.
+unsafe impl DiskSource for Witnessed {
+    fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl AsMut<[u8]> for Witnessed {
-    fn as_mut(&mut self) -> &mut [u8] {
+// SAFETY: as above.
+unsafe impl DiskTarget for Witnessed {
+    fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
 }

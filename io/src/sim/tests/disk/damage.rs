@@ -10,6 +10,7 @@ use super::{
     DISK_BYTES, SECTOR, STEP, calm_disk, get, get_bytes, is_eio, open, put, run, sectors_of, simulation,
     values,
 };
+use crate::disk::Disk;
 
 const EVERYWHERE: std::ops::Range<u64> = 0..u64::MAX;
 

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 
 use super::super::super::{DiskFault, DiskOptions, SECTOR_BYTES};
 use super::{DISK_BYTES, SECTOR, STEP, calm_disk, get, get_bytes, open, put, run, simulation};
+use crate::disk::Disk;
 use crate::platform::Platform;
 
 #[test]

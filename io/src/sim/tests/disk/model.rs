@@ -16,6 +16,7 @@ use quickcheck::quickcheck;
 
 use super::super::super::{DiskFault, DiskFaultRates, DiskOptions, SimDisk, SimPlatform, Simulation};
 use super::{DISK_BYTES, SECTOR, SECTOR_BYTES, get, get_bytes, open, put, run, simulation, values};
+use crate::disk::Disk;
 use crate::platform::Platform;
 
 const SECTORS: usize = 12;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::super::{DiskFault, DiskOptions, SimDisk, SimPlatform, Simulation};
 use super::{DISK_BYTES, STEP, calm_disk, get, is_eio, open, put, run, sectors_of};
+use crate::disk::Disk;
 use crate::platform::{Moment, Platform};
 
 /// Results of reads of one sector: when each came, and what it was.
