@@ -394,3 +394,6 @@ impl Disk for NoDisk {
         nothing(self)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod conformance;

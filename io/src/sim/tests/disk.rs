@@ -1,5 +1,6 @@
 //! The rows of the disk's fault model, one by one. Their sum is in `disk/model.rs`.
 
+mod conformance;
 mod damage;
 mod loss;
 mod model;
