@@ -49,6 +49,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Bytes of the smaller huge page, and of a transparent one.
 const TWO_MIB: usize = 2 << 20;
@@ -202,7 +203,12 @@ pub struct Mapping {
     /// does not keep the next engine from locking the file.
     lock: Option<File>,
     pages: PagesUsed,
+    /// Ends when its pages are others, or gone.
+    life: Life,
 }
+
+/// As long as it has one clone, whoever holds the pages of a mapping holds those at its addresses.
+type Life = Mutex<Arc<()>>;
 
 impl Mapping {
     /// Gets the memory, which can take seconds for each GiB: not on a thread that serves. `progress` is called from
@@ -215,7 +221,7 @@ impl Mapping {
                 match of_opened(request, &opened, progress) {
                     Ok((range, pages)) => {
                         let Opened { file, lock, .. } = opened;
-                        Ok(Mapping { range, file, lock: Some(lock), pages })
+                        Ok(Mapping { range, file, lock: Some(lock), pages, life: Life::default() })
                     }
                     Err(error) => {
                         opened.undo();
@@ -263,6 +269,7 @@ impl Mapping {
         if self.lock.is_some() {
             return Ok(());
         }
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(rustix::fs::fallocate(&self.file, flags, 0, self.bytes() as u64)?)
     }
@@ -272,8 +279,13 @@ impl Mapping {
         self.lock.is_none()
     }
 
+    /// Lives as long as the pages at its addresses are those that are there now.
+    pub(crate) fn life(&self) -> Weak<()> {
+        Arc::downgrade(&self.life.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Where it begins. Valid for [`Mapping::bytes`] as long as `self` lives.
-    pub(super) fn start(&self) -> *mut u8 {
+    pub(crate) fn start(&self) -> *mut u8 {
         self.range.start()
     }
 }
@@ -308,7 +320,7 @@ fn anonymous(request: &MappingRequest, progress: Progress<'_>) -> Result<Mapping
 fn finished(request: &MappingRequest, range: Range, file: File, mut pages: PagesUsed) -> Mapping {
     pages.notes.extend(rounding_note(request.bytes, range.bytes()));
     pages.notes.extend(request.node.and_then(|node| elsewhere_note(&range, node)));
-    Mapping { range, file, lock: None, pages }
+    Mapping { range, file, lock: None, pages, life: Life::default() }
 }
 
 fn rounding_note(asked: usize, got: usize) -> Option<String> {
