@@ -21,6 +21,8 @@ const ALONE_AFTER: Duration = Duration::from_micros(200);
 pub struct Spin {
     max: Duration,
     last: Rc<Cell<Option<(u64, Instant)>>>,
+    /// When another stream than the last one was active.
+    changed: Rc<Cell<Option<Instant>>>,
     streams: Rc<Cell<u64>>,
 }
 
@@ -36,7 +38,17 @@ pub(crate) struct SpinScore {
 impl Spin {
     /// For a core whose reads wait at most `max`; zero: never.
     pub fn new(max: Duration) -> Self {
-        Spin { max, last: Rc::default(), streams: Rc::default() }
+        Spin { max, last: Rc::default(), changed: Rc::default(), streams: Rc::default() }
+    }
+
+    /// How long a wait may be.
+    pub(super) fn max(&self) -> Duration {
+        self.max
+    }
+
+    /// Whether several streams are active, so that whoever waits makes others wait.
+    pub(super) fn is_shared(&self) -> bool {
+        self.changed.get().is_some_and(|when| when.elapsed() < ALONE_AFTER)
     }
 
     pub(crate) fn stream(&self) -> SpinScore {
@@ -98,7 +110,11 @@ impl SpinScore {
 
     fn note_activity(&self) {
         if !self.shared.max.is_zero() {
-            self.shared.last.set(Some((self.stream, Instant::now())));
+            let now = Instant::now();
+            let before = self.shared.last.replace(Some((self.stream, now)));
+            if before.is_some_and(|(stream, _)| stream != self.stream) {
+                self.shared.changed.set(Some(now));
+            }
         }
     }
 }
