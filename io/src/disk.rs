@@ -26,6 +26,7 @@
 mod buffer;
 mod parts;
 
+pub(crate) use buffer::Memory;
 pub use buffer::{DiskBuffer, DiskBuffers};
 pub use parts::{ExtentPart, ReservationPart};
 

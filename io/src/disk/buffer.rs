@@ -156,6 +156,10 @@ impl Memory {
         Layout::from_size_align(bytes, ALIGNMENT).expect("fewer bytes than there are addresses")
     }
 
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
     pub(crate) fn slice(&self) -> &[u8] {
         // SAFETY: `start` is the beginning of `bytes` initialised bytes that this value owns until it is dropped.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }

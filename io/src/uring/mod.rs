@@ -10,11 +10,13 @@
 //! * **Wake-up latency.** Parking in the ring and being woken costs tens of µs on virtual machines. A read first
 //!   tries for a bounded time ([`Spin`]) while its stream is busy and no other stream is.
 
+mod disk;
 mod local;
 mod spin;
 mod stream;
 mod turn;
 
+pub use disk::{RingCounts, UringDisk};
 pub use local::{UringBell, UringLocal, UringLocalListener, UringLocalReader, UringLocalWriter};
 pub use spin::Spin;
 pub use stream::{
@@ -22,11 +24,12 @@ pub use stream::{
 };
 
 use crate::SplitMix;
-use crate::disk::{DiskPlace, NoDisk};
+use crate::disk::DiskPlace;
 use crate::either::Either;
 use crate::platform::{LocalUsers, Moment, Patience, Platform};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
+use disk::CoreRing;
 use spin::SpinScore;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -61,6 +64,7 @@ struct Inner {
     origin: Instant,
     entropy: SplitMix,
     shared: Rc<Shared>,
+    disks: CoreRing,
 }
 
 /// What the streams of a core share.
@@ -124,7 +128,11 @@ where
         .spawn(move || async move {
             glommio::spawn_local(beat()).detach();
             match Turns::open().await {
-                Ok(turns) => main(UringPlatform::new(spin_max, turns)).await,
+                Ok(turns) => {
+                    let platform = UringPlatform::new(spin_max, turns);
+                    main(platform.clone()).await;
+                    platform.inner.disks.finish();
+                }
                 Err(error) => panic!("a core needs /dev/zero: {error}"),
             }
         })
@@ -162,6 +170,7 @@ impl UringPlatform {
             origin: Instant::now(),
             entropy: SplitMix::new(RandomState::new().hash_one(std::thread::current().id())),
             shared: Rc::new(Shared { spin: Spin::new(spin_max), turns }),
+            disks: CoreRing::default(),
         };
         UringPlatform { inner: Rc::new(inner) }
     }
@@ -172,7 +181,7 @@ impl Platform for UringPlatform {
     type Listener = UringListener;
     type LocalListener = UringLocalListener;
     type Patience = UringPatience;
-    type Disk = NoDisk;
+    type Disk = UringDisk;
 
     fn now(&self) -> Moment {
         Moment(self.inner.origin.elapsed().as_nanos() as u64)
@@ -221,8 +230,9 @@ impl Platform for UringPlatform {
         std::future::ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
-    fn open_disk(&self, _place: &DiskPlace) -> io::Result<NoDisk> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// A regular file or a block device, on the core's own ring for disks, which the first one makes.
+    fn open_disk(&self, place: &DiskPlace) -> io::Result<UringDisk> {
+        self.inner.disks.open_disk(place, &self.inner.shared)
     }
 }
 
