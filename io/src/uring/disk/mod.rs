@@ -123,7 +123,7 @@ impl UringDisk {
         bytes.min(self.opened.bytes.saturating_sub(offset))
     }
 
-    /// Something other than memory is in other memory, if the disk cannot use this.
+    /// Whether the disk cannot use memory at this address.
     fn needs_bounce(&self, start: *const u8) -> bool {
         !start.addr().is_multiple_of(self.opened.memory_alignment)
     }

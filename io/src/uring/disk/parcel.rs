@@ -15,6 +15,7 @@ type Space = MaybeUninit<[usize; WORDS]>;
 pub(super) struct Parcel {
     space: Space,
     kind: TypeId,
+    /// SAFETY: called once, by drop, while the invariant holds.
     drop_in_place: unsafe fn(*mut Space),
 }
 
