@@ -2,6 +2,7 @@
 
 mod conformance;
 mod damage;
+mod discard;
 mod loss;
 mod model;
 mod stall;

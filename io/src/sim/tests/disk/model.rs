@@ -2,6 +2,7 @@
 //!
 //! The model knows two sets for each sector: what a read may return now, and what may be there after a power loss. A
 //! write that may have happened adds to both; a completed one, when nothing else is in flight, replaces the first; a
+//! discard adds zeros to both; a
 //! flush makes the second the first, as that was when it began, and what was written since; a power loss makes the
 //! first the second, and may mix its blocks where the truth tells of damage.
 
@@ -159,6 +160,18 @@ impl Bench {
         }
     }
 
+    /// Discards a range, and waits for it.
+    fn discard(&mut self, a: u8, b: u8) {
+        let (first, sectors) = Bench::range(a, b);
+        let (offset, bytes) = (first as u64 * SECTOR_BYTES, sectors as u64 * SECTOR_BYTES);
+        let disk = self.disk.clone();
+        run(&self.sim, &self.node, async move { disk.discard(offset, bytes).await }).expect("no faults");
+        for sector in &mut self.model[first..first + sectors] {
+            sector.now.insert(Content::default());
+            sector.after_power_loss.insert(Content::default());
+        }
+    }
+
     fn flush(&mut self) {
         let disk = self.disk.clone();
         run(&self.sim, &self.node, async move { disk.flush().await }).expect("no faults");
@@ -184,14 +197,15 @@ fn play(seed: u64, script: &[(u8, u8, u8, u8)]) -> bool {
         let places = [(*a, *b), (*b, *c), (*c, *a)];
         let places = &places[..1 + *c as usize % 3];
         let after_micros = u64::from(*a) * 8;
-        match what % 8 {
+        match what % 10 {
             0 | 1 => bench.batch(places, false, None),
             2 => bench.batch(places, true, None),
             3 => bench.flush(),
             4 => bench.look(),
             5 => bench.die(true),
             6 => bench.batch(places, *b % 2 == 0, Some(Death { after_micros, with_power: true })),
-            _ => bench.batch(places, *b % 2 == 0, Some(Death { after_micros, with_power: false })),
+            7 => bench.batch(places, *b % 2 == 0, Some(Death { after_micros, with_power: false })),
+            _ => bench.discard(*a, *b),
         }
     }
     bench.look();
