@@ -76,11 +76,12 @@ impl Set {
 
     /// Reads one value in place.
     pub(crate) fn view(&self, store: &dyn Store, number: usize) -> Result<(), String> {
-        let mut outcome = None;
+        // Judged where it is shown: to carry the outcome out of here takes as long as some steps of the get.
+        let mut judged = None;
         store.views(&[self.key(number)], &mut |_, view| {
-            outcome = Some(view.map(|value| value.map(<[u8]>::len)));
+            judged = Some(self.is_whole(Some(view.map(|value| value.map(<[u8]>::len)))));
         });
-        self.is_whole(outcome)
+        judged.unwrap_or_else(|| self.is_whole(None))
     }
 
     /// Compares each byte of a value that was read.
