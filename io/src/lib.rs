@@ -21,6 +21,7 @@ mod birth;
 pub mod disk;
 mod either;
 pub mod framing;
+mod latch;
 pub mod memory;
 pub mod platform;
 pub mod probe;
@@ -36,6 +37,7 @@ pub mod uring;
 pub use birth::Birth;
 pub use disk::{Disk, DiskPlace, NoDisk, SECTOR_BYTES};
 pub use either::Either;
+pub use latch::Latch;
 pub use platform::{
     Accept, Bell, ByteReader, ByteWriter, Lane, Listener, LocalUsers, Moment, NoBell, NoPatience, Patience,
     Peer, Platform, Stream, with_deadline,

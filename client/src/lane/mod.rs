@@ -7,8 +7,8 @@ mod body;
 mod view;
 
 pub(crate) use body::BodyWriter;
-use view::PinDesk;
 pub use view::View;
+use view::{PinDesk, Shown};
 pub(crate) use view::{Pinned, Returns};
 
 use snowskin_io::lane::{Access, Caller, Heard, LaneRegion, PinReturns, SegmentNews};
@@ -29,7 +29,7 @@ pub(crate) struct LaneEnd {
     caller: Caller<LaneRegion>,
     returns: Returns,
     /// Those that have been shown; few.
-    segments: Vec<(u32, Arc<SharedSegment>)>,
+    segments: Vec<(u32, Arc<Shown>)>,
     atlas: Arc<Atlas>,
     /// Room for the records of a reply.
     bytes: Vec<u8>,
@@ -82,7 +82,9 @@ impl LaneEnd {
 
     /// Whether views are in use.
     pub(crate) fn has_views(&self) -> bool {
-        Arc::strong_count(&self.returns) > 1
+        // Beside us each segment that was shown has one, and views have those; also of segments that are gone.
+        Arc::strong_count(&self.returns) > 1 + self.segments.len()
+            || self.segments.iter().any(|(_, shown)| Arc::strong_count(shown) > 1)
     }
 
     /// Whether there is room for another request.
@@ -146,7 +148,10 @@ impl LaneEnd {
             }
             Heard::News(_, None) => return false,
             Heard::News(news, Some(memory)) => match self.atlas.map(&news, memory) {
-                Ok(segment) => self.segments.push((news.segment, segment)),
+                Ok(segment) => {
+                    let shown = Shown { segment, returns: self.returns.clone() };
+                    self.segments.push((news.segment, Arc::new(shown)));
+                }
                 Err(error) => {
                     log::warn!("a segment of the engine cannot be mapped: {error}");
                     return false;
@@ -158,8 +163,13 @@ impl LaneEnd {
 
     /// The mapping of a segment, if it has been shown.
     #[inline]
-    pub(crate) fn segment(&self, segment: u32) -> Option<&Arc<SharedSegment>> {
-        self.segments.iter().find(|(known, _)| *known == segment).map(|(_, segment)| segment)
+    pub(crate) fn segment(&self, segment: u32) -> Option<&SharedSegment> {
+        self.shown(segment).map(|shown| &*shown.segment)
+    }
+
+    #[inline]
+    fn shown(&self, segment: u32) -> Option<&Arc<Shown>> {
+        self.segments.iter().find(|(known, _)| *known == segment).map(|(_, shown)| shown)
     }
 
     /// Whether all segments are known to which these records refer.
@@ -175,8 +185,8 @@ impl LaneEnd {
 
     /// A pin that gives itself back. `None`: the core said something that cannot be.
     pub(crate) fn pinned(&self, record: &LaneRecord) -> Option<Pinned> {
-        let segment = self.segment(record.place.segment)?;
-        Pinned::new(segment.clone(), &self.returns, record.place, record.reply.value_bytes)
+        let shown = self.shown(record.place.segment)?;
+        Pinned::new(shown, record.place, record.reply.value_bytes)
     }
 }
 

@@ -1,14 +1,14 @@
 //! A value that is read where it lies.
 
-use snowskin_io::Birth;
 use snowskin_io::lane::{LaneRegion, PinReturns};
 use snowskin_io::memory::SharedSegment;
+use snowskin_io::{Birth, Latch};
 use snowskin_protocol::Checksum;
 use snowskin_protocol::wire::lane::SharedPlace;
 use std::fmt;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Where pins are given back, by any thread. As long as a view has it, the core keeps what is pinned: also when the lane is of
 /// no more use, and when the client is gone.
@@ -17,7 +17,7 @@ pub(crate) type Returns = Arc<PinDesk>;
 /// See [`Returns`].
 #[derive(Debug)]
 pub(crate) struct PinDesk {
-    returns: Mutex<PinReturns<LaneRegion>>,
+    returns: Latch<PinReturns<LaneRegion>>,
     _life: Option<Arc<OwnedFd>>,
     /// A process that was forked from ours has our views, and none of their pins.
     birth: Birth,
@@ -25,16 +25,22 @@ pub(crate) struct PinDesk {
 
 impl PinDesk {
     pub(super) fn new(returns: PinReturns<LaneRegion>, life: Option<Arc<OwnedFd>>) -> Returns {
-        Arc::new(PinDesk { returns: Mutex::new(returns), _life: life, birth: Birth::new() })
+        Arc::new(PinDesk { returns: Latch::new(returns), _life: life, birth: Birth::new() })
     }
 }
 
 #[inline]
 pub(crate) fn give_back(returns: &Returns, pin: u32) {
-    // Whoever panicked here had changed nothing, or all.
     if returns.birth.is_here() {
-        returns.returns.lock().unwrap_or_else(PoisonError::into_inner).give_back(pin);
+        returns.returns.with(|returns| returns.give_back(pin));
     }
+}
+
+/// A segment as one lane knows it: all that a view needs, so that it counts one reference and not two.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(super) segment: Arc<SharedSegment>,
+    pub(super) returns: Returns,
 }
 
 /// The bytes of a value, in place where that can be: in the memory of an engine on this machine, which keeps them until the
@@ -109,32 +115,26 @@ impl PartialEq<[u8]> for View {
 
 /// A pin, which is given back when this is dropped.
 pub(crate) struct Pinned {
-    segment: Arc<SharedSegment>,
-    returns: Returns,
+    shown: Arc<Shown>,
     place: SharedPlace,
     bytes: u64,
 }
 
 impl Pinned {
     /// `None`: the segment has no such bytes.
-    pub(super) fn new(
-        segment: Arc<SharedSegment>,
-        returns: &Returns,
-        place: SharedPlace,
-        bytes: u64,
-    ) -> Option<Self> {
-        segment.pinned(place.offset, bytes)?;
-        Some(Pinned { segment, returns: returns.clone(), place, bytes })
+    pub(super) fn new(shown: &Arc<Shown>, place: SharedPlace, bytes: u64) -> Option<Self> {
+        shown.segment.pinned(place.offset, bytes)?;
+        Some(Pinned { shown: shown.clone(), place, bytes })
     }
 
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.segment.pinned(self.place.offset, self.bytes).expect("looked at when it was made")
+        self.shown.segment.pinned(self.place.offset, self.bytes).expect("looked at when it was made")
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        give_back(&self.returns, self.place.handle);
+        give_back(&self.shown.returns, self.place.handle);
     }
 }

@@ -22,14 +22,14 @@ use crate::lane::Atlas;
 use crate::outcome::ClientCounters;
 use arc_swap::ArcSwap;
 use lane::LocalLane;
-use snowskin_io::Birth;
 use snowskin_io::memory::Copiers;
+use snowskin_io::{Birth, Latch};
 use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::lane::LaneOpcode;
 use snowskin_protocol::{Member, ObjectName, RoutingTable, Slot};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use batch::{Answers, Manner};
@@ -60,7 +60,7 @@ struct Directory {
 /// The way to one core.
 pub(crate) struct Core {
     pub(crate) member: Member,
-    lanes: Mutex<Lanes>,
+    lanes: Latch<Lanes>,
     /// Its segments, as far as they have been shown.
     atlas: Arc<Atlas>,
 }
@@ -146,12 +146,13 @@ impl Local {
             before.cores.iter().map(|core| (key_of(&core.member), core)).collect();
         let core = |member: &Member| match known.get(&key_of(member)) {
             Some(&core) => core.clone(),
-            None => Arc::new(Core { member: *member, lanes: Mutex::default(), atlas: Arc::default() }),
+            None => Arc::new(Core { member: *member, lanes: Latch::default(), atlas: Arc::default() }),
         };
         let cores: Vec<Arc<Core>> = table.members.iter().map(core).collect();
         for gone in before.cores.iter().filter(|old| !cores.iter().any(|core| Arc::ptr_eq(core, old))) {
             let mut counts = self.counters.gone.lock().unwrap_or_else(PoisonError::into_inner);
-            gone.lanes().idle.drain(..).for_each(|lane| counts.add(&lane.counts));
+            let idle = gone.lanes.with(|lanes| std::mem::take(&mut lanes.idle));
+            idle.iter().for_each(|lane| counts.add(&lane.counts));
         }
         self.directory.store(Arc::new(Directory { table: table.clone(), cores }));
     }
@@ -161,7 +162,7 @@ impl Local {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut counts = *self.counters.gone.lock().unwrap_or_else(PoisonError::into_inner);
         for core in &self.directory.load().cores {
-            core.lanes().idle.iter().for_each(|lane| counts.add(&lane.counts));
+            core.lanes.with(|lanes| lanes.idle.iter().for_each(|lane| counts.add(&lane.counts)));
         }
         for (opcode, requests) in COUNTED.into_iter().zip(counts.requests) {
             sum.frames_sent.count_many(opcode, requests);
@@ -200,15 +201,20 @@ impl Local {
 
     /// A lane was opened, or cannot be had.
     pub(crate) fn opened(&self, core: &Core, lane: Option<OpenedLane>) {
-        let mut lanes = core.lanes();
         match lane {
             Some(opened) => {
-                lanes.idle.push(Box::new(LocalLane::new(opened, &core.atlas, self.spin)));
-                lanes.open += 1;
-                lanes.closed_until = None;
+                let lane = Box::new(LocalLane::new(opened, &core.atlas, self.spin));
+                core.lanes.with(|lanes| {
+                    lanes.idle.push(lane);
+                    lanes.open += 1;
+                    lanes.closed_until = None;
+                });
                 self.counters.lanes_opened.fetch_add(1, Ordering::Relaxed);
             }
-            None => lanes.closed_until = Some(Instant::now() + CLOSED_FOR),
+            None => {
+                let until = Instant::now() + CLOSED_FOR;
+                core.lanes.with(|lanes| lanes.closed_until = Some(until));
+            }
         }
     }
 }
@@ -227,37 +233,40 @@ impl Directory {
 }
 
 impl Core {
-    fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        // Whoever panicked here had changed nothing, or all.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     #[inline]
     fn take(&self) -> Option<Box<LocalLane>> {
-        self.lanes().idle.pop()
+        self.lanes.with(|lanes| lanes.idle.pop())
     }
 
     /// Whether a lane is wanted, and might be opened.
     fn is_missing(&self) -> bool {
-        let lanes = self.lanes();
-        lanes.idle.is_empty()
-            && lanes.open < LANES_MAX
-            && lanes.closed_until.is_none_or(|until| Instant::now() >= until)
+        let now = Instant::now();
+        self.lanes.with(|lanes| {
+            lanes.idle.is_empty()
+                && lanes.open < LANES_MAX
+                && lanes.closed_until.is_none_or(|until| now >= until)
+        })
     }
 
     /// Gives a lane back, for the next call; one that is broken is gone.
     #[inline]
     fn put_back(&self, lane: Box<LocalLane>, counters: &Counters) {
-        let mut lanes = self.lanes();
-        if lane.is_broken() {
-            lanes.open -= 1;
-            // Whoever closed it may close the next one, too.
-            lanes.closed_until = Some(Instant::now() + CLOSED_FOR / 50);
-            counters.lanes_broken.fetch_add(1, Ordering::Relaxed);
-            drop(lanes);
-            counters.gone.lock().unwrap_or_else(PoisonError::into_inner).add(&lane.counts);
-        } else {
-            lanes.idle.push(lane);
+        match lane.is_broken() {
+            false => self.lanes.with(|lanes| lanes.idle.push(lane)),
+            true => self.bury(&lane, counters),
         }
+    }
+
+    /// A lane is broken, and will be dropped.
+    #[cold]
+    fn bury(&self, lane: &LocalLane, counters: &Counters) {
+        // Whoever closed it may close the next one, too.
+        let until = Instant::now() + CLOSED_FOR / 50;
+        self.lanes.with(|lanes| {
+            lanes.open -= 1;
+            lanes.closed_until = Some(until);
+        });
+        counters.lanes_broken.fetch_add(1, Ordering::Relaxed);
+        counters.gone.lock().unwrap_or_else(PoisonError::into_inner).add(&lane.counts);
     }
 }
