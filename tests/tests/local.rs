@@ -82,6 +82,36 @@ fn values_of_all_sizes_go_through_shared_memory_and_the_sockets_go_with_the_engi
 }
 
 #[test]
+fn a_lane_that_a_thread_keeps_is_for_whoever_needs_one() {
+    let folder = Folder::new("seats");
+    let master = Process::master("127.0.0.1:0");
+    let _engine = engine("a", master.address(), folder.0.to_str().unwrap());
+    let client = client(master.address(), &folder.0, Transport::Auto);
+    let keys: Vec<Vec<u8>> = (1..KEYS).map(key).collect();
+    let look_at_each = || {
+        for key in &keys {
+            let view = client.view_one(key).unwrap().hit().expect("it was put");
+            assert!(view.is_in_place() && *view == *value_of(key, 0, 100));
+        }
+    };
+    for key in &keys {
+        assert_eq!(client.put(&[(key, &value_of(key, 0, 100))]), [Ok(PutOutcome::Stored)]);
+    }
+    look_at_each();
+    let opened = client.counters().lanes_opened;
+    assert_eq!(opened, 2, "one for each core");
+    let gets = client.counters().value_bytes_received;
+    assert_eq!(gets, 100 * keys.len() as u64, "what is kept is counted");
+    // One after the other, by other threads and as a batch.
+    for _ in 0..3 {
+        std::thread::scope(|scope| drop(scope.spawn(look_at_each)));
+        let batch: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        assert!(client.get(&batch).iter().all(|found| matches!(found, Ok(Found::Hit(_)))));
+    }
+    assert_eq!(client.counters().lanes_opened, opened);
+}
+
+#[test]
 fn who_insists_on_shared_memory_gets_it_or_an_error_that_says_what_to_do() {
     let folder = Folder::new("insists");
     let master = Process::master("127.0.0.1:0");
@@ -252,6 +282,8 @@ fn calls_keep_to_their_deadline_when_the_engine_stops() {
     ];
     let clients = calls.map(|call| (near(), call));
     engine.signal(rustix::process::Signal::STOP);
+    // Its threads stop one after the other, and until then a core answers within a microsecond.
+    std::thread::sleep(Duration::from_millis(100));
     std::thread::scope(|scope| {
         for (number, (client, call)) in clients.iter().enumerate() {
             let key = &key;

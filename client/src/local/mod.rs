@@ -15,6 +15,7 @@ mod batch;
 mod lane;
 mod one;
 mod reads;
+mod seat;
 mod writes;
 
 use crate::config::{ClientConfig, Transport};
@@ -22,6 +23,7 @@ use crate::lane::Atlas;
 use crate::outcome::ClientCounters;
 use arc_swap::ArcSwap;
 use lane::LocalLane;
+use seat::Seats;
 use snowskin_io::memory::Copiers;
 use snowskin_io::{Birth, Latch};
 use snowskin_protocol::wire::Opcode;
@@ -46,6 +48,9 @@ pub(crate) struct Local {
     spin: Duration,
     copiers: Copiers,
     directory: ArcSwap<Directory>,
+    /// Of the directory: counts up behind each change.
+    version: AtomicU64,
+    seats: Seats,
     counters: Counters,
     birth: Birth,
 }
@@ -134,6 +139,8 @@ impl Local {
             spin: config.spin,
             copiers: Copiers::new(config.copy_helpers),
             directory: ArcSwap::from_pointee(directory),
+            version: AtomicU64::new(1),
+            seats: Seats::default(),
             counters: Counters::default(),
             birth: Birth::new(),
         }))
@@ -149,12 +156,16 @@ impl Local {
             None => Arc::new(Core { member: *member, lanes: Latch::default(), atlas: Arc::default() }),
         };
         let cores: Vec<Arc<Core>> = table.members.iter().map(core).collect();
+        let directory = Arc::new(Directory { table: table.clone(), cores });
+        self.directory.store(directory.clone());
+        self.version.fetch_add(1, Ordering::Release);
+        self.clear_seats();
+        let cores = &directory.cores;
         for gone in before.cores.iter().filter(|old| !cores.iter().any(|core| Arc::ptr_eq(core, old))) {
             let mut counts = self.counters.gone.lock().unwrap_or_else(PoisonError::into_inner);
             let idle = gone.lanes.with(|lanes| std::mem::take(&mut lanes.idle));
             idle.iter().for_each(|lane| counts.add(&lane.counts));
         }
-        self.directory.store(Arc::new(Directory { table: table.clone(), cores }));
     }
 
     /// What has been done here, added to what else was; but for what calls are doing now.
@@ -164,6 +175,7 @@ impl Local {
         for core in &self.directory.load().cores {
             core.lanes.with(|lanes| lanes.idle.iter().for_each(|lane| counts.add(&lane.counts)));
         }
+        self.each_lane_in_seats(|lane| counts.add(&lane.counts));
         for (opcode, requests) in COUNTED.into_iter().zip(counts.requests) {
             sum.frames_sent.count_many(opcode, requests);
             sum.frames_received.count_many(opcode, requests);
@@ -186,7 +198,7 @@ impl Local {
             }
             looked_at.push(home);
             let core = &directory.cores[usize::from(home)];
-            if core.is_missing() {
+            if core.is_missing() && !self.has_seat_with_lane(core) {
                 missing.push(core.clone());
             }
         }
@@ -196,7 +208,7 @@ impl Local {
     /// A lane for a call, if one is idle; never one that a forked process has from its parent, who uses it.
     #[inline]
     fn lane_to(&self, core: &Core) -> Option<Box<LocalLane>> {
-        if self.birth.is_here() { core.take() } else { None }
+        if self.birth.is_here() { core.take().or_else(|| self.lane_from_seat(core)) } else { None }
     }
 
     /// A lane was opened, or cannot be had.

@@ -4,6 +4,7 @@ use super::Local;
 use super::batch::Manner;
 use super::lane::LocalLane;
 use super::reads::{STRANGE_PLACE, found_of, miss_of, pinned_bytes};
+use super::seat::Seat;
 use crate::error::Error;
 use crate::lane::{View, place_of};
 use crate::outcome::Found;
@@ -19,6 +20,15 @@ const ITEM_BYTES: usize = size_of::<KeyItem>();
 
 /// The answer, if there is one here, and how long it has slept.
 type One<T> = (Option<Result<T, Error>>, Duration);
+
+/// A request.
+struct Asked<'a> {
+    opcode: LaneOpcode,
+    /// Of the name.
+    hash: u64,
+    body: &'a [u8],
+    patience: Duration,
+}
 
 impl Local {
     /// Reads a value where it lies.
@@ -80,8 +90,8 @@ impl Local {
         let unasked = (None, Duration::ZERO);
         let tenant = manner.tenant.as_bytes();
         let end = ITEM_BYTES + tenant.len() + 1 + key.len();
-        // What is no key, the session says.
-        if end > REQUEST_BYTES || NameRef::check_key(key).is_err() {
+        // What is no key, the session says; and a forked process has no lane.
+        if end > REQUEST_BYTES || NameRef::check_key(key).is_err() || !self.birth.is_here() {
             return unasked;
         }
         let mut request = [0; REQUEST_BYTES];
@@ -90,13 +100,25 @@ impl Local {
         let name = NameRef::known(&request[ITEM_BYTES..end]);
         let (hash, item) = (name.hash(), KeyItem::at_home(name));
         request[..ITEM_BYTES].copy_from_slice(bytemuck::bytes_of(&item));
-        let directory = self.directory.load();
-        let Some(home) = directory.home(hash) else { return unasked };
-        let core = &directory.cores[usize::from(home)];
-        let Some(mut lane) = self.lane_to(core) else { return unasked };
-        lane.send_one(opcode, directory.table.epoch, &request[..end]);
+        let asked = Asked { opcode, hash, body: &request[..end], patience: manner.patience };
+        self.seats.mine().try_with(|seat| self.ask_from(seat, asked, take)).flatten().unwrap_or(unasked)
+    }
+
+    /// Asks from a seat. `None`: there is no lane.
+    #[inline]
+    fn ask_from<T>(
+        &self,
+        seat: &mut Seat,
+        asked: Asked<'_>,
+        take: impl FnOnce(&LocalLane, &LaneRecord) -> Result<Option<Result<T, Error>>, &'static str>,
+    ) -> Option<One<T>> {
+        let Asked { opcode, hash, body, patience } = asked;
+        let (directory, place) = seat.way_to(self, hash)?;
+        // Whoever panics leaves no lane behind with a reply that is somebody else's.
+        let (home, mut lane) = place.take()?;
+        lane.send_one(opcode, directory.table.epoch, body);
         let mut answer = None;
-        if lane.wait(manner.patience).is_ok() {
+        if lane.wait(patience).is_ok() {
             let taken = match &lane.answer.records[..] {
                 [record] => take(&lane, record),
                 _ => Err("a reply has the wrong number of answers"),
@@ -112,7 +134,10 @@ impl Local {
             }
         }
         let slept = lane.take_slept();
-        core.put_back(lane, &self.counters);
-        (answer, slept)
+        match lane.is_broken() {
+            false => *place = Some((home, lane)),
+            true => directory.cores[usize::from(home)].put_back(lane, &self.counters),
+        }
+        Some((answer, slept))
     }
 }
