@@ -143,11 +143,13 @@ impl<P: Platform> PerCore<P> {
     }
 
     /// The epoch of the table it knows.
+    #[inline]
     pub fn epoch(&self) -> Epoch {
         self.routing.borrow().table.epoch
     }
 
     /// Takes note of a peer's epoch, and wants the table if it is newer.
+    #[inline]
     pub fn hear_epoch(&self, epoch: Epoch) {
         if epoch > self.epoch_heard.get() {
             self.epoch_heard.set(epoch);

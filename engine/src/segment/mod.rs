@@ -143,11 +143,13 @@ impl Segments {
     }
 
     /// The number of a segment among all that were ever mounted here, by which other processes know it.
+    #[inline]
     pub fn serial(&self, number: u16) -> u32 {
         self.mounted(number).serial
     }
 
     /// The memory of a segment.
+    #[inline]
     pub fn mapping(&self, number: u16) -> &Mapping {
         self.segment(number).mapping()
     }
@@ -174,6 +176,7 @@ impl Segments {
     }
 
     /// Pins what is kept under that name.
+    #[inline]
     pub fn pin(&self, extent: ExtentId, value_bytes: u64) -> Extent {
         self.segment(extent.segment).pin(extent, value_bytes as usize)
     }
@@ -214,10 +217,12 @@ impl Segments {
         self.iter().map(|(segment, _)| segment.heap_bytes()).sum()
     }
 
+    #[inline]
     fn mounted(&self, number: u16) -> &Mounted {
         self.mounted[usize::from(number)].as_ref().expect("what is kept is in a mounted segment")
     }
 
+    #[inline]
     fn segment(&self, number: u16) -> &Segment {
         &self.mounted(number).segment
     }

@@ -100,6 +100,7 @@ impl Index {
     }
 
     /// Where the row of a name stands, if there is one.
+    #[inline]
     pub(crate) fn find(&self, sought: HashedName<'_>) -> Option<Position> {
         self.table.find(sought.hash, |at| self.names.get(self.row(at).name) == sought.name.bytes())
     }
@@ -113,6 +114,7 @@ impl Index {
     }
 
     /// The row at a position that is known to have one.
+    #[inline]
     pub(crate) fn row(&self, position: Position) -> &Row {
         &self.rows.0[position as usize]
     }
@@ -123,6 +125,7 @@ impl Index {
     }
 
     /// Where its bytes are.
+    #[inline]
     pub(crate) fn place(&self, position: Position) -> Place {
         match self.row(position).place() {
             RowPlace::Here(extent) => Place::Here(extent),
@@ -141,6 +144,7 @@ impl Index {
     }
 
     /// Protects the row at a position until `until` at least.
+    #[inline]
     pub(crate) fn extend_lease(&mut self, position: Position, until: Moment) {
         self.row_mut(position).extend_lease(until);
     }

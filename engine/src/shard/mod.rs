@@ -193,11 +193,13 @@ impl Shard {
         self.ghosts.remember(gone.hash, reason, is_here.then_some(gone.value_bytes));
     }
 
+    #[inline]
     fn lease_end(&self, now: Moment) -> Moment {
         now + Duration::from_millis(u64::from(self.settings.lease_ms))
     }
 
     /// Whether this core answers for the slot now; else what to say instead.
+    #[inline]
     fn answers_for(&mut self, slot: Slot) -> Result<Service, ItemStatus> {
         match self.slots.service(slot) {
             Service::WrongHome => {
@@ -209,12 +211,14 @@ impl Shard {
         }
     }
 
+    #[inline]
     fn is_entry(&self, row: &Row) -> bool {
         row.generation() == self.slots.generation(row.slot())
     }
 
     /// The entry of a name whose home we are. A row that is no entry is an orphan here: nobody refers to it (any
     /// more), so it goes.
+    #[inline]
     fn find_entry(&mut self, name: HashedName<'_>) -> Option<Position> {
         let position = self.index.find(name)?;
         if self.is_entry(self.index.row(position)) {

@@ -157,6 +157,7 @@ impl Names {
         self.pages.len() * PAGE_BYTES + self.pages.heap_bytes()
     }
 
+    #[inline]
     fn page(&self, number: u32) -> &Page {
         &self.pages[number as usize]
     }

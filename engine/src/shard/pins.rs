@@ -34,6 +34,7 @@ impl SoftPins {
     }
 
     /// The row was used.
+    #[inline]
     pub(super) fn renew(&mut self, position: Position, now: Moment) {
         // Nearly always nothing is pinned.
         if !self.pins.is_empty()

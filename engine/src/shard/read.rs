@@ -34,6 +34,7 @@ struct Found {
 
 impl Shard {
     /// Reads one object: pins its bytes and grants a lease.
+    #[inline]
     pub fn get(&mut self, name: HashedName<'_>, item: &KeyItem, now: Moment) -> Answer {
         let (reply, found) = self.read(name, item, now);
         match found {
@@ -52,6 +53,7 @@ impl Shard {
 
     /// Says whether an object is held and grants a lease on it. That is no use of it: whoever wants the bytes will read
     /// them while the lease lasts.
+    #[inline]
     pub fn lookup(&mut self, name: HashedName<'_>, item: &KeyItem, now: Moment) -> ItemReply {
         let (reply, found) = self.read(name, item, now);
         match found {
@@ -79,6 +81,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     fn read(&mut self, name: HashedName<'_>, item: &KeyItem, now: Moment) -> (ItemReply, Option<Found>) {
         if item.version != Version::ANY {
             return self.read_replica(name, item.version, now);
@@ -110,6 +113,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     fn read_row(&mut self, position: Position, now: Moment) -> (ItemReply, Option<Found>) {
         if !seeded_bug!("read without lease") {
             self.index.extend_lease(position, self.lease_end(now));

@@ -119,6 +119,7 @@ impl Slots {
     }
 
     /// What may be answered about a slot now.
+    #[inline]
     pub(crate) fn service(&self, slot: Slot) -> Service {
         match self.states[slot.index()] {
             State::Serving => Service::Home { after_loss: false },
@@ -129,6 +130,7 @@ impl Slots {
     }
 
     /// The generation that entries of a slot must have to count.
+    #[inline]
     pub(crate) fn generation(&self, slot: Slot) -> u32 {
         self.generations[slot.index()]
     }

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 pub const TOGETHER: usize = 32;
 
 /// Calls `answer` with the items of a batch and the hashes of their names, up to [`TOGETHER`] at a time, until it breaks.
+#[inline]
 pub fn some_at_a_time<'a>(
     batch: &Batch<'a, KeyItem>,
     mut answer: impl FnMut(&[(KeyItem, HashedName<'a>)]) -> ControlFlow<()>,

@@ -131,18 +131,21 @@ impl Ranges {
     }
 
     /// A word that belongs to whoever holds the range; 0 at first.
+    #[inline]
     pub fn word(&self, range: RangeId) -> u32 {
         assert!(!self.is_free(range), "{range:?} is not held");
         self.at(range).previous.0
     }
 
     /// Changes that word.
+    #[inline]
     pub fn set_word(&mut self, range: RangeId, word: u32) {
         assert!(!self.is_free(range), "{range:?} is not held");
         self.at_mut(range).previous = RangeId(word);
     }
 
     /// Where a range begins, and its length.
+    #[inline]
     pub fn place(&self, range: RangeId) -> (u32, u32) {
         let Range { start, length, .. } = *self.at(range);
         (start, length)

@@ -125,6 +125,7 @@ impl Segment {
     }
 
     /// Pins what is kept under that name. Panics if nothing of that length is published there.
+    #[inline]
     pub fn pin(&self, extent: ExtentId, value_bytes: usize) -> Extent {
         let mut ranges = self.0.ranges.borrow_mut();
         let word = ranges.word(extent.range);
@@ -192,6 +193,7 @@ impl Inner {
 }
 
 /// The word of a range with one pin more. Panics when no more can be counted.
+#[inline]
 fn with_a_pin(word: u32) -> u32 {
     assert!(word & !KEPT < PINS_MAX, "more pins than can be counted");
     word + 1

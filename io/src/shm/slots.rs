@@ -105,10 +105,12 @@ pub struct Completion {
     bytes: [u8; COMPLETION_BYTES - STAMP_BYTES],
 }
 
+#[inline]
 fn submission_at(slot: u32) -> usize {
     SUBMISSIONS_AT + slot as usize * SUBMISSION_BYTES
 }
 
+#[inline]
 fn completion_at(slot: u32) -> usize {
     COMPLETIONS_AT + slot as usize * COMPLETION_BYTES
 }
@@ -149,6 +151,7 @@ impl<M: LaneMemory> Caller<M> {
     }
 
     /// Sends a request, for which there must be room. The body has at most [`BODY_BYTES_MAX`].
+    #[inline]
     pub fn submit(&mut self, head: &[u8; REQUEST_HEAD_BYTES], body: &[u8]) {
         assert!(self.has_room() && body.len() <= BODY_BYTES_MAX, "{} bytes", body.len());
         let slot = self.submitted % M::SLOTS;
@@ -168,6 +171,7 @@ impl<M: LaneMemory> Caller<M> {
     }
 
     /// The next reply, if it has come.
+    #[inline]
     pub fn take(&mut self) -> Option<Completion> {
         if !self.has_reply() {
             return None;
@@ -253,6 +257,7 @@ impl<M: LaneMemory> Server<M> {
     }
 
     /// Its body, which is said to have so many bytes, at most [`BODY_BYTES_MAX`]. Long ones are copied to `buffer`.
+    #[inline]
     pub fn body<'b>(&self, submission: &'b Submission, bytes: usize, buffer: &'b mut Vec<u8>) -> &'b [u8] {
         assert!(bytes <= BODY_BYTES_MAX, "checked with the head");
         if bytes <= SHORT_BODY_BYTES {
@@ -264,13 +269,16 @@ impl<M: LaneMemory> Server<M> {
     }
 
     /// Answers the request that was looked at last.
+    #[inline]
     pub fn answer(&mut self, head: &[u8; REPLY_HEAD_BYTES], records: &[u8]) {
         assert!(records.len() <= HALF_BYTES, "{} bytes of records", records.len());
         let slot = self.served % M::SLOTS;
         let at = completion_at(slot);
-        match records.len() <= RECORD_BYTES {
-            true => self.memory.write(at + STAMP_BYTES + REPLY_HEAD_BYTES, records),
-            false => self.memory.write(records_at(slot), records),
+        match (<&[u8; RECORD_BYTES]>::try_from(records), records.len() < RECORD_BYTES) {
+            // The usual one: so many bytes, known when this is compiled, are moved in registers.
+            (Ok(record), _) => self.memory.write(at + STAMP_BYTES + REPLY_HEAD_BYTES, record),
+            (Err(_), true) => self.memory.write(at + STAMP_BYTES + REPLY_HEAD_BYTES, records),
+            (Err(_), false) => self.memory.write(records_at(slot), records),
         }
         self.memory.write(at + STAMP_BYTES, head);
         self.served = self.served.wrapping_add(1);

@@ -87,12 +87,14 @@ struct WireRequest {
 
 impl LaneRequest {
     /// The head's bytes.
+    #[inline]
     pub fn encode(&self) -> [u8; REQUEST_HEAD_BYTES] {
         let LaneRequest { opcode, items, body_bytes, epoch } = *self;
         bytemuck::cast(WireRequest { opcode: opcode as u8, reserved: 0, items, body_bytes, epoch })
     }
 
     /// Reads a head.
+    #[inline]
     pub fn decode(head: &[u8; REQUEST_HEAD_BYTES]) -> Result<Self, WireError> {
         let WireRequest { opcode, reserved, items, body_bytes, epoch } = bytemuck::cast(*head);
         let known = LaneOpcode::ALL.into_iter().find(|known| *known as u8 == opcode);
@@ -134,12 +136,14 @@ struct WireReply {
 
 impl LaneReply {
     /// The head's bytes.
+    #[inline]
     pub fn encode(&self) -> [u8; REPLY_HEAD_BYTES] {
         let LaneReply { items, has_news, epoch } = *self;
         bytemuck::cast(WireReply { items, flags: u8::from(has_news), reserved: 0, epoch })
     }
 
     /// Reads a head.
+    #[inline]
     pub fn decode(head: &[u8; REPLY_HEAD_BYTES]) -> Result<Self, WireError> {
         let WireReply { items, flags, reserved, epoch } = bytemuck::cast(*head);
         if flags > 1 || reserved != 0 || usize::from(items) > ITEMS_MAX {
@@ -163,6 +167,7 @@ pub struct PublishItem {
 
 impl PublishItem {
     /// Reads the body of a request to publish.
+    #[inline]
     pub fn decode(count: u16, body: &[u8]) -> Result<impl Iterator<Item = PublishItem> + Clone, WireError> {
         let mut rest = Cursor::new(body);
         let items = rest.take(usize::from(count) * size_of::<PublishItem>())?;
@@ -214,11 +219,13 @@ struct WireRecord {
 
 impl LaneRecord {
     /// An answer without a place.
+    #[inline]
     pub fn of(reply: ItemReply) -> Self {
         LaneRecord { reply, place: SharedPlace::default() }
     }
 
     /// The record's bytes.
+    #[inline]
     pub fn encode(&self) -> [u8; RECORD_BYTES] {
         let LaneRecord { reply, place } = self;
         let is_elsewhere = reply.status == ItemStatus::Elsewhere;
@@ -237,6 +244,7 @@ impl LaneRecord {
     }
 
     /// Reads a record.
+    #[inline]
     pub fn decode(bytes: &[u8; RECORD_BYTES]) -> Result<Self, WireError> {
         let wire: WireRecord = bytemuck::cast(*bytes);
         let status = *ItemStatus::ALL.get(usize::from(wire.status)).ok_or(WireError::Value("item status"))?;

@@ -61,9 +61,6 @@ impl<B: Bell> Served<B> {
         let request = LaneRequest::decode(submission.head())?;
         let Desk { body, records, .. } = desk;
         let body = server.body(&submission, request.body_bytes as usize, body);
-        count(&core.traffic.frames_in);
-        count(&core.traffic.data_frames_in);
-        core.hear_epoch(request.epoch);
         records.clear();
         let mut asked = Asked { core, lane: self, now, records };
         match request.opcode {
@@ -87,8 +84,11 @@ impl<B: Bell> Served<B> {
         if server.wakes_caller() {
             self.bell.borrow().ring();
         }
-        count(&core.traffic.frames_out);
         // Behind the answer: nobody waits for it.
+        count(&core.traffic.frames_in);
+        count(&core.traffic.data_frames_in);
+        count(&core.traffic.frames_out);
+        core.hear_epoch(request.epoch);
         core.shard.borrow_mut().note_many_uses();
         self.take_back_some(&mut server)?;
         self.requests.set(self.requests.get().wrapping_add(1));

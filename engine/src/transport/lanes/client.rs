@@ -70,6 +70,7 @@ impl Client {
     }
 
     /// Whether it may pin so much more of so much memory.
+    #[inline]
     pub(super) fn may_pin(&self, bytes: u64, capacity_bytes: u64) -> bool {
         self.own.pinned_bytes.get() + bytes <= capacity_bytes / PINNED_SHARE
             && self.all.pinned_bytes.get() + bytes <= capacity_bytes / 100 * PINNED_BY_ALL_PERCENT
@@ -83,6 +84,7 @@ impl Client {
     }
 
     /// It has pinned so much.
+    #[inline]
     pub(super) fn pin(&self, bytes: u64) {
         [&self.own, &self.all].into_iter().for_each(|held| change(&held.pinned_bytes, |sum| sum + bytes));
     }

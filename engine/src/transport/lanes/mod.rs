@@ -221,7 +221,7 @@ fn serve_some<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> Option<()> {
 fn look_around<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> usize {
     let awake = core.lanes.awake.borrow();
     let (mut items, mut has_quiet) = (0, false);
-    let first = desk.first % awake.len().max(1);
+    let first = if desk.first < awake.len() { desk.first } else { 0 };
     for (place, lane) in awake.iter().enumerate().skip(first).chain(awake.iter().enumerate().take(first)) {
         desk.first = place + 1;
         let before = items;

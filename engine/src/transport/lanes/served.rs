@@ -74,6 +74,7 @@ impl<T> Slab<T> {
         self.places.len() - self.free.len()
     }
 
+    #[inline]
     fn insert(&mut self, thing: T) -> u32 {
         match self.free.pop() {
             Some(number) => {
@@ -134,6 +135,7 @@ impl<B: Bell> Served<B> {
     // -- what the client holds --
 
     /// Whether the client may pin another value.
+    #[inline]
     pub(super) fn may_pin(&self, bytes: u64, capacity_bytes: u64) -> bool {
         let may_pin =
             self.client.may_pin(allocated_bytes(bytes), capacity_bytes) || seeded_bug!("lane pins unlimited");
@@ -146,11 +148,13 @@ impl<B: Bell> Served<B> {
     }
 
     /// Whether the client may soon pin nothing more: then what it has given back is worth a look.
+    #[inline]
     pub(super) fn is_near_its_share(&self, capacity_bytes: u64) -> bool {
         self.pins() >= LANE_PINS_MAX / 2 || !self.client.may_pin(capacity_bytes / 8, capacity_bytes)
     }
 
     /// Keeps a pin for the client. `None`: the client cannot be shown where it is.
+    #[inline]
     pub(super) fn pin(&self, extent: Extent, segments: &Segments) -> Option<SharedPlace> {
         let (number, offset) = extent.location();
         let (segment, _) = self.show(segments, number)?;
@@ -256,6 +260,7 @@ impl<B: Bell> Served<B> {
 
     /// Sees to it that the client knows a segment, and says which it is and what the client may do. `None`: it cannot be told
     /// now.
+    #[inline]
     fn show(&self, segments: &Segments, number: u16) -> Option<(u32, Access)> {
         let (serial, mapping) = (segments.serial(number), segments.mapping(number));
         let access = if mapping.is_writable_by_others() { Access::ReadWrite } else { Access::Read };
@@ -285,6 +290,7 @@ impl<B: Bell> Served<B> {
     }
 
     /// Tells the client what it does not know yet, as far as its socket takes it.
+    #[inline]
     pub(super) fn tell(&self) {
         let mut untold = self.untold.borrow_mut();
         while let Some(&segment) = untold.last() {
