@@ -114,7 +114,8 @@ pub trait Disk: Clone + 'static {
     fn discard(&self, offset: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static;
 
     /// Makes operations cheaper whose buffers lie in this memory, as long as the result is kept. That it cannot be done
-    /// is no error: then they cost what they cost.
+    /// is no error: then they cost what they cost. Memory that is unmapped meanwhile goes back to the system when the
+    /// result is dropped.
     fn register(&self, _memory: &Mapping) -> DiskMemory {
         DiskMemory::default()
     }
