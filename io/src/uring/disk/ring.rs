@@ -90,7 +90,11 @@ pub(super) enum Turned {
 impl Ring {
     /// A ring that nobody drives yet.
     pub(super) fn open(in_kernel_max: u32) -> io::Result<Rc<Ring>> {
-        let kernel = Kernel::open(in_kernel_max)?;
+        Ok(Ring::of(Kernel::open(in_kernel_max)?, in_kernel_max))
+    }
+
+    /// The same, with a kernel's ring that has room for so many operations.
+    pub(super) fn of(kernel: Kernel, in_kernel_max: u32) -> Rc<Ring> {
         let free_files = match kernel.make_file_table(FILES_MAX) {
             Ok(()) => Some((0..FILES_MAX).rev().collect()),
             Err(error) => {
@@ -110,7 +114,7 @@ impl Ring {
             is_refused: false,
             counts: Counts::default(),
         };
-        Ok(Rc::new(Ring { state: RefCell::new(state), has_ended: Cell::new(false), doorbell: Rc::default() }))
+        Rc::new(Ring { state: RefCell::new(state), has_ended: Cell::new(false), doorbell: Rc::default() })
     }
 
     // -- operations --
@@ -119,7 +123,7 @@ impl Ring {
     pub(super) fn begin(&self, operation: Operation, waker: &Waker) -> u32 {
         let mut state = self.state.borrow_mut();
         state.counts.bounced += u64::from(operation.bounce.is_some());
-        let index = state.slots.insert(operation, waker.clone());
+        let index = state.slots.insert(operation, waker);
         state.queue.push_back(index);
         let is_full = state.queue.len() >= WAITING_MAX && state.in_kernel < state.in_kernel_max;
         drop(state);

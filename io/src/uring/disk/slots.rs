@@ -81,9 +81,14 @@ pub(super) struct Slots {
 
 impl Slots {
     /// An operation begins: queued.
-    pub(super) fn insert(&mut self, operation: Operation, waker: Waker) -> u32 {
-        let slot =
-            Slot { operation, phase: Phase::Queued, tries: 0, waker: Some(waker), is_forgotten: false };
+    pub(super) fn insert(&mut self, operation: Operation, waker: &Waker) -> u32 {
+        let slot = Slot {
+            operation,
+            phase: Phase::Queued,
+            tries: 0,
+            waker: Some(waker.clone()),
+            is_forgotten: false,
+        };
         let index = self.free.pop().unwrap_or_else(|| {
             self.list.push(None);
             u32::try_from(self.list.len() - 1).expect("fewer than 2^32 operations")

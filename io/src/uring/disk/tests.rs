@@ -5,6 +5,8 @@ mod ending;
 mod memory;
 mod opening;
 
+use super::kernel::{Flavour, Kernel};
+use super::slots::{Completed, Slots};
 use super::*;
 use crate::disk::SECTOR_BYTES;
 use crate::disk::conformance::{self, BYTES, SECTOR, SECTORS, bytes_of, get, put};
@@ -14,6 +16,7 @@ use futures_util::future::join_all;
 use quickcheck::Gen;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::task::Waker;
 use std::time::Instant;
 use tempfile::TempDir;
 
@@ -84,6 +87,76 @@ fn a_core_without_spinning_completes_too() {
     let path = folder.path().join("disk");
     let main = async move |platform: UringPlatform| conformance::all(open(&platform, path)).await;
     spawn_core("test", 0, Duration::ZERO, main).expect("a core").join().expect("the core ends");
+}
+
+#[test]
+fn all_flavours_of_rings_do_it_and_few_slots_are_enough() {
+    for flavour in Flavour::ALL {
+        let folder = folder();
+        let path = folder.path().join("disk");
+        on_core(async move |platform| {
+            let ring = Ring::of(Kernel::open_as(flavour, 4).expect("this kernel has them all"), 4);
+            let super::super::Shared { spin, turns } = &*platform.inner.shared;
+            driver::start(&ring, spin.clone(), turns.turn()).expect("a driver");
+            let opened = Opened::open(ring, &DiskPlace::sized(&path, BYTES)).expect("nobody else has it");
+            conformance::all(UringDisk { opened }).await;
+        });
+    }
+}
+
+#[test]
+fn what_the_kernel_has_not_begun_is_tried_again_and_then_told() {
+    let folder = folder();
+    let path = folder.path().join("disk");
+    on_core(async move |platform| {
+        let disk = open(&platform, &path);
+        let (mut slots, context) = (Slots::default(), Context::from_waker(Waker::noop()));
+        let again = -Errno::AGAIN.raw_os_error();
+        for (tries, last, expected) in
+            [(3, 4_096, Ok(4_096)), (16, again, Err(Some(-again))), (0, 5_000, Ok(4_096))]
+        {
+            let operation = Operation {
+                disk: disk.opened.clone(),
+                kind: Kind::Write,
+                offset: 0,
+                bytes: 8_192,
+                start: ptr::null_mut(),
+                bounce: None,
+                parcel: Parcel::new(7_u8),
+            };
+            let index = slots.insert(operation, Waker::noop());
+            for _ in 0..tries {
+                slots.hand_over(index);
+                assert!(matches!(slots.complete(index, again), Completed::Again));
+                assert!(slots.poll(index, &context).is_pending());
+            }
+            slots.hand_over(index);
+            assert!(matches!(slots.complete(index, last), Completed::Wake(Some(_))));
+            let Poll::Ready(slot) = slots.poll(index, &context) else { panic!("it is done") };
+            let (result, parcel) = slot.into_result();
+            assert_eq!(result.map_err(|error| error.raw_os_error()), expected);
+            assert_eq!(parcel.take::<u8>(), 7);
+        }
+    });
+}
+
+#[test]
+fn a_table_of_files_that_is_refused_is_done_without() {
+    let folder = folder();
+    let path = folder.path().join("disk");
+    on_core(async move |platform| {
+        let first = open(&platform, &path);
+        // The kernel takes no ring in a ring's table.
+        let stranger = io_uring::IoUring::new(1).expect("a ring");
+        // SAFETY: it is open until `stranger` is dropped.
+        let borrowed =
+            unsafe { std::os::fd::BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&stranger)) };
+        assert_eq!(first.opened.ring.add_file(borrowed), None);
+        let second = open(&platform, path.with_extension("2"));
+        assert_eq!((first.opened.fixed, second.opened.fixed), (Some(0), None));
+        drop(first);
+        conformance::all(second).await;
+    });
 }
 
 #[test]

@@ -123,6 +123,43 @@ fn what_does_not_end_in_time_is_left_and_keeps_its_buffer() {
 }
 
 #[test]
+fn a_future_may_be_dropped_in_each_state() {
+    let folder = folder();
+    let path = folder.path().join("disk");
+    on_core(async move |platform| {
+        let disk = open(&platform, &path);
+        let (ring, witness) = (disk.opened.ring.clone(), Rc::new(()));
+        let begin = || {
+            let buffer = Witnessed(bytes_of(1, 0, SECTORS), witness.clone());
+            let mut write = Box::pin(disk.write(0, buffer));
+            assert!(write.as_mut().now_or_never().is_none());
+            write
+        };
+        // Queued: nobody else has run since.
+        drop(begin());
+        assert_eq!((ring.in_kernel().0, ring.in_flight(), Rc::strong_count(&witness)), (0, 1, 2));
+        // In the kernel.
+        let second = begin();
+        ring.turn();
+        if disk.is_direct() {
+            assert!(ring.in_kernel().0 > 0, "that much is not written at once");
+        }
+        drop(second);
+        assert_eq!(Rc::strong_count(&witness) - 1, ring.in_flight());
+        // Done, and not taken.
+        let third = begin();
+        while ring.in_flight() > 0 {
+            platform.sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(Rc::strong_count(&witness), 2, "only the one whose result may still be taken");
+        drop(third);
+        assert_eq!(Rc::strong_count(&witness), 1);
+        // It may have been short, if the memory had to be copied.
+        assert_eq!(get(&disk, 0, 100).await.expect("no faults"), [1; 100]);
+    });
+}
+
+#[test]
 fn a_ring_ends_with_its_last_handle() {
     let folder = folder();
     let path = folder.path().join("disk");
