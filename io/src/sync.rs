@@ -50,6 +50,32 @@ impl Signal {
     }
 }
 
+/// Something that changes, for any number of tasks that wait until it is as they want it.
+#[derive(Debug, Default)]
+pub struct Changes(RefCell<Vec<Waker>>);
+
+impl Changes {
+    /// It has changed: all who wait look again.
+    pub fn tell(&self) {
+        self.0.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until `is_so`, which is asked at once and after each change.
+    pub async fn until(&self, mut is_so: impl FnMut() -> bool) {
+        poll_fn(|context| {
+            if is_so() {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.0.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
 /// A bounded queue between tasks of one thread.
 #[derive(Debug)]
 pub struct Mailbox<T>(Rc<MailboxState<T>>);
@@ -118,6 +144,19 @@ mod tests {
         signal.raise();
         assert!(signal.poll_wait(&mut context).is_ready());
         assert!(signal.poll_wait(&mut context).is_pending());
+    }
+
+    #[test]
+    fn all_who_wait_for_a_change_see_it() {
+        let (changes, value) = (Changes::default(), std::cell::Cell::new(0));
+        let mut context = Context::from_waker(Waker::noop());
+        let [mut one, mut two] = [1, 2].map(|least| Box::pin(changes.until(|| value.get() >= least)));
+        assert!(one.as_mut().poll(&mut context).is_pending() && two.as_mut().poll(&mut context).is_pending());
+        value.set(1);
+        changes.tell();
+        assert!(one.as_mut().poll(&mut context).is_ready() && two.as_mut().poll(&mut context).is_pending());
+        value.set(2);
+        assert!(two.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]

@@ -219,6 +219,21 @@ impl FooterWriter {
         self.entries += 1;
     }
 
+    /// The same without records that are not there after all, by where they begin in the region.
+    #[must_use]
+    pub fn without(self, is_missing: impl Fn(u32) -> bool) -> FooterWriter {
+        let mut others = FooterWriter { bytes: Vec::with_capacity(self.bytes.len()), entries: 0 };
+        let mut rest = &self.bytes[..];
+        while let Some((entry, behind)) = entry_of(rest) {
+            if !is_missing(entry.offset) {
+                others.push(&entry);
+            }
+            rest = behind;
+        }
+        assert!(rest.is_empty(), "what was pushed can be read");
+        others
+    }
+
     /// Entries so far.
     pub fn entries(&self) -> u32 {
         self.entries

@@ -1,0 +1,126 @@
+//! A record into memory.
+
+use crate::error::TierError;
+use crate::format::{Head, Kind, Record, SECTOR_BYTES, record_bytes};
+use crate::volume::Volume;
+use crate::{Facts, RecordAddress};
+use futures_util::future::join;
+use snowskin_io::disk::{DiskBuffer, ReservationPart};
+use snowskin_io::memory::Reservation;
+use snowskin_io::{Disk, Platform};
+use snowskin_protocol::{Checksum, NameRef};
+use std::io;
+
+/// Keeps a region from being used again while somebody reads there.
+pub(crate) struct Reading<P: Platform> {
+    volume: Volume<P>,
+    region: u32,
+}
+
+impl<P: Platform> Reading<P> {
+    pub(crate) fn begin(volume: &Volume<P>, region: u32) -> Self {
+        volume.inner.log.borrow_mut().region_mut(region).readers += 1;
+        Reading { volume: volume.clone(), region }
+    }
+}
+
+impl<P: Platform> Drop for Reading<P> {
+    fn drop(&mut self) {
+        self.volume.inner.log.borrow_mut().region_mut(self.region).readers -= 1;
+        self.volume.inner.flights.tell();
+    }
+}
+
+impl<P: Platform> Volume<P> {
+    /// Reads the value of a record that was written under this name, with these facts, into `room`, which has as many bytes. What comes back is
+    /// what was written.
+    ///
+    /// [`TierError::Damaged`]: the bytes are gone, the record is to be forgotten. [`TierError::Disk`]: they may be read another time.
+    pub async fn read(
+        &self,
+        address: RecordAddress,
+        name: NameRef<'_>,
+        facts: Facts,
+        room: Reservation,
+    ) -> Result<Reservation, TierError> {
+        assert_eq!(room.value().len() as u64, facts.value_bytes, "room for the value");
+        let reading = Reading::begin(self, address.region);
+        let (head_bytes, body_bytes) = record_bytes(name.bytes().len(), facts.value_bytes);
+        let head = self.inner.buffers.take_used(head_bytes as usize).ok_or(TierError::Busy)?;
+        let at = self.disk_offset(address);
+        let disk = &self.inner.disk;
+        let body = ReservationPart::new(room, 0..body_bytes as usize);
+        let read_body = async {
+            match body_bytes {
+                0 => (Ok(()), body),
+                _ => disk.read_exact_at(at + head_bytes, body).await,
+            }
+        };
+        let ((head_read, head), (body_read, body)) = join(disk.read_exact_at(at, head), read_body).await;
+        if let Err(error) = head_read.and(body_read) {
+            self.count(|counters| &counters.reads_failed);
+            return Err(error.into());
+        }
+        let mut room = body.into_reservation();
+        let is_whole =
+            self.take_end(address, name, facts, &head, &mut room.value_mut()[body_bytes as usize..])
+                && Checksum::of(room.value()) == facts.checksum;
+        drop(reading);
+        if !is_whole {
+            self.count(|counters| &counters.records_damaged);
+            return Err(TierError::Damaged);
+        }
+        self.count(|counters| &counters.records_read);
+        Ok(room)
+    }
+
+    /// Takes the end of a value out of the head of its record; whether it is the record that was asked for.
+    fn take_end(
+        &self,
+        address: RecordAddress,
+        name: NameRef<'_>,
+        facts: Facts,
+        head: &[u8],
+        end: &mut [u8],
+    ) -> bool {
+        let Ok((record, found, found_end)) = Record::decode(head, self.head_at(address)) else {
+            return false;
+        };
+        let is_it = record.kind == Kind::Value
+            && found == name.bytes()
+            && (record.version, record.value_bytes, record.checksum)
+                == (facts.version, facts.value_bytes, facts.checksum);
+        if is_it {
+            end.copy_from_slice(found_end);
+        }
+        is_it
+    }
+
+    /// The place that a record is bound to.
+    pub(crate) fn head_at(&self, address: RecordAddress) -> Head {
+        let sequence = self.inner.log.borrow().region(address.region).sequence;
+        Head { volume: self.inner.id, region: address.region, sequence, offset: address.offset }
+    }
+
+    /// Some sectors of a region into a buffer. `None`: they cannot be read.
+    pub(crate) async fn read_sectors(
+        &self,
+        region: u32,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<Option<DiskBuffer>, TierError> {
+        let buffer =
+            self.inner.buffers.take_used(bytes.next_multiple_of(SECTOR_BYTES)).ok_or(TierError::Busy)?;
+        let at = self.inner.geometry.region_at(region) + offset;
+        match self.inner.disk.read_exact_at(at, buffer).await {
+            (Ok(()), buffer) => Ok(Some(buffer)),
+            // A sector that cannot be read is one that is damaged; a disk that is gone is another matter.
+            (Err(error), _) if error.raw_os_error() == Some(EIO) => Ok(None),
+            (Err(error), _) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+}
+
+/// The kernel's number for "input or output error".
+const EIO: i32 = 5;

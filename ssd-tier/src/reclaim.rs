@@ -1,0 +1,173 @@
+//! The oldest region makes room.
+//!
+//! ```text
+//!   what it holds ──► still wanted? ──no──► forgotten
+//!                         │ yes
+//!                         ▼
+//!            read, written once more at the end of the log, committed ──► floor raised, flushed ──► nobody reads there ──► free
+//! ```
+//!
+//! While it lasts its records can be read. Nothing is lost if it ends in the middle: a record that stands in two places counts where it was written
+//! last. The floor is durable before the space is used again: a record of that region cannot come back when the tombstone that ended it
+//! is reclaimed later.
+
+use crate::error::TierError;
+use crate::format::{Record, record_bytes};
+use crate::read::Reading;
+use crate::scan::Item;
+use crate::volume::Volume;
+use crate::write::Value;
+use crate::{Facts, RecordAddress};
+use snowskin_io::{Disk, Platform};
+use snowskin_protocol::{Checksum, NameRef, ObjectName, Version};
+
+/// What is to become of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nobody wants it.
+    Forget,
+    /// It is written once more.
+    Keep,
+}
+
+/// Who keeps the addresses of records.
+pub trait Keeper {
+    /// What is to become of a record. May be asked more than once, and changes nothing.
+    fn fate(&self, name: NameRef<'_>, version: Version, address: RecordAddress) -> Fate;
+
+    /// The record is about to go. Whoever has its address forgets it now.
+    fn forget(&self, name: NameRef<'_>, version: Version, address: RecordAddress);
+
+    /// The record stands elsewhere now; whether anybody still wants it.
+    fn moved(&self, name: NameRef<'_>, version: Version, from: RecordAddress, to: RecordAddress) -> bool;
+}
+
+/// What a reclaim came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// Records that nobody wanted any more, or that went.
+    pub forgotten: u64,
+    /// Records that were written once more.
+    pub reinserted: u64,
+}
+
+/// One reclaim at a time.
+struct Turn<'v, P: Platform>(&'v Volume<P>);
+
+impl<P: Platform> Drop for Turn<'_, P> {
+    fn drop(&mut self) {
+        self.0.inner.is_reclaiming.set(false);
+    }
+}
+
+impl<P: Platform> Volume<P> {
+    /// Frees the oldest region. `None`: there is none that could be freed now, or another reclaim is under way.
+    pub async fn reclaim(&self, keeper: &impl Keeper) -> Result<Option<Reclaimed>, TierError> {
+        if self.is_ended() {
+            return Err(TierError::Ended);
+        }
+        let Some(region) = self.inner.log.borrow().oldest() else { return Ok(None) };
+        if self.inner.is_reclaiming.replace(true) {
+            return Ok(None);
+        }
+        let _turn = Turn(self);
+        let sequence = self.inner.log.borrow().region(region).sequence;
+        let contents = self.contents(region, sequence).await?;
+        let mut reclaimed = Reclaimed::default();
+        for item in contents.items {
+            let Item::Value { name, facts, address } = item else { continue };
+            if self.keep(keeper, &name, facts, address).await? {
+                reclaimed.reinserted += 1;
+            } else {
+                keeper.forget(name.as_ref(), facts.version, address);
+                reclaimed.forgotten += 1;
+            }
+        }
+        if reclaimed.reinserted > 0 {
+            self.commit().await?;
+        }
+        let floor = self.inner.log.borrow().floor_after(region);
+        let raised = self.inner.superblock.get().next(|block| block.floor = floor);
+        self.write_superblock(raised).await?;
+        self.flush().await?;
+        let inner = &self.inner;
+        inner.flights.until(|| inner.log.borrow().region(region).readers == 0).await;
+        let (at, bytes) = (inner.geometry.region_at(region), inner.geometry.region_bytes);
+        // A device that is told wears less. One that cannot be told is none the worse for it.
+        if let Err(error) = inner.disk.discard(at, bytes).await {
+            log::debug!("{}: region {region} cannot be discarded: {error}", inner.id);
+        }
+        inner.log.borrow_mut().free(region);
+        self.count(|counters| &counters.regions_reclaimed);
+        Ok(Some(reclaimed))
+    }
+
+    /// Writes a record once more if it is wanted; whether it stands elsewhere now.
+    async fn keep(
+        &self,
+        keeper: &impl Keeper,
+        name: &ObjectName,
+        facts: Facts,
+        address: RecordAddress,
+    ) -> Result<bool, TierError> {
+        let is_wanted = || keeper.fate(name.as_ref(), facts.version, address) == Fate::Keep;
+        if !is_wanted() {
+            return Ok(false);
+        }
+        let Some(value) = self.whole_value(name, facts, address).await? else { return Ok(false) };
+        // Removed while it was read: its tombstone would stand before what is written now.
+        if !is_wanted() {
+            return Ok(false);
+        }
+        let writing = match self.begin_record(name.as_ref(), facts, value, true) {
+            Ok(writing) => writing,
+            Err(TierError::Full | TierError::Busy | TierError::TooLarge(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Ok(to) = writing.finish().await else { return Ok(false) };
+        let (name, name_bytes) = (name.as_ref(), name.as_ref().bytes().len());
+        let (head, body) = record_bytes(name_bytes, facts.value_bytes);
+        self.count(|counters| &counters.records_reinserted);
+        self.add(|counters| &counters.bytes_reinserted, head + body);
+        if !keeper.moved(name, facts.version, address, to) {
+            self.release(to, name_bytes, facts.value_bytes);
+        }
+        Ok(true)
+    }
+
+    /// The value of a record, if it is whole and there is memory for it.
+    async fn whole_value(
+        &self,
+        name: &ObjectName,
+        facts: Facts,
+        address: RecordAddress,
+    ) -> Result<Option<Value>, TierError> {
+        let _reading = Reading::begin(self, address.region);
+        let (head_bytes, body_bytes) = record_bytes(name.as_ref().bytes().len(), facts.value_bytes);
+        let Some(head) =
+            self.read_sectors(address.region, address.offset.into(), head_bytes as usize).await?
+        else {
+            return Ok(None);
+        };
+        let Ok((record, found, end)) = Record::decode(&head, self.head_at(address)) else { return Ok(None) };
+        if found != name.as_ref().bytes()
+            || (record.version, record.checksum) != (facts.version, facts.checksum)
+        {
+            return Ok(None);
+        }
+        let body_at = u64::from(address.offset) + head_bytes;
+        let body = match body_bytes {
+            0 => None,
+            _ => match self.read_sectors(address.region, body_at, body_bytes as usize).await {
+                Ok(Some(body)) => Some(body),
+                Ok(None) | Err(TierError::Busy) => return Ok(None),
+                Err(error) => return Err(error),
+            },
+        };
+        if Checksum::of_parts([body.as_deref().unwrap_or_default(), end]) != facts.checksum {
+            self.count(|counters| &counters.records_damaged);
+            return Ok(None);
+        }
+        Ok(Some(Value::Buffer(body, end.to_vec())))
+    }
+}

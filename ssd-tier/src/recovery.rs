@@ -1,0 +1,103 @@
+//! What a volume held when it was opened.
+//!
+//! Regions are read in the order in which they were opened; of a name, what was written last counts: an object, or nothing. A region is part of the
+//! volume if its sequence is not below the superblock's floor. Its sequence is in its header; if that is damaged, in its footer.
+
+use crate::error::TierError;
+use crate::format::{Sequence, record_bytes};
+use crate::log::Log;
+use crate::scan::{Contents, Item};
+use crate::volume::Volume;
+use crate::{Facts, RecordAddress};
+use futures_util::stream::{self, StreamExt};
+use snowskin_io::Platform;
+use snowskin_protocol::ObjectName;
+use std::collections::HashMap;
+
+/// Headers that are read at once.
+const HEADERS_AT_ONCE: usize = 32;
+/// Footers that are read at once, with their indexes.
+const FOOTERS_AT_ONCE: usize = 8;
+
+/// An object that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub name: ObjectName,
+    /// What it is.
+    pub facts: Facts,
+    /// Where its record is.
+    pub address: RecordAddress,
+}
+
+/// What was found on a volume.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Objects, in the order in which they were written.
+    pub objects: Vec<Found>,
+    /// Regions that hold something.
+    pub regions: u32,
+    /// Of these, regions that had no footer and were read record by record.
+    pub regions_scanned: u32,
+    /// Records that were there and not whole: torn when somebody died, or damaged.
+    pub records_damaged: u64,
+    /// Names that were buried.
+    pub tombstones: u64,
+}
+
+impl<P: Platform> Volume<P> {
+    /// Finds out what is there.
+    pub(crate) async fn recover(&self) -> Result<Recovered, TierError> {
+        let superblock = self.inner.superblock.get();
+        let mut used = self.used_regions(superblock.floor).await?;
+        used.sort_unstable();
+        let mut recovered = Recovered { regions: used.len() as u32, ..Recovered::default() };
+        let mut names: HashMap<ObjectName, (u64, Facts, RecordAddress)> = HashMap::new();
+        let mut count = 0;
+        let reads = used.iter().map(|(sequence, region)| self.contents(*region, *sequence));
+        let mut contents = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
+        while let Some(contents) = contents.next().await {
+            let Contents { items, is_scanned, damaged, .. } = contents?;
+            recovered.regions_scanned += u32::from(is_scanned);
+            recovered.records_damaged += damaged;
+            for item in items {
+                count += 1;
+                match item {
+                    Item::Value { name, facts, address } => drop(names.insert(name, (count, facts, address))),
+                    Item::Tombstone { name } => {
+                        recovered.tombstones += 1;
+                        names.remove(&name);
+                    }
+                }
+            }
+        }
+        drop(contents);
+        let mut objects: Vec<_> = names.into_iter().collect();
+        objects.sort_unstable_by_key(|(_, (order, ..))| *order);
+        let mut log = Log::recovered(self.inner.geometry, superblock.floor, used);
+        for (name, (_, facts, address)) in objects {
+            let (head, body) = record_bytes(name.as_ref().bytes().len(), facts.value_bytes);
+            log.region_mut(address.region).live_bytes += head + body;
+            recovered.objects.push(Found { name, facts, address });
+        }
+        *self.inner.log.borrow_mut() = log;
+        Ok(recovered)
+    }
+
+    /// Regions that hold something, with their sequences.
+    async fn used_regions(&self, floor: Sequence) -> Result<Vec<(Sequence, u32)>, TierError> {
+        let headers = (0..self.inner.geometry.regions).map(|region| async move {
+            let sequence = match self.sequence_of(region).await? {
+                Some(sequence) => Some(sequence),
+                None => self.footer_of(region).await?.map(|footer| footer.sequence),
+            };
+            Ok::<_, TierError>(sequence.map(|sequence| (sequence, region)))
+        });
+        let mut headers = stream::iter(headers).buffered(HEADERS_AT_ONCE);
+        let mut used = Vec::new();
+        while let Some(found) = headers.next().await {
+            used.extend(found?.filter(|(sequence, _)| *sequence >= floor));
+        }
+        Ok(used)
+    }
+}

@@ -1,0 +1,286 @@
+//! A volume: its parts, and how one is made and opened.
+
+use crate::commit::{Commits, Flights};
+use crate::error::TierError;
+use crate::format::{
+    FormatError, Geometry, Owner, REGION_BYTES_DEFAULT, SECTOR_BYTES, SUPERBLOCKS_AT, Sequence, Superblock,
+    VolumeId,
+};
+use crate::log::{Log, Phase};
+use crate::{RecordAddress, Recovered};
+use snowskin_io::disk::{DiskBuffer, DiskBuffers};
+use snowskin_io::{Disk, Platform};
+use snowskin_protocol::{ObjectName, Version};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// How a volume is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct VolumeOptions {
+    /// Bytes of each region, when the volume is made: a multiple of a sector.
+    pub region_bytes: u64,
+    /// Who opens it.
+    pub owner: Owner,
+    /// Bytes of memory for heads, footers and what is moved, at most.
+    pub buffers_bytes: usize,
+    /// Milliseconds of Unix time, for whoever looks at the volume: nothing is decided by it.
+    pub unix_ms: fn() -> u64,
+}
+
+impl Default for VolumeOptions {
+    fn default() -> Self {
+        VolumeOptions {
+            region_bytes: REGION_BYTES_DEFAULT,
+            owner: Owner::default(),
+            buffers_bytes: 64 << 20,
+            unix_ms: || 0,
+        }
+    }
+}
+
+/// A volume that one core has opened. Clones are the same one.
+pub struct Volume<P: Platform> {
+    pub(crate) inner: Rc<Inner<P>>,
+}
+
+impl<P: Platform> Clone for Volume<P> {
+    fn clone(&self) -> Self {
+        Volume { inner: self.inner.clone() }
+    }
+}
+
+pub(crate) struct Inner<P: Platform> {
+    pub(crate) platform: P,
+    pub(crate) disk: P::Disk,
+    pub(crate) id: VolumeId,
+    pub(crate) geometry: Geometry,
+    pub(crate) superblock: Cell<Superblock>,
+    pub(crate) log: RefCell<Log>,
+    pub(crate) buffers: DiskBuffers,
+    pub(crate) flights: Flights,
+    pub(crate) commits: Commits,
+    /// Names that are to be buried with the next commit.
+    pub(crate) burials: RefCell<Vec<(ObjectName, Version)>>,
+    /// Records of regions without footer that were not written.
+    pub(crate) failed: RefCell<Vec<RecordAddress>>,
+    pub(crate) is_ended: Cell<bool>,
+    pub(crate) is_reclaiming: Cell<bool>,
+    pub(crate) unix_ms: fn() -> u64,
+    counters: TierCounters,
+}
+
+/// What a volume has done since it was opened.
+#[derive(Clone, Debug, Default)]
+pub struct TierCounters {
+    /// Records written, of values.
+    pub records_written: Cell<u64>,
+    /// Their bytes, and those of tombstones.
+    pub bytes_written: Cell<u64>,
+    /// Names buried.
+    pub tombstones_written: Cell<u64>,
+    /// Records that the disk did not take.
+    pub writes_failed: Cell<u64>,
+    /// Regions that got no footer.
+    pub footers_failed: Cell<u64>,
+    /// Records read whole.
+    pub records_read: Cell<u64>,
+    /// Records that were read and were not what was written.
+    pub records_damaged: Cell<u64>,
+    /// Reads that the disk refused.
+    pub reads_failed: Cell<u64>,
+    /// Regions reclaimed.
+    pub regions_reclaimed: Cell<u64>,
+    /// Records written once more by reclaim, and their bytes.
+    pub records_reinserted: Cell<u64>,
+    /// Bytes of these.
+    pub bytes_reinserted: Cell<u64>,
+}
+
+/// Where the bytes of a volume are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of all regions.
+    pub capacity_bytes: u64,
+    /// Of regions that hold nothing.
+    pub free_bytes: u64,
+    /// Of records that somebody wants.
+    pub live_bytes: u64,
+    /// All regions, and those that hold nothing.
+    pub regions: u32,
+    /// See above.
+    pub free_regions: u32,
+}
+
+impl<P: Platform> Volume<P> {
+    /// Makes a volume on a disk, whatever stands there.
+    pub async fn format(platform: P, disk: P::Disk, options: &VolumeOptions) -> Result<Self, TierError> {
+        let geometry = Geometry::of_disk(disk.bytes(), options.region_bytes)?;
+        let mut id = VolumeId::default();
+        for half in id.0.chunks_exact_mut(8) {
+            half.copy_from_slice(&platform.entropy().to_le_bytes());
+        }
+        let superblock = Superblock {
+            volume: id,
+            generation: 1,
+            geometry,
+            floor: Sequence(1),
+            mounts: 1,
+            owner: options.owner,
+        };
+        let log = Log::new(geometry, superblock.floor);
+        let volume = Volume::assemble(platform, disk, superblock, log, options);
+        // Both, so that nothing of what stood there before is taken for a copy.
+        volume.write_superblock(superblock).await?;
+        volume.write_superblock(superblock.next(|_| {})).await?;
+        volume.flush().await?;
+        Ok(volume)
+    }
+
+    /// Opens the volume on a disk, and says what it holds.
+    pub async fn open(
+        platform: P,
+        disk: P::Disk,
+        options: &VolumeOptions,
+    ) -> Result<(Self, Recovered), TierError> {
+        let buffers = DiskBuffers::new(options.buffers_bytes);
+        let superblock = read_superblock(&disk, &buffers).await?;
+        // Whoever was here before may have been killed: what it has written counts only if it stays.
+        disk.flush().await?;
+        let log = Log::new(superblock.geometry, superblock.floor);
+        let volume = Volume::assemble(platform, disk, superblock, log, options);
+        let recovered = volume.recover().await?;
+        let owner = options.owner;
+        let mounted = superblock.next(|block| (block.mounts, block.owner) = (block.mounts + 1, owner));
+        volume.write_superblock(mounted).await?;
+        volume.flush().await?;
+        Ok((volume, recovered))
+    }
+
+    /// Whether there is a volume on a disk, of whatever version and state: for who is about to make one.
+    pub async fn is_on(disk: &P::Disk) -> Result<bool, TierError> {
+        match read_superblock(disk, &DiskBuffers::new(2 * SECTOR_BYTES)).await {
+            Ok(_) => Ok(true),
+            Err(TierError::Format(FormatError::Magic(_))) => Ok(false),
+            Err(TierError::Format(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn assemble(
+        platform: P,
+        disk: P::Disk,
+        superblock: Superblock,
+        log: Log,
+        options: &VolumeOptions,
+    ) -> Self {
+        Volume {
+            inner: Rc::new(Inner {
+                platform,
+                disk,
+                id: superblock.volume,
+                geometry: superblock.geometry,
+                superblock: Cell::new(superblock),
+                log: RefCell::new(log),
+                buffers: DiskBuffers::new(options.buffers_bytes),
+                flights: Flights::default(),
+                commits: Commits::default(),
+                burials: RefCell::default(),
+                failed: RefCell::default(),
+                is_ended: Cell::new(false),
+                is_reclaiming: Cell::new(false),
+                unix_ms: options.unix_ms,
+                counters: TierCounters::default(),
+            }),
+        }
+    }
+
+    /// Writes the next copy of the superblock. It counts when it is flushed.
+    pub(crate) async fn write_superblock(&self, block: Superblock) -> Result<(), TierError> {
+        let mut sector = self.inner.buffers.take_used(SECTOR_BYTES).ok_or(TierError::Busy)?;
+        block.encode(&mut sector);
+        self.inner.disk.write_all_at(block.offset(), sector).await.0?;
+        self.inner.superblock.set(block);
+        Ok(())
+    }
+
+    // -- what others ask --
+
+    /// Which volume it is.
+    pub fn id(&self) -> VolumeId {
+        self.inner.id
+    }
+
+    /// How it is divided.
+    pub fn geometry(&self) -> Geometry {
+        self.inner.geometry
+    }
+
+    /// The record is of no more use; it has so many bytes ([`crate::format::record_bytes`]). Its space is free when its region is reclaimed.
+    pub fn release(&self, address: RecordAddress, name_bytes: usize, value_bytes: u64) {
+        let (head, body) = crate::format::record_bytes(name_bytes, value_bytes);
+        self.release_bytes(address.region, head + body);
+    }
+
+    pub(crate) fn release_bytes(&self, region: u32, bytes: u64) {
+        let mut log = self.inner.log.borrow_mut();
+        let region = log.region_mut(region);
+        region.live_bytes = region.live_bytes.saturating_sub(bytes);
+    }
+
+    /// Where its bytes are.
+    pub fn usage(&self) -> Usage {
+        let log = self.inner.log.borrow();
+        let Geometry { region_bytes, regions } = self.inner.geometry;
+        Usage {
+            capacity_bytes: region_bytes * u64::from(regions),
+            free_bytes: region_bytes * log.free_regions() as u64,
+            live_bytes: log
+                .regions()
+                .filter(|region| region.phase != Phase::Free)
+                .map(|region| region.live_bytes)
+                .sum(),
+            regions,
+            free_regions: log.free_regions() as u32,
+        }
+    }
+
+    /// Writes that have been begun and have not landed.
+    pub fn writes_under_way(&self) -> usize {
+        self.inner.flights.count()
+    }
+
+    /// What it has done.
+    pub fn counters(&self) -> &TierCounters {
+        &self.inner.counters
+    }
+
+    pub(crate) fn count(&self, which: impl Fn(&TierCounters) -> &Cell<u64>) {
+        self.add(which, 1);
+    }
+
+    pub(crate) fn add(&self, which: impl Fn(&TierCounters) -> &Cell<u64>, more: u64) {
+        let counter = which(&self.inner.counters);
+        counter.set(counter.get() + more);
+    }
+
+    /// Where a record is on the disk.
+    pub(crate) fn disk_offset(&self, address: RecordAddress) -> u64 {
+        self.inner.geometry.region_at(address.region) + u64::from(address.offset)
+    }
+}
+
+/// The superblock that counts.
+async fn read_superblock<D: Disk>(disk: &D, buffers: &DiskBuffers) -> Result<Superblock, TierError> {
+    let mut copies: Vec<DiskBuffer> = Vec::new();
+    for at in SUPERBLOCKS_AT {
+        let sector = buffers.take(SECTOR_BYTES).ok_or(TierError::Busy)?;
+        let (read, mut sector) = disk.read_exact_at(at, sector).await;
+        // A copy that cannot be read is one that is damaged.
+        if let Err(error) = read {
+            log::warn!("the superblock at {at} cannot be read: {error}");
+            sector.fill(0);
+        }
+        copies.push(sector);
+    }
+    Ok(Superblock::choose([&copies[0], &copies[1]], disk.bytes())?)
+}
