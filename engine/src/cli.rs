@@ -61,6 +61,15 @@ pub struct EngineArgs {
     /// fill that memory before serving: true or false (default: true)
     #[argh(option)]
     pub prefault: Option<String>,
+    /// folder for what goes from memory to an SSD, a file for each core; or a block device, for one core (default: none)
+    #[argh(option)]
+    pub ssd: Option<String>,
+    /// bytes there, of all cores together, such as 100GB: with --ssd
+    #[argh(option)]
+    pub ssd_size: Option<String>,
+    /// bytes that are written in order and reclaimed together there, when it is made (default: 64MiB)
+    #[argh(option)]
+    pub ssd_region: Option<String>,
     /// which object goes when room is needed: hit_density, s3fifo or lru (default: hit_density)
     #[argh(option)]
     pub eviction_policy: Option<String>,
@@ -126,6 +135,9 @@ impl EngineArgs {
             ("memory", &self.memory),
             ("huge-pages", &self.huge_pages),
             ("prefault", &self.prefault),
+            ("ssd", &self.ssd),
+            ("ssd-size", &self.ssd_size),
+            ("ssd-region", &self.ssd_region),
             ("eviction-policy", &self.eviction_policy),
             ("listen", &self.listen),
             ("advertise", &self.advertise),

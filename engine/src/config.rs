@@ -18,6 +18,7 @@ mod error;
 mod memory;
 mod pages;
 mod source;
+mod ssd;
 mod value;
 
 pub use error::{ConfigError, Warning};
@@ -31,6 +32,7 @@ use crate::cli::EngineArgs;
 use crate::control::LocalSockets;
 use crate::eviction::PolicyKind;
 use crate::placement::{self, CpuPlan, PlacementError, PlacementWish};
+use crate::tiering::SsdConfig;
 use memory::{
     MEMORY_DEFAULT_BYTES_BLIND, MEMORY_DEFAULT_BYTES_MAX, MEMORY_DEFAULT_DIVISOR, MEMORY_PER_CORE_BYTES_MIN,
 };
@@ -38,6 +40,7 @@ use snowskin_io::memory::{MappingRequest, PageChoice, PageFacts};
 use snowskin_io::topology::{Topology, TopologyError, cpu_list};
 use snowskin_io::{LocalUsers, local_folder};
 use snowskin_protocol::{ByteSize, Settings, Strategy};
+use snowskin_ssd_tier::format::REGION_BYTES_DEFAULT;
 use source::{Fallback, Layers};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -64,7 +67,7 @@ pub const LOCAL_LANES_MAX_LIMIT: u32 = CONNECTIONS_MAX_LIMIT;
 pub const LEASE_MS_MAX: u32 = 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 26] = [
     "name",
     "cores",
     "numa",
@@ -73,6 +76,9 @@ pub const KEYS: [&str; 23] = [
     "huge-pages",
     "prefault",
     "overcommit",
+    "ssd",
+    "ssd-size",
+    "ssd-region",
     "eviction-policy",
     "listen",
     "advertise",
@@ -113,6 +119,12 @@ pub struct Config {
     pub prefault: Setting<bool>,
     /// Start even if less memory is available than the plan needs.
     pub overcommit: Setting<bool>,
+    /// The folder, or block device, of what goes from memory to an SSD.
+    pub ssd: Setting<Option<PathBuf>>,
+    /// Bytes there, of all cores together.
+    pub ssd_size: Setting<Option<ByteSize>>,
+    /// Bytes of a region there, when it is made.
+    pub ssd_region: Setting<ByteSize>,
     /// Which object goes when room is needed.
     pub eviction_policy: Setting<PolicyKind>,
     /// Where core 0 listens; see [`Config::listen_address`].
@@ -233,21 +245,23 @@ impl Config {
         let lease_ms = |text: &str| value::number_u32(text, 0, LEASE_MS_MAX);
         let usual = Settings::default();
         let (high, low) = (usual.high_watermark_permille, usual.low_watermark_permille);
-        let lanes = |text: &str| value::number_u32(text, 0, LOCAL_LANES_MAX_LIMIT);
-        let local_lanes_max = layers.setting("local-lanes-max", lanes, || LOCAL_LANES_MAX_DEFAULT)?;
-        let local_sockets = layers.setting("local-sockets", value::local_sockets, || Some(local_folder()))?;
+        let (local_sockets, local_lanes_max) = local_settings(layers)?;
         let lanes_max = if local_sockets.value.is_some() { local_lanes_max.value } else { 0 };
         let count = (cores.value, connections_max.value, lanes_max);
         let mut memory_plan = MemoryPlan::new(memory.value.0, count, huge_pages.value, machine.available);
         let page_plan = PagePlan::new(machine.pages, &cpu_plan, memory_plan.segment_bytes, huge_pages.value)
             .with_helpers(&machine.topology, &cpu_plan, numa.value, cpus.value.as_deref());
         memory_plan.huge_bytes = page_plan.huge_bytes();
+        let (ssd, ssd_size, ssd_region) = ssd_settings(layers)?;
         let config = Config {
             name,
             numa,
             cpus,
             prefault: layers.setting("prefault", value::switch, || true)?,
             overcommit: layers.setting("overcommit", value::switch, || false)?,
+            ssd,
+            ssd_size,
+            ssd_region,
             eviction_policy: layers.setting("eviction-policy", value::policy, PolicyKind::default)?,
             advertise: layers.setting(
                 "advertise",
@@ -305,7 +319,23 @@ impl Config {
         if everywhere.is_unspecified() && self.advertise.value.is_none() {
             return Err(refused("listen", &self.listen, ValueError::AdvertiseMissing(everywhere)));
         }
+        self.ssd_fits()?;
         self.master_settings_fit()
+    }
+
+    /// A tier has a size, and room for a few regions in each core's part.
+    fn ssd_fits(&self) -> Result<(), ConfigError> {
+        let (cores, region) = (self.cores.value, self.ssd_region.value);
+        let least = ssd::bytes_min(cores, region);
+        match (&self.ssd.value, self.ssd_size.value) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(refused("ssd-size", &self.ssd_size, ValueError::SsdMissing)),
+            (Some(_), Some(size)) if size >= least => Ok(()),
+            (Some(_), given) => {
+                let given = given.unwrap_or(ByteSize(0));
+                Err(refused("ssd-size", &self.ssd_size, ValueError::SsdSize { given, cores, least }))
+            }
+        }
     }
 
     fn master_settings_fit(&self) -> Result<(), ConfigError> {
@@ -390,6 +420,12 @@ impl Config {
         self.page_plan.request(&self.cpu_plan.cores[usize::from(core)], self.prefault.value)
     }
 
+    /// Where the SSD tier of a core is.
+    pub fn ssd(&self, core: u16) -> Option<SsdConfig> {
+        let (path, size) = self.ssd.value.as_ref().zip(self.ssd_size.value)?;
+        Some(ssd::of_core(path, size, self.ssd_region.value, (core, self.cores.value)))
+    }
+
     /// What the embedded master tells all engines.
     pub fn cluster_settings(&self) -> Settings {
         Settings {
@@ -419,6 +455,11 @@ impl Config {
             row(&self.huge_pages, PageChoice::to_string),
             row(&self.prefault, bool::to_string),
             row(&self.overcommit, bool::to_string),
+            row(&self.ssd, |ssd| {
+                ssd.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+            }),
+            row(&self.ssd_size, or("nothing")),
+            row(&self.ssd_region, ByteSize::to_string),
             row(&self.eviction_policy, PolicyKind::to_string),
             row(&self.listen, SocketAddr::to_string),
             row(&self.advertise, or("as listen")),
@@ -497,6 +538,22 @@ fn default_memory(machine: &Machine, cores: u16, pages: PageChoice) -> Fallback<
     let segment_bytes = MemoryPlan::new(share, (cores, 1, 0), pages, None).segment_bytes;
     let bytes = ByteSize((segment_bytes * u64::from(cores)).max(least));
     Fallback(bytes, format!("a quarter of {words}"))
+}
+
+fn local_settings(layers: &Layers) -> Result<(Setting<Option<PathBuf>>, Setting<u32>), ConfigError> {
+    let lanes = |text: &str| value::number_u32(text, 0, LOCAL_LANES_MAX_LIMIT);
+    let lanes_max = layers.setting("local-lanes-max", lanes, || LOCAL_LANES_MAX_DEFAULT)?;
+    Ok((layers.setting("local-sockets", value::local_sockets, || Some(local_folder()))?, lanes_max))
+}
+
+type SsdSettings = (Setting<Option<PathBuf>>, Setting<Option<ByteSize>>, Setting<ByteSize>);
+
+fn ssd_settings(layers: &Layers) -> Result<SsdSettings, ConfigError> {
+    Ok((
+        layers.setting("ssd", value::ssd, || None)?,
+        layers.setting("ssd-size", |text| Ok(Some(text.parse()?)), || None)?,
+        layers.setting("ssd-region", value::ssd_region, || ByteSize(REGION_BYTES_DEFAULT))?,
+    ))
 }
 
 fn place_cores(

@@ -130,6 +130,7 @@ impl Engine {
                 advertise,
                 master,
                 memory: config.mapping_request(core),
+                ssd: config.ssd(core),
                 policy: config.eviction_policy.value,
                 connections_max: u64::from(config.connections_max.value),
                 settings: config.cluster_settings(),

@@ -6,6 +6,7 @@
 //! | [`shard`] | the verbs of the store: the only place where their meaning lives |
 //! | [`segment`] | a core's memory: reservations, extents, pins |
 //! | [`eviction`] | which object goes when room is needed |
+//! | [`tiering`] | the SSD tier of a core: what goes there and what comes back |
 //! | [`transport`] | connections, frames in, replies out |
 //! | [`control`] | membership, hand-over of slots, the life of a core |
 //! | [`config`], [`cli`], [`placement`], [`check`] | what was asked for, and what this machine can do |
@@ -23,4 +24,5 @@ pub mod percore;
 pub mod placement;
 pub mod segment;
 pub mod shard;
+pub mod tiering;
 pub mod transport;

@@ -5,6 +5,7 @@
 
 use crate::segment::MappingRequest;
 use crate::shard::{Dropped, PutStart, Shard};
+use crate::tiering::Tier;
 use crate::transport::lanes::Lanes;
 use hdrhistogram::Histogram;
 use snowskin_io::sync::{Mailbox, Signal};
@@ -13,7 +14,7 @@ use snowskin_protocol::wire::control::{Load, Report};
 use snowskin_protocol::wire::data::{ItemStatus, PutItem};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, Epoch, HashedName, Incarnation, Member, RoutingTable, Settings};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -101,6 +102,10 @@ pub struct PerCore<P: Platform> {
     pub traffic: Traffic,
     /// Time from a request's header to its reply, since the last report.
     pub service_ns: RefCell<Histogram<u64>>,
+    /// The SSD tier, if there is one.
+    pub tier: OnceCell<Tier<P>>,
+    /// Requests that wait for the SSD.
+    pub cold_requests: Cell<u64>,
     /// Raised when a peer knows a newer table.
     pub table_wanted: Signal,
     /// The newest epoch that any peer has mentioned.
@@ -133,6 +138,8 @@ impl<P: Platform> PerCore<P> {
             shard: RefCell::new(shard),
             routing: RefCell::new(Rc::new(Routing::new(RoutingTable::empty()))),
             traffic: Traffic::default(),
+            tier: OnceCell::new(),
+            cold_requests: Cell::new(0),
             service_ns: RefCell::new(histogram),
             table_wanted: Signal::new(),
             epoch_heard: Cell::new(Epoch(0)),

@@ -150,7 +150,8 @@ mod tests {
     fn all_who_wait_for_a_change_see_it() {
         let (changes, value) = (Changes::default(), std::cell::Cell::new(0));
         let mut context = Context::from_waker(Waker::noop());
-        let [mut one, mut two] = [1, 2].map(|least| Box::pin(changes.until(|| value.get() >= least)));
+        let (mut one, mut two) =
+            (pin!(changes.until(|| value.get() >= 1)), pin!(changes.until(|| value.get() >= 2)));
         assert!(one.as_mut().poll(&mut context).is_pending() && two.as_mut().poll(&mut context).is_pending());
         value.set(1);
         changes.tell();

@@ -63,9 +63,9 @@ fn another_version_is_told_apart_from_damage() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger");
     let mut newer = encode(&record());
-    newer[8] = 3;
+    newer[8] = 4;
     fs::write(&path, newer).unwrap();
-    assert!(matches!(Ledger::open(&path), Err(LedgerError::Version { version: 3, .. })));
+    assert!(matches!(Ledger::open(&path), Err(LedgerError::Version { version: 4, .. })));
 }
 
 #[test]

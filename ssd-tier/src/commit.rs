@@ -131,6 +131,14 @@ impl<P: Platform> Volume<P> {
         self.inner.commits.changes.tell();
     }
 
+    /// Nothing can be written any more, and names should have been buried: makes whoever opens the volume next find nothing, if the disk lets us.
+    pub async fn abandon(&self) -> Result<(), TierError> {
+        let floor = self.inner.log.borrow().next_sequence();
+        let emptied = self.inner.superblock.get().next(|block| block.floor = floor);
+        self.write_superblock(emptied).await?;
+        Ok(self.inner.disk.flush().await?)
+    }
+
     /// Whether nothing is written any more.
     pub fn is_ended(&self) -> bool {
         self.inner.is_ended.get()

@@ -118,6 +118,11 @@ impl Log {
         self.regions.iter()
     }
 
+    /// The sequence of the region that is opened next.
+    pub(crate) fn next_sequence(&self) -> Sequence {
+        self.next
+    }
+
     pub(crate) fn free_regions(&self) -> usize {
         self.free.len()
     }

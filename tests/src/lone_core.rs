@@ -76,6 +76,7 @@ impl LoneCore {
             advertise: None,
             master: master.address(MASTER_PORT),
             memory: MappingRequest::plain(memory_bytes),
+            ssd: None,
             policy: PolicyKind::default(),
             connections_max,
             settings: settings(),

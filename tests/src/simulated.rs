@@ -334,6 +334,7 @@ impl SimCluster {
             advertise: None,
             master: self.master_platform.address(MASTER_PORT),
             memory: MappingRequest::plain(self.shape.core_bytes),
+            ssd: None,
             policy: self.shape.policy,
             connections_max: 64,
             settings: self.shape.settings,

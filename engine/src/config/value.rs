@@ -6,7 +6,9 @@ use snowskin_io::LocalUsers;
 use snowskin_io::memory::PageChoice;
 use snowskin_io::topology::CpuListError;
 use snowskin_protocol::strategy::{Strategy, UnknownStrategy};
+use snowskin_protocol::units::MIB;
 use snowskin_protocol::units::{ByteSize, ByteSizeError};
+use snowskin_ssd_tier::format::{REGION_BYTES_MAX, SECTOR_BYTES};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -94,6 +96,27 @@ pub enum ValueError {
         "\"{0}\" is no folder for sockets: write an absolute path of at most {FOLDER_BYTES_MAX} bytes, or off"
     )]
     LocalSockets(String),
+    /// Not a place for an SSD tier.
+    #[error(
+        "\"{0}\" is no place for what goes to an SSD: write an absolute path of a folder, or of a block device"
+    )]
+    Ssd(String),
+    /// Not the size of a region.
+    #[error("regions of {0}: write 1MiB to 2GiB, a multiple of 4KiB")]
+    SsdRegion(ByteSize),
+    /// A size of nothing.
+    #[error("there is no --ssd that it is the size of")]
+    SsdMissing,
+    /// Too small.
+    #[error("{given} on the SSD for {cores} cores: give --ssd-size of at least {least}")]
+    SsdSize {
+        /// What was given.
+        given: ByteSize,
+        /// For so many cores.
+        cores: u16,
+        /// What will do.
+        least: ByteSize,
+    },
     /// No choice of users.
     #[error("{0}")]
     LocalUsers(String),
@@ -270,6 +293,23 @@ pub(crate) fn local_sockets(text: &str) -> Result<Option<PathBuf>, ValueError> {
         folder if folder.is_absolute() && text.len() <= FOLDER_BYTES_MAX => Ok(Some(folder.to_owned())),
         _ => Err(ValueError::LocalSockets(text.to_owned())),
     }
+}
+
+/// A place for an SSD tier, or `none`.
+pub(crate) fn ssd(text: &str) -> Result<Option<PathBuf>, ValueError> {
+    match Path::new(text.trim()) {
+        _ if text.trim() == "none" => Ok(None),
+        path if path.is_absolute() => Ok(Some(path.to_owned())),
+        _ => Err(ValueError::Ssd(text.to_owned())),
+    }
+}
+
+/// The size of a region.
+pub(crate) fn ssd_region(text: &str) -> Result<ByteSize, ValueError> {
+    let bytes: ByteSize = text.parse()?;
+    let is_possible =
+        (MIB..=REGION_BYTES_MAX).contains(&bytes.0) && bytes.0.is_multiple_of(SECTOR_BYTES as u64);
+    if is_possible { Ok(bytes) } else { Err(ValueError::SsdRegion(bytes)) }
 }
 
 pub(crate) fn local_users(text: &str) -> Result<LocalUsers, ValueError> {

@@ -17,6 +17,7 @@ use crate::eviction::PolicyKind;
 use crate::percore::{Identity, PerCore};
 use crate::segment::{Mapping, MappingError, MappingRequest, Segments};
 use crate::shard::{Options, Shard};
+use crate::tiering::{SsdConfig, SsdError};
 use crate::transport;
 use snowskin_io::memory::Progress;
 use snowskin_io::{Listener, LocalUsers, Platform, local_socket};
@@ -56,6 +57,8 @@ pub struct CoreConfig {
     pub master: SocketAddr,
     /// The memory of its first segment, and how further ones are got.
     pub memory: MappingRequest,
+    /// Where its SSD tier is, if it has one.
+    pub ssd: Option<SsdConfig>,
     /// Which object goes when room is needed.
     pub policy: PolicyKind,
     /// Connections it accepts at most.
@@ -90,6 +93,9 @@ pub enum CoreError {
     /// No memory.
     #[error(transparent)]
     Memory(#[from] MappingError),
+    /// No SSD tier.
+    #[error(transparent)]
+    Ssd(#[from] SsdError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}; is another engine running there? Choose another --listen")]
     Listen {
@@ -148,10 +154,11 @@ pub async fn open<P: Platform>(
     let shard = Shard::new((config.id, config.incarnation), segments, options);
     let mounting = beside_requests(&config.memory);
     let lanes_max = config.local.as_ref().map_or(0, |local| local.lanes_max);
-    Ok((
-        PerCore::new(platform.clone(), identity, (config.connections_max, lanes_max), mounting, shard),
-        Doors { anywhere: listener, local },
-    ))
+    let core = PerCore::new(platform.clone(), identity, (config.connections_max, lanes_max), mounting, shard);
+    if let Some(ssd) = &config.ssd {
+        core.open_tier(ssd).await?;
+    }
+    Ok((core, Doors { anywhere: listener, local }))
 }
 
 /// The socket for clients of this machine, named by the address that they know us by.
@@ -200,6 +207,7 @@ pub async fn run<P: Platform>(
         path
     });
     platform.spawn(transport::lanes::serve(core.clone()));
+    core.start_tier();
     platform.spawn(takeover::run(core.clone()));
     platform.spawn(drops::run(core.clone()));
     platform.spawn(sweep(core.clone()));

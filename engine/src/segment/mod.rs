@@ -154,6 +154,11 @@ impl Segments {
         self.segment(number).mapping()
     }
 
+    /// Those that are mounted, each with a number that no other one has or had.
+    pub fn serials(&self) -> impl Iterator<Item = (&Segment, u32)> + '_ {
+        self.mounted.iter().flatten().map(|mounted| (&mounted.segment, mounted.serial))
+    }
+
     /// Those that are mounted, in the order of their numbers, and whether each is leaving.
     pub fn iter(&self) -> impl Iterator<Item = (&Segment, bool)> + '_ {
         self.mounted.iter().flatten().map(|mounted| (&mounted.segment, mounted.is_leaving))

@@ -24,6 +24,9 @@ const VICTIMS_PER_STEP: usize = 64;
 /// Objects that one put evicts besides, while the core is above its watermark.
 const VICTIMS_PER_SLICE: usize = 4;
 
+/// With an SSD tier, objects are dropped only when more than this is in use, in thousandths: below it they are demoted.
+const DROPPED_PERMILLE_MIN: u64 = 985;
+
 /// What a step towards a level came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvictStep {
@@ -85,6 +88,10 @@ impl Shard {
 
     /// A bounded step towards the low watermark, if the high one was passed.
     pub(super) fn evict_slice(&mut self, now: Moment) {
+        if self.has_tier() && self.used_permille() <= DROPPED_PERMILLE_MIN {
+            // What is demoted in its own time need not be dropped.
+            return;
+        }
         for _ in 0..VICTIMS_PER_SLICE {
             let limit = match self.evicting {
                 true => self.settings.low_watermark_permille,
@@ -103,13 +110,13 @@ impl Shard {
     }
 
     /// Thousandths of the memory that are in use.
-    fn used_permille(&self) -> u64 {
+    pub(super) fn used_permille(&self) -> u64 {
         let usage = self.segments.usage_of_taking();
         (usage.capacity_bytes - usage.free_bytes) * 1000 / usage.capacity_bytes.max(1)
     }
 
     /// Who goes next, to make room for a value of that length: nobody from a segment that would not take it.
-    fn victim(&mut self, now: Moment, value_bytes: u64, soft_too: bool) -> Option<Position> {
+    pub(super) fn victim(&mut self, now: Moment, value_bytes: u64, soft_too: bool) -> Option<Position> {
         self.note_uses();
         for _ in 0..VICTIMS_PER_SLICE {
             match self.soft_pins.run_out(now) {
@@ -134,6 +141,9 @@ impl Shard {
     }
 
     pub(super) fn evict(&mut self, victim: Position) {
+        if self.leave_to_copy(victim) {
+            return;
+        }
         let gone = self.take_out(victim, Why::Evicted);
         self.counters.evicted += 1;
         self.counters.evicted_bytes += gone.value_bytes;
@@ -146,6 +156,7 @@ impl Shard {
     pub(super) fn take_out(&mut self, position: Position, why: Why) -> Gone {
         // Uses of rows that are gone mean nothing; others may stand there next.
         self.note_uses();
+        self.leave_record(position, why);
         let gone = self.index.remove(position, why);
         if let Place::Here(extent) = gone.place {
             self.segments.let_go(extent);

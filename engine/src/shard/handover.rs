@@ -33,7 +33,7 @@ impl Shard {
             if let Some(row) = self.index.get(position)
                 && given.contains(row.slot())
                 && self.is_entry(row)
-                && !(leaving && row.is_here())
+                && (!leaving || row.is_elsewhere())
                 && !(seeded_bug!("entry dropped on hand-over") && position % 8 == 3)
             {
                 page.push(&self.entry_of(position, row, now));
@@ -51,7 +51,7 @@ impl Shard {
             value_bytes: row.value_bytes(),
             checksum: row.checksum(),
             holder: match self.index.place(position) {
-                Place::Here(_) => self.me,
+                Place::Here(_) | Place::OnSsd(_) => self.me,
                 Place::At(holder) => holder,
             },
             lease_ms: u32::try_from((row.lease_until() - now).as_millis()).unwrap_or(u32::MAX),
@@ -80,7 +80,7 @@ impl Shard {
             let row = self.index.row(position);
             // Versions are counted by each home for itself: only all of this together names the same bytes.
             entry.holder == self.me
-                && row.is_here()
+                && !row.is_elsewhere()
                 && (row.version() == entry.version || seeded_bug!("any version vouched for"))
                 && (row.checksum() == entry.checksum || seeded_bug!("any version vouched for"))
         });
@@ -146,7 +146,7 @@ impl Shard {
         let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
         for position in cursor..end {
             match self.index.get(position).filter(|row| !self.is_entry(row)) {
-                Some(row) if !row.is_here() => drop(self.take_out(position, Why::Dropped)),
+                Some(row) if row.is_elsewhere() => drop(self.take_out(position, Why::Dropped)),
                 Some(row) if row.seat.is_hard() => self.index.set_pin(position, Pin::Soft),
                 _ => {}
             }

@@ -12,7 +12,7 @@
 //! No row is ever copied to make room for more, so no put waits for the index to grow.
 
 use super::names::Names;
-use super::row::{Facts, NOWHERE, Place, Position, Row, RowPlace};
+use super::row::{Facts, NOWHERE, Place, Position, RecordId, Row, RowPlace};
 use super::table::Table;
 use crate::eviction::{Arrival, Eviction, Pin, PolicyKind, Seat, Seats};
 use crate::segment::ExtentId;
@@ -53,6 +53,7 @@ pub(crate) struct Index {
     /// A list through the places where no row stands.
     vacant: Position,
     here_count: u64,
+    on_ssd_count: u64,
     live_bytes: u64,
     name_bytes: u64,
 }
@@ -94,6 +95,7 @@ impl Index {
             holder_numbers: HashMap::new(),
             vacant: NOWHERE,
             here_count: 0,
+            on_ssd_count: 0,
             live_bytes: 0,
             name_bytes: 0,
         }
@@ -129,6 +131,7 @@ impl Index {
     pub(crate) fn place(&self, position: Position) -> Place {
         match self.row(position).place() {
             RowPlace::Here(extent) => Place::Here(extent),
+            RowPlace::OnSsd(record) => Place::OnSsd(record),
             RowPlace::At(holder) => Place::At(self.holders[holder as usize]),
         }
     }
@@ -176,10 +179,12 @@ impl Index {
         debug_assert!(self.find(name).is_none());
         let place = match place {
             Place::Here(extent) => RowPlace::Here(extent),
+            Place::OnSsd(record) => RowPlace::OnSsd(record),
             Place::At(holder) => RowPlace::At(self.holder_number(holder)),
         };
         let row = Row::new(self.names.insert(name.name.bytes()), name.hash, facts, place);
-        let is_here = row.is_here();
+        let (is_here, is_on_ssd) = (row.is_here(), matches!(row.place(), RowPlace::OnSsd(_)));
+        self.on_ssd_count += u64::from(is_on_ssd);
         self.name_bytes += name.name.bytes().len() as u64;
         self.live_bytes += row.allocated_bytes();
         let position = match self.vacant {
@@ -224,16 +229,61 @@ impl Index {
         let (version, value_bytes) = (row.version(), row.value_bytes());
         let gone = Gone { hash, version, value_bytes, place: self.place(position) };
         assert!(self.table.remove(hash, position), "a row is in the table");
-        if self.row(position).is_here() {
-            self.here_count -= 1;
-            self.live_bytes -= self.row(position).allocated_bytes();
-            self.eviction.remove(&mut self.rows, position, hash, why == Why::Evicted);
+        match gone.place {
+            Place::Here(_) => self.leave_memory(position, hash, why == Why::Evicted),
+            Place::OnSsd(_) => self.on_ssd_count -= 1,
+            Place::At(_) => {}
         }
         self.name_bytes -= self.name(position).bytes().len() as u64;
         self.names.remove(self.row(position).name);
         let next = std::mem::replace(&mut self.vacant, position);
         self.row_mut(position).vacate(next);
         gone
+    }
+
+    fn leave_memory(&mut self, position: Position, hash: u64, evicted: bool) {
+        self.here_count -= 1;
+        self.live_bytes -= self.row(position).allocated_bytes();
+        if !self.row(position).seat.is_vacant() {
+            self.eviction.remove(&mut self.rows, position, hash, evicted);
+        }
+    }
+
+    /// A row whose bytes are here has no seat for a while: nobody chooses it as a victim.
+    pub(crate) fn unseat(&mut self, position: Position) {
+        let hash = self.name(position).hash();
+        self.eviction.remove(&mut self.rows, position, hash, true);
+    }
+
+    /// It has one again.
+    pub(crate) fn seat_again(&mut self, position: Position) {
+        let hash = self.name(position).hash();
+        let arrival = Arrival { hash, parent: None, continues: false, is_leaf: false, pin: Pin::None };
+        self.eviction.insert(&mut self.rows, position, &arrival);
+    }
+
+    /// The bytes of a row here are in a record from now on. What it kept in memory is the caller's to let go.
+    pub(crate) fn move_to_ssd(&mut self, position: Position, record: RecordId) -> ExtentId {
+        let extent = self.row(position).extent().expect("its bytes are here");
+        let hash = self.name(position).hash();
+        self.leave_memory(position, hash, true);
+        self.on_ssd_count += 1;
+        self.row_mut(position).move_to_ssd(record);
+        extent
+    }
+
+    /// The bytes of a row on the SSD are in memory again.
+    pub(crate) fn move_to_memory(&mut self, position: Position, extent: ExtentId) {
+        self.on_ssd_count -= 1;
+        self.here_count += 1;
+        self.row_mut(position).move_to(extent);
+        self.live_bytes += self.row(position).allocated_bytes();
+        self.seat_again(position);
+    }
+
+    /// The record of a row on the SSD is another one.
+    pub(crate) fn set_record(&mut self, position: Position, record: RecordId) {
+        self.row_mut(position).move_to_ssd(record);
     }
 
     /// Asks the processor for what [`Index::touch`] will change.
@@ -245,7 +295,7 @@ impl Index {
     /// The row was used, if its bytes are here.
     pub(crate) fn touch(&mut self, position: Position, hash: u64) {
         // It may have gone meanwhile, and another one come.
-        let is_same = |row: &Row| row.is_here() && row.slot() == Slot::of_hash(hash);
+        let is_same = |row: &Row| row.is_here() && !row.seat.is_vacant() && row.slot() == Slot::of_hash(hash);
         if self.get(position).is_some_and(is_same) {
             self.eviction.hit(&mut self.rows, position, hash);
         }
@@ -275,9 +325,14 @@ impl Index {
         self.here_count
     }
 
+    /// Rows whose bytes are on the SSD, and in no memory.
+    pub(crate) fn on_ssd_count(&self) -> u64 {
+        self.on_ssd_count
+    }
+
     /// Rows whose bytes are at another core.
     pub(crate) fn elsewhere_count(&self) -> u64 {
-        self.table.len() as u64 - self.here_count
+        self.table.len() as u64 - self.here_count - self.on_ssd_count
     }
 
     /// Memory of all rows whose bytes are here.

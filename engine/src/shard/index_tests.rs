@@ -152,6 +152,7 @@ fn as_listed(index: &Index, key: u8, position: Position) -> Listed {
     assert_eq!((row.version(), row.checksum()), (Version(row.value_bytes() + 1), Checksum(u64::from(key))));
     let is_here = match index.place(position) {
         Place::Here(_) => true,
+        Place::OnSsd(record) => panic!("nothing went to {record:?}"),
         Place::At(holder) => holder != CoreId { core: u16::from(key % 3), ..FAR },
     };
     let lease_until = row.lease_until().0 / 1_000_000;

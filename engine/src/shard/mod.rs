@@ -24,6 +24,7 @@ mod remove;
 mod row;
 mod slots;
 mod table;
+mod tiered;
 mod together;
 mod unmount;
 
@@ -37,7 +38,9 @@ pub use ghosts::Departure;
 pub use put::{PutStart, PutTicket};
 pub use read::{Answer, Held};
 pub use remove::Dropped;
+pub use row::RecordId;
 pub use slots::Life;
+pub use tiered::{Demoted, Demotion};
 pub use together::{TOGETHER, some_at_a_time};
 pub use unmount::UnmountStep;
 
@@ -56,6 +59,7 @@ use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, HashedName, Incarnation, MissReason, RoutingTable, Settings, Slot, Version};
 use std::collections::VecDeque;
 use std::time::Duration;
+use tiered::Tiered;
 use unmount::Unmount;
 
 /// What a shard is made with.
@@ -80,6 +84,8 @@ pub struct Shard {
     groups: Groups,
     /// Segments on their way out; the first is the next to have a turn.
     unmounts: VecDeque<Unmount>,
+    /// What is kept of rows with records on the SSD, if there is one.
+    tiered: Option<Tiered>,
     /// Rows that the reads of the present batch have used, and the hashes of their names.
     touched: Vec<(Position, u64)>,
     settings: Settings,
@@ -103,6 +109,7 @@ impl Shard {
             soft_pins: SoftPins::default(),
             groups: Groups::default(),
             unmounts: VecDeque::new(),
+            tiered: None,
             touched: Vec::new(),
             settings: options.settings,
             version: if seeded_bug!("lives share versions") {
@@ -170,6 +177,7 @@ impl Shard {
             live_bytes,
             pinned_bytes: usage.pinned_bytes,
             objects: self.index.here_count(),
+            objects_on_ssd: self.index.on_ssd_count(),
             objects_elsewhere: self.index.elsewhere_count(),
             slots_served: slots.served,
             slots_awaited: slots.awaited,
@@ -189,7 +197,7 @@ impl Shard {
     }
 
     fn note_departure(&mut self, gone: &Gone, reason: MissReason) {
-        let is_here = matches!(gone.place, Place::Here(_));
+        let is_here = !matches!(gone.place, Place::At(_));
         self.ghosts.remember(gone.hash, reason, is_here.then_some(gone.value_bytes));
     }
 

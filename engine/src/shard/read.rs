@@ -1,7 +1,7 @@
 //! Get and lookup, at the home and at a holder.
 
 use super::row::{Place, Position};
-use super::{Service, Shard, TOGETHER};
+use super::{Demoted, Service, Shard, TOGETHER};
 use crate::segment::Extent;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
@@ -22,6 +22,8 @@ pub struct Held {
 pub enum Answer {
     /// Here it is.
     Held(Held),
+    /// It is on the SSD: with its bytes in memory the reply is this one.
+    OnSsd(Demoted, ItemReply),
     /// Not here; the reply says why, or where.
     Not(ItemReply),
 }
@@ -45,6 +47,9 @@ impl Shard {
                 let extent = self.segments.pin(extent, reply.value_bytes);
                 return Answer::Held(Held { extent, reply });
             }
+            Some(Found { position, place: Place::OnSsd(record) }) => {
+                return Answer::OnSsd(self.demoted(position, record), reply);
+            }
             None if reply.status == ItemStatus::Miss => self.counters.get_misses += 1,
             _ => {}
         }
@@ -57,7 +62,7 @@ impl Shard {
     pub fn lookup(&mut self, name: HashedName<'_>, item: &KeyItem, now: Moment) -> ItemReply {
         let (reply, found) = self.read(name, item, now);
         match found {
-            Some(Found { place: Place::Here(_), .. }) => self.counters.lookup_hits += 1,
+            Some(Found { place: Place::Here(_) | Place::OnSsd(_), .. }) => self.counters.lookup_hits += 1,
             _ => self.counters.lookup_misses += u64::from(reply.status == ItemStatus::Miss),
         }
         reply
@@ -105,7 +110,7 @@ impl Shard {
     ) -> (ItemReply, Option<Found>) {
         let found = self.index.find(name).filter(|&position| {
             let row = self.index.row(position);
-            (row.version() == version || seeded_bug!("version unchecked")) && row.is_here()
+            (row.version() == version || seeded_bug!("version unchecked")) && !row.is_elsewhere()
         });
         match found {
             Some(position) => self.read_row(position, now),
@@ -121,7 +126,7 @@ impl Shard {
         self.soft_pins.renew(position, now);
         let (row, place) = (self.index.row(position), self.index.place(position));
         let (status, holder) = match place {
-            Place::Here(_) => (ItemStatus::Ok, self.me),
+            Place::Here(_) | Place::OnSsd(_) => (ItemStatus::Ok, self.me),
             Place::At(holder) => (ItemStatus::Elsewhere, holder),
         };
         let reply = ItemReply {

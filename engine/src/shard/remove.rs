@@ -27,7 +27,7 @@ pub struct Dropped {
 impl Dropped {
     pub(super) fn of(name: NameRef<'_>, gone: &Gone) -> Option<Self> {
         match gone.place {
-            Place::Here(_) => None,
+            Place::Here(_) | Place::OnSsd(_) => None,
             Place::At(holder) => Some(Dropped { holder, name: name.to_owned(), version: gone.version }),
         }
     }
@@ -107,7 +107,7 @@ impl Shard {
         let Some(position) = self.index.find(name) else { return };
         let row = self.index.row(position);
         let is_same = row.version() == version || seeded_bug!("forget another version");
-        if serves && !row.is_here() && is_same {
+        if serves && row.is_elsewhere() && is_same {
             let gone = self.take_out(position, Why::Dropped);
             // A holder that does not know why has lost what it knew.
             let known = |reason: &MissReason| matches!(reason, MissReason::Evicted | MissReason::Corrupt);
@@ -135,14 +135,14 @@ impl Shard {
         let Some(position) = self.index.find(name) else { return };
         let row = self.index.row(position);
         let is_same = row.version() == version || seeded_bug!("drop another version");
-        if row.is_here() && is_same && (!self.is_entry(row) || seeded_bug!("drop another version")) {
+        if !row.is_elsewhere() && is_same && (!self.is_entry(row) || seeded_bug!("drop another version")) {
             // Nothing to remember: it may have been removed or replaced, and its home knows which.
             self.take_out(position, Why::Dropped);
         }
     }
 
     fn remove_entry(&mut self, position: Position) -> Option<Dropped> {
-        let is_elsewhere = !self.index.row(position).is_here();
+        let is_elsewhere = self.index.row(position).is_elsewhere();
         let name = is_elsewhere.then(|| self.index.name(position).to_owned());
         let gone = self.take_out(position, Why::Dropped);
         self.note_departure(&gone, MissReason::Removed);

@@ -2,7 +2,7 @@
 
 use super::names::NameId;
 use crate::eviction::Seat;
-use crate::segment::{ExtentId, RangeId, allocated_bytes};
+use crate::segment::{ExtentId, RangeId, SEGMENTS_MAX, allocated_bytes};
 use snowskin_io::Moment;
 use snowskin_protocol::limits::EXTENT_ALIGNMENT;
 use snowskin_protocol::{Checksum, CoreId, Slot, Version};
@@ -16,12 +16,22 @@ pub(crate) const NOWHERE: Position = u32::MAX;
 pub(crate) enum Place {
     /// In this core's memory.
     Here(ExtentId),
+    /// In a record of this core's SSD tier.
+    OnSsd(RecordId),
     /// At another core.
     At(CoreId),
 }
 
-/// Stands for a segment in rows whose bytes are at another core.
+/// Where a record is, as the owner of the tier numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecordId(pub u32);
+
+/// Stands for a segment in rows whose bytes are at another core ...
 const ELSEWHERE: u16 = u16::MAX;
+/// ... and in those whose bytes are on the SSD. No segment has such numbers.
+const ON_SSD: u16 = u16::MAX - 1;
+
+const _: () = assert!(SEGMENTS_MAX <= ON_SSD as usize);
 
 /// An entry if the core is the home, a replica if it has the bytes, usually both.
 #[derive(Debug)]
@@ -32,7 +42,7 @@ pub(crate) struct Row {
     pub(super) name: NameId,
     /// The value's length in units of [`EXTENT_ALIGNMENT`], rounded up; 0: no row stands here.
     units: u32,
-    /// The range in the segment, or the number of the holder.
+    /// The range in the segment, the record, or the number of the holder.
     place: u32,
     segment: u16,
     /// Bytes of the last unit that are not the value's.
@@ -62,6 +72,7 @@ pub(crate) struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowPlace {
     Here(ExtentId),
+    OnSsd(RecordId),
     At(u32),
 }
 
@@ -71,6 +82,7 @@ impl Row {
         let allocated = allocated_bytes(value_bytes);
         let (segment, place) = match place {
             RowPlace::Here(extent) => (extent.segment, extent.range.number()),
+            RowPlace::OnSsd(record) => (ON_SSD, record.0),
             RowPlace::At(holder) => (ELSEWHERE, holder),
         };
         Row {
@@ -131,28 +143,40 @@ impl Row {
         u64::from(self.units) * EXTENT_ALIGNMENT as u64
     }
 
-    /// Bytes of the value's extent here; 0 if it is elsewhere.
+    /// Bytes of the value's extent in memory; 0 if it is not there.
     pub(super) fn allocated_bytes(&self) -> u64 {
         if self.is_here() { self.allocated() } else { 0 }
     }
 
+    /// Whether its bytes are in memory here.
     pub(crate) fn is_here(&self) -> bool {
-        self.segment != ELSEWHERE
+        self.segment < ON_SSD
+    }
+
+    /// Whether its bytes are at another core.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.segment == ELSEWHERE
     }
 
     /// The extent, if its bytes are here.
     pub(super) fn extent(&self) -> Option<ExtentId> {
         match self.place() {
             RowPlace::Here(extent) => Some(extent),
-            RowPlace::At(_) => None,
+            RowPlace::OnSsd(_) | RowPlace::At(_) => None,
         }
     }
 
     pub(super) fn place(&self) -> RowPlace {
         match self.segment {
             ELSEWHERE => RowPlace::At(self.place),
+            ON_SSD => RowPlace::OnSsd(RecordId(self.place)),
             segment => RowPlace::Here(ExtentId { segment, range: RangeId::from_number(self.place) }),
         }
+    }
+
+    /// The bytes of the row are in a record from now on, and in no memory.
+    pub(super) fn move_to_ssd(&mut self, record: RecordId) {
+        (self.segment, self.place) = (ON_SSD, record.0);
     }
 
     /// The bytes of the row are in another extent from now on.

@@ -104,6 +104,7 @@ pub(super) fn get(shard: &mut Shard, key: &str, now: Moment) -> Result<Extent, I
     let name = name(key);
     match shard.get(name.as_ref().hashed(), &KeyItem::at_home(name.as_ref()), now) {
         Answer::Held(held) => Ok(held.extent),
+        Answer::OnSsd(demoted, _) => panic!("nothing went to {demoted:?}"),
         Answer::Not(reply) => Err(reply),
     }
 }

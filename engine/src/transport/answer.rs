@@ -2,7 +2,9 @@
 
 use super::outbox::Reply;
 use crate::percore::{PerCore, count};
-use crate::shard::{self, Answer};
+use crate::segment::Extent;
+use crate::shard::{self, Answer, Demoted, Held};
+use crate::tiering::{Cold, Loaded};
 use regex::bytes::RegexBuilder;
 use snowskin_io::Platform;
 use snowskin_io::framing::FrameError;
@@ -40,19 +42,28 @@ pub(super) fn refuse(request: &Header, epoch: Epoch, refusal: Refusal, sentence:
     reply.head.extend_from_slice(sentence.as_bytes());
 }
 
-/// Answers a request whose whole content is its body.
+/// What a request found on the SSD, and what was read of it already.
+#[derive(Debug, Default)]
+pub(super) struct OnSsd {
+    pub(super) cold: Vec<Cold>,
+    pub(super) loaded: Loaded,
+}
+
+/// Answers a request whose whole content is its body. If `on_ssd.cold` is not empty then, these are to be loaded, and it is to be answered
+/// once more.
 pub(super) fn answer<P: Platform>(
     core: &PerCore<P>,
     header: &Header,
     body: &[u8],
     reply: &mut Reply,
+    on_ssd: &mut OnSsd,
 ) -> Result<(), FrameError> {
     reply.head.resize(HEADER_BYTES, 0);
     match header.opcode {
         Opcode::Get | Opcode::Lookup | Opcode::MatchPrefix | Opcode::Remove | Opcode::Forget => {
             count(&core.traffic.data_frames_in);
             let batch = Batch::<KeyItem>::decode(header.items, body)?;
-            answer_batch(core, header, &batch, reply);
+            answer_batch(core, header, &batch, reply, on_ssd);
         }
         Opcode::DropReplicas => {
             let batch = Batch::<KeyItem>::decode(header.items, body)?;
@@ -88,9 +99,11 @@ fn answer_batch<P: Platform>(
     header: &Header,
     batch: &Batch<'_, KeyItem>,
     reply: &mut Reply,
+    on_ssd: &mut OnSsd,
 ) {
-    let mut payload_bytes = 0;
-    shard::some_at_a_time(batch, |asked| answer_some(core, header.opcode, asked, &mut payload_bytes, reply));
+    let mut answers = Answers { core, opcode: header.opcode, payload_bytes: 0, reply: &mut *reply, on_ssd };
+    shard::some_at_a_time(batch, |asked| answers.answer_some(asked));
+    let payload_bytes = answers.payload_bytes;
     core.shard.borrow_mut().note_uses();
     let items = (reply.head.len() - HEADER_BYTES) / ITEM_REPLY_BYTES;
     finish(header, core.epoch(), items as u32, payload_bytes, reply);
@@ -99,53 +112,73 @@ fn answer_batch<P: Platform>(
     }
 }
 
-/// Answers the next items of a batch. Breaks if a prefix does.
-fn answer_some<P: Platform>(
-    core: &PerCore<P>,
+/// The answers to a batch.
+struct Answers<'a, P: Platform> {
+    core: &'a PerCore<P>,
     opcode: Opcode,
-    asked: &[(KeyItem, HashedName<'_>)],
-    payload_bytes: &mut u64,
-    reply: &mut Reply,
-) -> ControlFlow<()> {
-    let now = core.platform.now();
-    let mut shard = core.shard.borrow_mut();
-    shard.prefetch(asked.iter().map(|(_, name)| name.hash));
-    for &(item, name) in asked {
-        let answered = match opcode {
-            Opcode::Get if *payload_bytes >= GET_PAYLOAD_BYTES_TARGET => {
-                ItemReply::status(ItemStatus::Deferred)
-            }
-            Opcode::Get => match shard.get(name, &item, now) {
-                Answer::Held(held) => {
-                    *payload_bytes += held.reply.value_bytes;
-                    if seeded_bug!("pin leaked") {
-                        std::mem::forget(held.extent.clone());
+    /// Of the values so far, and of those that are to be loaded.
+    payload_bytes: u64,
+    reply: &'a mut Reply,
+    on_ssd: &'a mut OnSsd,
+}
+
+impl<P: Platform> Answers<'_, P> {
+    /// Answers the next items. Breaks if a prefix does.
+    fn answer_some(&mut self, asked: &[(KeyItem, HashedName<'_>)]) -> ControlFlow<()> {
+        let now = self.core.platform.now();
+        let mut shard = self.core.shard.borrow_mut();
+        shard.prefetch(asked.iter().map(|(_, name)| name.hash));
+        for &(item, name) in asked {
+            let answered = match self.opcode {
+                Opcode::Get if self.payload_bytes >= GET_PAYLOAD_BYTES_TARGET => {
+                    ItemReply::status(ItemStatus::Deferred)
+                }
+                Opcode::Get => match shard.get(name, &item, now) {
+                    Answer::Held(Held { extent, reply }) => self.push_value(extent, reply),
+                    Answer::OnSsd(demoted, reply) => self.push_demoted(name, demoted, reply),
+                    Answer::Not(answered) => answered,
+                },
+                Opcode::Remove => {
+                    let (answered, dropped) = shard.remove(name, &item, now);
+                    dropped.into_iter().for_each(|dropped| self.core.drop_later(dropped));
+                    answered
+                }
+                Opcode::Forget => {
+                    if item.version != Version::ANY {
+                        shard.forget(name, &item);
                     }
-                    reply.values.push(held.extent);
-                    held.reply
+                    ItemReply::status(ItemStatus::Ok)
                 }
-                Answer::Not(answered) => answered,
-            },
-            Opcode::Remove => {
-                let (answered, dropped) = shard.remove(name, &item, now);
-                dropped.into_iter().for_each(|dropped| core.drop_later(dropped));
-                answered
+                _ => shard.lookup(name, &item, now),
+            };
+            answered.encode(&mut self.reply.head);
+            let held = matches!(answered.status, ItemStatus::Ok | ItemStatus::Elsewhere);
+            if self.opcode == Opcode::MatchPrefix && !held {
+                return ControlFlow::Break(());
             }
-            Opcode::Forget => {
-                if item.version != Version::ANY {
-                    shard.forget(name, &item);
-                }
-                ItemReply::status(ItemStatus::Ok)
-            }
-            _ => shard.lookup(name, &item, now),
-        };
-        answered.encode(&mut reply.head);
-        let held = matches!(answered.status, ItemStatus::Ok | ItemStatus::Elsewhere);
-        if opcode == Opcode::MatchPrefix && !held {
-            return ControlFlow::Break(());
         }
+        ControlFlow::Continue(())
     }
-    ControlFlow::Continue(())
+
+    fn push_value(&mut self, extent: Extent, reply: ItemReply) -> ItemReply {
+        self.payload_bytes += reply.value_bytes;
+        if seeded_bug!("pin leaked") {
+            std::mem::forget(extent.clone());
+        }
+        self.reply.values.push(extent);
+        reply
+    }
+
+    /// What has been loaded is answered, what has not is to be.
+    fn push_demoted(&mut self, name: HashedName<'_>, demoted: Demoted, reply: ItemReply) -> ItemReply {
+        if let Some(extent) = self.on_ssd.loaded.get(name.hash, demoted.version) {
+            let extent = extent.clone();
+            return self.push_value(extent, reply);
+        }
+        self.payload_bytes += reply.value_bytes;
+        self.on_ssd.cold.push(Cold { name: name.name.to_owned(), demoted });
+        ItemReply::status(ItemStatus::Deferred)
+    }
 }
 
 fn remove_matching<P: Platform>(

@@ -1,11 +1,12 @@
 //! One client (or peer core) of a core.
 
+use super::answer::OnSsd;
 use super::outbox::{Outbox, Reply};
 use super::{HELLO_TIME, answer, lanes, put};
 use crate::control::admin;
 use crate::percore::{PerCore, count};
 use snowskin_io::framing::{FrameError, FrameReader, accept_hello};
-use snowskin_io::{ByteReader, ByteWriter, Peer, Platform, Stream, with_deadline};
+use snowskin_io::{ByteReader, ByteWriter, Moment, Peer, Platform, Stream, with_deadline};
 use snowskin_protocol::limits::HEADER_BYTES;
 use snowskin_protocol::wire::admin::AdminRequest;
 use snowskin_protocol::wire::hello::Welcome;
@@ -14,6 +15,11 @@ use std::rc::Rc;
 
 /// Bytes of a body's buffer that a connection keeps for its next request.
 pub(super) const BODY_BYTES_KEPT_MAX: usize = 16 * 1024;
+
+/// Requests of a core that wait for the SSD; beyond that connections wait themselves.
+const COLD_REQUESTS_MAX: u64 = 256;
+/// How often a request's objects are loaded: they may move while it waits.
+const LOADS_MAX: usize = 3;
 
 /// Serves one connection to its end. Whatever the peer does, the core lives on: memory it had reserved or pinned is
 /// given back when the tasks end.
@@ -72,10 +78,23 @@ async fn serve_requests<P: Platform, R: ByteReader, W: ByteWriter>(
         count(&core.traffic.frames_in);
         core.hear_epoch(header.epoch);
         match serve_request(core, reader, outbox, &header, &body).await {
-            Ok(reply) => {
-                count(&core.traffic.frames_out);
-                core.note_service(since);
-                outbox.send(reply);
+            Ok(Served::Reply(reply)) => {
+                core.settle().await;
+                send(core, outbox, reply, since);
+            }
+            Ok(Served::Cold(cold)) if core.cold_requests.get() < COLD_REQUESTS_MAX => {
+                let (core, outbox, body) = (core.clone(), outbox.clone(), std::mem::take(&mut body));
+                core.clone().platform.spawn(async move {
+                    if let Some(reply) = warm_up(&core, &outbox, &header, &body, cold).await {
+                        send(&core, &outbox, reply, since);
+                    }
+                });
+            }
+            // Too much is waiting for the SSD: this connection waits as well.
+            Ok(Served::Cold(cold)) => {
+                if let Some(reply) = warm_up(core, outbox, &header, &body, cold).await {
+                    send(core, outbox, reply, since);
+                }
             }
             Err(error) => return refuse_garbage(core, outbox, error).await,
         }
@@ -86,13 +105,70 @@ async fn serve_requests<P: Platform, R: ByteReader, W: ByteWriter>(
     }
 }
 
+/// What became of a request.
+enum Served {
+    Reply(Reply),
+    /// Some of what it asks for is on the SSD.
+    Cold(OnSsd),
+}
+
+fn send<P: Platform, W: ByteWriter>(core: &PerCore<P>, outbox: &Outbox<W>, reply: Reply, since: Moment) {
+    count(&core.traffic.frames_out);
+    core.note_service(since);
+    outbox.send(reply);
+}
+
+/// Loads what a request found on the SSD, and answers it then. What is gone meanwhile is a miss; what finds no memory is asked for again.
+async fn warm_up<P: Platform, W: ByteWriter>(
+    core: &Rc<PerCore<P>>,
+    outbox: &Outbox<W>,
+    header: &Header,
+    body: &[u8],
+    mut on_ssd: OnSsd,
+) -> Option<Reply> {
+    let tier = core.tier.get()?;
+    let _waiting = Waiting::new(core);
+    for _ in 0..LOADS_MAX {
+        let loaded = tier.load(core, &on_ssd.cold).await;
+        let is_stuck = loaded.is_empty() && !on_ssd.cold.is_empty();
+        on_ssd.loaded.add(loaded);
+        on_ssd.cold.clear();
+        let mut reply = outbox.blank();
+        // It could be decoded before.
+        answer::answer(core, header, body, &mut reply, &mut on_ssd).ok()?;
+        if on_ssd.cold.is_empty() || is_stuck {
+            return Some(reply);
+        }
+    }
+    let mut reply = outbox.blank();
+    answer::answer(core, header, body, &mut reply, &mut on_ssd).ok()?;
+    Some(reply)
+}
+
+/// Counts a request that waits for the SSD.
+struct Waiting<P: Platform>(Rc<PerCore<P>>);
+
+impl<P: Platform> Waiting<P> {
+    fn new(core: &Rc<PerCore<P>>) -> Self {
+        count(&core.cold_requests);
+        Waiting(core.clone())
+    }
+}
+
+impl<P: Platform> Drop for Waiting<P> {
+    fn drop(&mut self) {
+        let waiting = &self.0.cold_requests;
+        waiting.set(waiting.get() - 1);
+    }
+}
+
 async fn serve_request<P: Platform, R: ByteReader, W: ByteWriter>(
     core: &Rc<PerCore<P>>,
     reader: &mut FrameReader<R>,
     outbox: &Outbox<W>,
     header: &Header,
     body: &[u8],
-) -> Result<Reply, FrameError> {
+) -> Result<Served, FrameError> {
     if header.is_reply {
         return Err(FrameError::Unexpected);
     }
@@ -108,9 +184,15 @@ async fn serve_request<P: Platform, R: ByteReader, W: ByteWriter>(
             reply.head.extend_from_slice(&admin::serve(core, asked).await.encode());
             answer::finish(header, core.epoch(), 0, 0, &mut reply);
         }
-        _ => answer::answer(core, header, body, &mut reply)?,
+        _ => {
+            let mut on_ssd = OnSsd::default();
+            answer::answer(core, header, body, &mut reply, &mut on_ssd)?;
+            if !on_ssd.cold.is_empty() {
+                return Ok(Served::Cold(on_ssd));
+            }
+        }
     }
-    Ok(reply)
+    Ok(Served::Reply(reply))
 }
 
 /// Says what is wrong with the peer's bytes, lets the sentence leave, and gives up the connection: after garbage

@@ -37,8 +37,10 @@ counters! {
     pinned_bytes,
     /// Bytes of extents that are being written and not published yet.
     reserved_bytes,
-    /// Objects whose bytes are here.
+    /// Objects whose bytes are in memory here.
     objects,
+    /// Objects whose bytes are on the SSD here, and in no memory.
+    objects_on_ssd,
     /// Entries whose bytes are at another core.
     objects_elsewhere,
     /// Connections that are open.
@@ -81,6 +83,16 @@ counters! {
     evicted,
     /// Bytes of values evicted.
     evicted_bytes,
+    /// Objects that went from memory to the SSD.
+    demoted,
+    /// Bytes of their values.
+    demoted_bytes,
+    /// Objects that came from the SSD into memory, to stay there.
+    promoted,
+    /// Reads of objects on the SSD.
+    ssd_reads,
+    /// Objects whose records could not be read, or were damaged.
+    ssd_lost,
     /// Requests for keys whose home is another core.
     wrong_homes,
     /// Entries that came from another home.

@@ -126,6 +126,8 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
             let record = match opcode {
                 LaneOpcode::Get => match shard.get(name, &item, self.now) {
                     Answer::Not(reply) => LaneRecord::of(reply),
+                    // Nobody waits for the SSD in a lane: it is asked for by frames.
+                    Answer::OnSsd(..) => LaneRecord::of(ItemReply::status(ItemStatus::Deferred)),
                     Answer::Held(held) => {
                         let capacity_bytes = shard.segments().capacity_bytes();
                         let may_pin = self.lane.may_pin(held.reply.value_bytes, capacity_bytes);
@@ -165,7 +167,8 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
     fn reserve_one(&mut self, replace: bool, item: &PutItem, name: NameRef<'_>) -> LaneRecord {
         let only = |status| LaneRecord::of(ItemReply::status(status));
         let capacity_bytes = self.core.shard.borrow().segments().capacity_bytes();
-        if !self.lane.may_reserve(item.value_bytes, capacity_bytes) {
+        let has_record = replace && self.core.shard.borrow().has_record(name.hashed());
+        if has_record || !self.lane.may_reserve(item.value_bytes, capacity_bytes) {
             return only(ItemStatus::Deferred);
         }
         match self.core.begin_put(name.hashed(), item, replace, self.now) {
@@ -192,6 +195,13 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
             } else {
                 put.ticket.fill_elsewhere(item.checksum);
                 let name = NameRef::known(&put.name).hashed();
+                if put.replace && shard.has_record(name) {
+                    // What it replaces is to be buried, and nobody waits for the SSD in a lane.
+                    shard.abandon_put(put.ticket);
+                    let deferred = LaneRecord::of(ItemReply::status(ItemStatus::Deferred));
+                    self.records.extend_from_slice(&deferred.encode());
+                    continue;
+                }
                 let (status, dropped) = shard.finish_put(name, put.ticket, put.replace, self.now);
                 dropped.into_iter().for_each(|dropped| self.core.drop_later(dropped));
                 status

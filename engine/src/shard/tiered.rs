@@ -1,0 +1,328 @@
+//! Rows with records on the SSD. Plain code: which record is where in the log is the tier's business, and what is read and written is
+//! [`crate::tiering`]'s.
+//!
+//! ```text
+//!             begin_demotion               end_demotion                   loaded, the second time
+//!   memory ─────────────────► being written ───────────► on the SSD ─────────────────────────────► memory, with a copy
+//!     ▲                             │ failed                  ▲                                          │ evicted
+//!     └─────────────────────────────┘                         └──────────────────────────────────────────┘
+//! ```
+//!
+//! While a row is being written it is read from memory as ever, and has no seat: it is nobody's victim. When a row with a record goes for
+//! any other reason than to make room, its name is *buried*: the record must not come back with a restart.
+
+use super::index::Why;
+use super::row::{Facts, Place, Position, RecordId};
+use super::{Shard, row::Row};
+use crate::segment::{Extent, Reservation};
+use snowskin_io::Moment;
+use snowskin_protocol::wire::data::PutHints;
+use snowskin_protocol::{Checksum, HashedName, MissReason, NameRef, ObjectName, Version};
+use std::collections::{HashMap, HashSet};
+
+/// Demotion begins and ends so far below the watermarks, in thousandths of the memory.
+const DEMOTION_LEAD_PERMILLE: u16 = 60;
+
+/// What is kept of rows with records.
+#[derive(Debug, Default)]
+pub(super) struct Tiered {
+    /// Records of rows whose bytes are in memory as well.
+    copies: HashMap<Position, RecordId>,
+    /// Rows that are being written, and where.
+    writing: HashMap<Position, RecordId>,
+    /// Rows on the SSD that were read once since they went there.
+    read_once: HashSet<Position>,
+    /// Names that mean nothing any more, until the tier is told.
+    buried: Vec<(ObjectName, Version)>,
+    /// Records of no more use, until the tier is told: with the bytes of their names and values.
+    released: Vec<(RecordId, usize, u64)>,
+}
+
+/// An object on the SSD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demoted {
+    /// Its record.
+    pub record: RecordId,
+    /// Tells its bytes from all others of the name.
+    pub version: Version,
+    /// Bytes of the value.
+    pub value_bytes: u64,
+    /// Of the value.
+    pub checksum: Checksum,
+}
+
+/// An object that is to be written to the SSD.
+#[derive(Debug)]
+pub struct Demotion {
+    position: Position,
+    /// Its name.
+    pub name: ObjectName,
+    /// Tells its bytes from all others of the name.
+    pub version: Version,
+    /// Of the value.
+    pub checksum: Checksum,
+    /// Its bytes, pinned.
+    pub extent: Extent,
+}
+
+impl Shard {
+    /// There is an SSD tier from now on.
+    pub fn enable_tier(&mut self) {
+        self.tiered = Some(Tiered::default());
+    }
+
+    pub(super) fn has_tier(&self) -> bool {
+        self.tiered.is_some()
+    }
+
+    /// Whether an object of that name has a record, or is getting one.
+    pub fn has_record(&self, name: HashedName<'_>) -> bool {
+        let Some(tiered) = &self.tiered else { return false };
+        self.index.find(name).is_some_and(|position| {
+            matches!(self.index.place(position), Place::OnSsd(_))
+                || tiered.copies.contains_key(&position)
+                || tiered.writing.contains_key(&position)
+        })
+    }
+
+    /// What the tier is to be told: names to bury, and records of no more use.
+    #[allow(clippy::type_complexity, reason = "two lists, taken apart at once")]
+    pub fn take_tier_news(&mut self) -> (Vec<(ObjectName, Version)>, Vec<(RecordId, usize, u64)>) {
+        let Some(tiered) = &mut self.tiered else { return Default::default() };
+        (std::mem::take(&mut tiered.buried), std::mem::take(&mut tiered.released))
+    }
+
+    // -- memory to SSD --
+
+    /// Whether so much memory is in use that objects should go to the SSD: from below the high watermark down to below the low one,
+    /// so that room is there before puts have to make it.
+    pub fn wants_demotion(&mut self) -> bool {
+        let limit = match self.evicting {
+            true => self.settings.low_watermark_permille,
+            false => self.settings.high_watermark_permille,
+        };
+        self.evicting = self.used_permille() > u64::from(limit.saturating_sub(DEMOTION_LEAD_PERMILLE));
+        self.evicting
+    }
+
+    /// The object that goes next. What has a record already goes there at once. `None`: nothing may go now.
+    pub fn begin_demotion(&mut self, now: Moment) -> Option<Demotion> {
+        const COPIES_PER_STEP: usize = 64;
+        for _ in 0..COPIES_PER_STEP {
+            let position = self.victim(now, 0, false).filter(|victim| !self.index.is_newest(*victim))?;
+            if self.leave_to_copy(position) {
+                continue;
+            }
+            let row = self.index.row(position);
+            let (version, checksum) = (row.version(), row.checksum());
+            let extent = self.segments.pin(row.extent()?, row.value_bytes());
+            let name = self.index.name(position).to_owned();
+            return Some(Demotion { position, name, version, checksum, extent });
+        }
+        None
+    }
+
+    /// It is being written there from now on.
+    pub fn demotion_begun(&mut self, position: Position, record: RecordId) {
+        self.index.unseat(position);
+        let tiered = self.tiered.as_mut().expect("there is a tier");
+        tiered.writing.insert(position, record);
+    }
+
+    /// There is no room on the SSD either: the object that was to go there is gone.
+    pub fn demotion_refused(&mut self, demotion: Demotion) {
+        let Demotion { position, extent, .. } = demotion;
+        drop(extent);
+        self.evict(position);
+    }
+
+    /// It was written, or could not be.
+    pub fn end_demotion(
+        &mut self,
+        position: Position,
+        record: RecordId,
+        name: NameRef<'_>,
+        value_bytes: u64,
+        is_written: bool,
+    ) {
+        let tiered = self.tiered.as_mut().expect("there is a tier");
+        if tiered.writing.get(&position) != Some(&record) {
+            // The row has gone meanwhile, and its name is buried.
+            if is_written {
+                tiered.released.push((record, name.bytes().len(), value_bytes));
+            }
+            return;
+        }
+        tiered.writing.remove(&position);
+        if is_written {
+            self.go_to_ssd(position, record);
+        } else {
+            self.index.seat_again(position);
+        }
+    }
+
+    fn go_to_ssd(&mut self, position: Position, record: RecordId) {
+        self.counters.demoted += 1;
+        self.counters.demoted_bytes += self.index.row(position).value_bytes();
+        let extent = self.index.move_to_ssd(position, record);
+        self.segments.let_go(extent);
+        self.soft_pins.forget(position);
+        self.groups.leave(position, true);
+    }
+
+    /// A row that has a copy leaves memory to it, if it has one.
+    pub(super) fn leave_to_copy(&mut self, position: Position) -> bool {
+        let copy = self.tiered.as_mut().and_then(|tiered| tiered.copies.remove(&position));
+        if let Some(record) = copy {
+            self.note_uses();
+            self.go_to_ssd(position, record);
+        }
+        copy.is_some()
+    }
+
+    /// A row is about to go.
+    pub(super) fn leave_record(&mut self, position: Position, why: Why) {
+        let place = self.index.place(position);
+        let Some(tiered) = &mut self.tiered else { return };
+        tiered.read_once.remove(&position);
+        let is_writing = tiered.writing.remove(&position).is_some();
+        let record = match place {
+            Place::OnSsd(record) => Some(record),
+            _ => tiered.copies.remove(&position),
+        };
+        if why == Why::Evicted || (record.is_none() && !is_writing) {
+            return;
+        }
+        let (name, row) = (self.index.name(position), self.index.row(position));
+        tiered.released.extend(record.map(|record| (record, name.bytes().len(), row.value_bytes())));
+        tiered.buried.push((name.to_owned(), row.version()));
+    }
+
+    // -- SSD to memory --
+
+    pub(super) fn demoted(&self, position: Position, record: RecordId) -> Demoted {
+        let row = self.index.row(position);
+        Demoted { record, version: row.version(), value_bytes: row.value_bytes(), checksum: row.checksum() }
+    }
+
+    /// Memory for the bytes of an object on the SSD.
+    pub fn room_for_demoted(&mut self, value_bytes: u64, now: Moment) -> Option<Reservation> {
+        self.evict_until(now, value_bytes, |shard| shard.segments.reserve(value_bytes as usize))
+    }
+
+    /// The bytes of an object on the SSD have been read. The second time they stay in memory, the first time as long as they are pinned.
+    pub fn loaded(&mut self, name: HashedName<'_>, demoted: &Demoted, bytes: Reservation) -> Extent {
+        let extent = bytes.publish();
+        let pinned = self.segments.pin(extent, demoted.value_bytes);
+        self.counters.ssd_reads += 1;
+        let has_room = self.used_permille() < u64::from(self.settings.low_watermark_permille);
+        let promoted = self.row_of(name, demoted).filter(|position| {
+            let tiered = self.tiered.as_mut().expect("there is a tier");
+            !tiered.read_once.insert(*position) || has_room
+        });
+        match promoted {
+            None => self.segments.let_go(extent),
+            Some(position) => {
+                let tiered = self.tiered.as_mut().expect("there is a tier");
+                tiered.read_once.remove(&position);
+                tiered.copies.insert(position, demoted.record);
+                self.index.move_to_memory(position, extent);
+                self.counters.promoted += 1;
+            }
+        }
+        pinned
+    }
+
+    /// The bytes of an object on the SSD are gone.
+    pub fn lost_on_ssd(&mut self, name: HashedName<'_>, demoted: &Demoted) {
+        let Some(position) = self.row_of(name, demoted) else { return };
+        log::warn!("core {}: the record of {:?} is damaged or cannot be read; dropped", self.me, name.name);
+        let gone = self.take_out(position, Why::Dropped);
+        self.note_departure(&gone, MissReason::Corrupt);
+        self.counters.ssd_lost += 1;
+    }
+
+    /// The row that is on the SSD in this record.
+    fn row_of(&self, name: HashedName<'_>, demoted: &Demoted) -> Option<Position> {
+        let position = self.index.find(name)?;
+        let is_same = self.index.place(position) == Place::OnSsd(demoted.record)
+            && self.index.row(position).version() == demoted.version;
+        is_same.then_some(position)
+    }
+
+    // -- records that move and go --
+
+    /// The row that has this record, in memory or not.
+    fn row_with(&self, name: NameRef<'_>, version: Version, record: RecordId) -> Option<Position> {
+        let position = self.index.find(name.hashed())?;
+        let copy = self.tiered.as_ref().and_then(|tiered| tiered.copies.get(&position));
+        let has_it = self.index.place(position) == Place::OnSsd(record) || copy == Some(&record);
+        (has_it && self.index.row(position).version() == version).then_some(position)
+    }
+
+    /// Whether an object with this record was used since it went there: then the record is worth its space.
+    pub fn is_record_used(&self, name: NameRef<'_>, version: Version, record: RecordId) -> bool {
+        let Some(tiered) = &self.tiered else { return false };
+        self.row_with(name, version, record).is_some_and(|position| {
+            tiered.read_once.contains(&position) || tiered.copies.contains_key(&position)
+        })
+    }
+
+    /// Bytes of the value of the object with this record; 0 if there is none.
+    pub fn value_bytes_of_record(&self, name: NameRef<'_>, version: Version, record: RecordId) -> u64 {
+        self.row_with(name, version, record).map_or(0, |position| self.index.row(position).value_bytes())
+    }
+
+    /// The record goes: an object that was nowhere else goes with it.
+    pub fn forget_record(&mut self, name: NameRef<'_>, version: Version, record: RecordId) {
+        let Some(position) = self.row_with(name, version, record) else { return };
+        let tiered = self.tiered.as_mut().expect("it has records");
+        if tiered.copies.remove(&position).is_none() {
+            let gone = self.take_out(position, Why::Evicted);
+            self.counters.evicted += 1;
+            self.counters.evicted_bytes += gone.value_bytes;
+            self.note_departure(&gone, MissReason::Evicted);
+        }
+    }
+
+    /// The record is another one from now on; whether anybody has it.
+    pub fn record_moved(
+        &mut self,
+        name: NameRef<'_>,
+        version: Version,
+        from: RecordId,
+        to: RecordId,
+    ) -> bool {
+        let Some(position) = self.row_with(name, version, from) else { return false };
+        let tiered = self.tiered.as_mut().expect("it has records");
+        // It has to earn its next move.
+        tiered.read_once.remove(&position);
+        match tiered.copies.get_mut(&position) {
+            Some(copy) => *copy = to,
+            None => self.index.set_record(position, to),
+        }
+        true
+    }
+
+    /// An object was found on the SSD when the core started. It is an entry here if nobody else has been its home since; whether there is
+    /// room for its name.
+    pub fn recover(&mut self, name: NameRef<'_>, demoted: &Demoted) -> bool {
+        if !self.index.has_room(name) || self.index.find(name.hashed()).is_some() {
+            return false;
+        }
+        let Demoted { record, version, value_bytes, checksum } = *demoted;
+        let facts = Facts { version, value_bytes, checksum, generation: 0 };
+        self.index.insert(name.hashed(), facts, Place::OnSsd(record), &PutHints::default());
+        true
+    }
+}
+
+impl Demotion {
+    /// Where its row stands.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+}
+
+// A row has its record in the place of its extent, and no room for both.
+const _: () = assert!(size_of::<Row>() == 64);

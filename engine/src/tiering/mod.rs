@@ -1,0 +1,110 @@
+//! The SSD tier of a core: what goes there, what comes back, and when others may hear of it.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `open` | the volume of a core, and what it held |
+//! | `demote` | from memory to the SSD, before memory is needed |
+//! | `load` | from the SSD into memory, for one request or to stay |
+//! | `reclaim` | the oldest region makes room |
+//!
+//! The shard decides (`shard/tiered.rs`), the volume stores (`snowskin_ssd_tier`); here both are driven. Nothing of a put waits for the SSD: what it
+//! cannot take in time is dropped from memory, as without one.
+//!
+//! **What is gone stays gone.** When an object with a record is removed or replaced, its name is buried, and nobody hears that it was done before
+//! that is durable: see [`Tier::settle`].
+
+mod demote;
+mod load;
+mod open;
+mod reclaim;
+
+pub(crate) use load::{Cold, Loaded};
+pub use open::{SsdConfig, SsdError};
+
+use crate::percore::PerCore;
+use crate::segment::Extent;
+use crate::shard::RecordId;
+use futures_channel::oneshot::Sender;
+use snowskin_io::disk::DiskMemory;
+use snowskin_io::{Disk, Platform};
+use snowskin_ssd_tier::format::SECTOR_BYTES;
+use snowskin_ssd_tier::{RecordAddress, TierError, Volume};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// The SSD tier of a core.
+pub struct Tier<P: Platform> {
+    volume: Volume<P>,
+    disk: P::Disk,
+    region_sectors: u32,
+    /// Those who wait for a record that is being read.
+    waiting: RefCell<HashMap<RecordId, Vec<Sender<Extent>>>>,
+    /// Segments whose memory the disk knows, by serial.
+    registered: RefCell<HashMap<u32, DiskMemory>>,
+}
+
+impl<P: Platform> Tier<P> {
+    /// The volume.
+    pub fn volume(&self) -> &Volume<P> {
+        &self.volume
+    }
+
+    /// A record by one number: its sector, counted from the first region.
+    fn id_of(&self, address: RecordAddress) -> RecordId {
+        RecordId(address.region * self.region_sectors + address.offset / SECTOR_BYTES as u32)
+    }
+
+    fn address_of(&self, record: RecordId) -> RecordAddress {
+        let region = record.0 / self.region_sectors;
+        RecordAddress { region, offset: record.0 % self.region_sectors * SECTOR_BYTES as u32 }
+    }
+
+    /// Tells the disk about the memory of segments, so that reads and writes there cost less.
+    fn register_segments(&self, core: &PerCore<P>) {
+        let shard = core.shard.borrow();
+        let mut registered = self.registered.borrow_mut();
+        let mut known: HashMap<u32, DiskMemory> = HashMap::new();
+        for (segment, serial) in shard.segments().serials() {
+            let memory = registered.remove(&serial).unwrap_or_else(|| self.disk.register(segment.mapping()));
+            known.insert(serial, memory);
+        }
+        *registered = known;
+    }
+
+    /// Tells the volume what the shard has noted; whether names are to be buried.
+    fn pass_news(&self, core: &PerCore<P>) -> bool {
+        let (buried, released) = core.shard.borrow_mut().take_tier_news();
+        for (record, name_bytes, value_bytes) in released {
+            self.volume.release(self.address_of(record), name_bytes, value_bytes);
+        }
+        buried.iter().for_each(|(name, version)| self.volume.bury(name.as_ref(), *version));
+        !buried.is_empty()
+    }
+}
+
+impl<P: Platform> PerCore<P> {
+    /// Ends when what was just done may be told: names of objects that had records and are gone are buried, durably.
+    pub(crate) async fn settle(&self) {
+        let Some(tier) = self.tier.get() else { return };
+        if !tier.pass_news(self) {
+            return;
+        }
+        match tier.volume.commit().await {
+            Ok(()) => {}
+            Err(TierError::Ended) => tier.give_up(self).await,
+            Err(error) => {
+                log::error!("core {}: names cannot be buried on the SSD: {error}", self.identity.id);
+                tier.give_up(self).await;
+            }
+        }
+    }
+
+    /// Starts what the SSD tier does beside requests, if there is one.
+    pub(crate) fn start_tier(self: &Rc<Self>) {
+        if self.tier.get().is_some() {
+            self.platform.spawn(demote::run(self.clone()));
+            self.platform.spawn(reclaim::run(self.clone()));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The volume of a core: opened, or made, when the core starts.
+
+use super::Tier;
+use crate::percore::PerCore;
+use crate::shard::{Demoted, RecordId};
+use snowskin_io::{Disk, DiskPlace, Platform};
+use snowskin_protocol::ByteSize;
+use snowskin_ssd_tier::format::{FormatError, Owner, SECTOR_BYTES};
+use snowskin_ssd_tier::{Found, RecordAddress, TierError, Volume, VolumeOptions};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// Where a core's SSD tier is.
+#[derive(Clone, Debug)]
+pub struct SsdConfig {
+    /// The file, or block device, of this core alone.
+    pub place: DiskPlace,
+    /// Bytes of a region, if the volume is made.
+    pub region_bytes: u64,
+    /// Milliseconds of Unix time.
+    pub unix_ms: fn() -> u64,
+}
+
+/// Why there can be no SSD tier.
+#[derive(Debug, thiserror::Error)]
+#[error("the SSD tier at {}: {source}", path.display())]
+pub struct SsdError {
+    /// Where.
+    pub path: PathBuf,
+    /// Why not.
+    pub source: TierError,
+}
+
+impl<P: Platform> PerCore<P> {
+    /// Opens the core's volume, or makes it if there is none, and takes over what it holds.
+    pub(crate) async fn open_tier(&self, config: &SsdConfig) -> Result<(), SsdError> {
+        let path = &config.place.path;
+        let failed = |source| SsdError { path: path.clone(), source };
+        let disk = self.platform.open_disk(&config.place).map_err(|error| failed(error.into()))?;
+        let owner = Owner {
+            core: self.identity.id,
+            incarnation: self.identity.incarnation,
+            since_unix_ms: (config.unix_ms)(),
+        };
+        let options = VolumeOptions {
+            region_bytes: config.region_bytes,
+            owner,
+            unix_ms: config.unix_ms,
+            ..VolumeOptions::default()
+        };
+        let is_there = Volume::<P>::is_on(&disk).await.map_err(failed)?;
+        let (volume, objects) = if is_there {
+            let (volume, recovered) =
+                Volume::open(self.platform.clone(), disk.clone(), &options).await.map_err(failed)?;
+            log::info!(
+                "core {}: {}: {} objects in {} regions ({} without footer), {} damaged records, {} names buried",
+                self.identity.id,
+                path.display(),
+                recovered.objects.len(),
+                recovered.regions,
+                recovered.regions_scanned,
+                recovered.records_damaged,
+                recovered.tombstones,
+            );
+            (volume, recovered.objects)
+        } else {
+            let volume =
+                Volume::format(self.platform.clone(), disk.clone(), &options).await.map_err(failed)?;
+            log::info!(
+                "core {}: {}: a new volume of {}",
+                self.identity.id,
+                path.display(),
+                ByteSize(disk.bytes())
+            );
+            (volume, Vec::new())
+        };
+        let region_sectors = volume.geometry().region_bytes / SECTOR_BYTES as u64;
+        let sectors = region_sectors * u64::from(volume.geometry().regions);
+        if u32::try_from(sectors).is_err() {
+            let geometry = volume.geometry();
+            let (region_bytes, regions, disk_bytes) = (geometry.region_bytes, geometry.regions, disk.bytes());
+            return Err(failed(FormatError::Geometry { region_bytes, regions, disk_bytes }.into()));
+        }
+        if !disk.is_direct() {
+            log::warn!("core {}: {} goes through the page cache", self.identity.id, path.display());
+        }
+        let tier = Tier {
+            volume,
+            disk,
+            region_sectors: region_sectors as u32,
+            waiting: RefCell::default(),
+            registered: RefCell::new(HashMap::new()),
+        };
+        self.shard.borrow_mut().enable_tier();
+        tier.take_over(self, objects);
+        tier.register_segments(self);
+        assert!(self.tier.set(tier).is_ok(), "opened once");
+        Ok(())
+    }
+}
+
+impl<P: Platform> Tier<P> {
+    fn take_over(&self, core: &PerCore<P>, objects: Vec<Found>) {
+        let mut shard = core.shard.borrow_mut();
+        let value_bytes_max = shard.segments().value_bytes_max();
+        for Found { name, facts, address } in objects {
+            let name = name.as_ref();
+            let record: RecordId = self.id_of(address);
+            let demoted = Demoted {
+                record,
+                version: facts.version,
+                value_bytes: facts.value_bytes,
+                checksum: facts.checksum,
+            };
+            // What has no room in memory can never be read.
+            let is_kept = facts.value_bytes <= value_bytes_max && shard.recover(name, &demoted);
+            if !is_kept {
+                let RecordAddress { .. } = address;
+                self.volume.release(address, name.bytes().len(), facts.value_bytes);
+            }
+        }
+    }
+
+    /// Nothing can be written any more, and something was to be. What the volume holds must not be found by whoever opens it next.
+    pub(super) async fn give_up(&self, core: &PerCore<P>) {
+        if let Err(error) = self.volume.abandon().await {
+            log::error!(
+                "core {}: the volume could not be emptied: {error}; delete it before the next start, or removed objects come back",
+                core.identity.id
+            );
+        }
+    }
+}
