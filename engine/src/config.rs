@@ -226,7 +226,8 @@ impl Config {
 
     fn resolve(layers: &Layers, machine: Machine) -> Result<Self, ConfigError> {
         let resolve = machine.resolve;
-        let listen = layers.setting("listen", |text| value::address(text, resolve), || LISTEN_DEFAULT)?;
+        let address = |text: &str| value::address(text, resolve);
+        let listen = layers.setting("listen", address, || LISTEN_DEFAULT)?;
         let name = layers.setting("name", value::name, || default_name(&machine, listen.value.port()))?;
         let node = |text: &str| value::number_u32(text, 0, u32::MAX).map(Some);
         let numa = layers.setting("numa", node, || None)?;
@@ -271,12 +272,8 @@ impl Config {
             local_users: layers.setting("local-users", value::local_users, LocalUsers::default)?,
             local_sockets,
             local_lanes_max,
-            master: layers.setting("master", |text| value::address(text, resolve).map(Some), || None)?,
-            master_http: layers.setting(
-                "master-http",
-                |text| value::address(text, resolve),
-                || MASTER_HTTP_DEFAULT,
-            )?,
+            master: layers.setting("master", |text| address(text).map(Some), || None)?,
+            master_http: layers.setting("master-http", address, || MASTER_HTTP_DEFAULT)?,
             lease_ms: layers.setting("lease-ms", lease_ms, || usual.lease_ms)?,
             high_watermark: layers.setting("high-watermark", value::permille, || Permille(high))?,
             low_watermark: layers.setting("low-watermark", value::permille, || Permille(low))?,
