@@ -10,11 +10,11 @@
 
 use crate::error::TierError;
 use crate::volume::Volume;
-use crate::write::Burial;
 use snowskin_io::sync::Changes;
 use snowskin_io::{Disk, Platform};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 /// Writes under way, in the order in which they were begun.
 #[derive(Debug, Default)]
@@ -61,74 +61,100 @@ impl Flights {
     }
 }
 
-/// Commits, counted.
+/// Work that many wait for, done by one task at a time: who comes while it is under way shares the next round.
 #[derive(Debug, Default)]
-pub(crate) struct Commits {
-    /// Begun and ended.
+pub(crate) struct Rounds {
     begun: Cell<u64>,
     ended: Cell<u64>,
+    /// The last one that was a success.
+    succeeded: Cell<u64>,
     changes: Changes,
+}
+
+impl Rounds {
+    /// Waits for a round that begins after this call, or a later one; whether it was a success. `begin` has a task do the work, which ends with
+    /// [`Rounds::end`] whatever becomes of those who wait.
+    async fn next(&self, begin: impl Fn()) -> bool {
+        // One that is under way has begun without us.
+        let ours = self.begun.get() + 1;
+        loop {
+            let is_over = || self.ended.get() >= ours;
+            self.changes.until(|| is_over() || self.begun.get() == self.ended.get()).await;
+            if is_over() {
+                return self.succeeded.get() >= ours;
+            }
+            self.begun.set(self.begun.get() + 1);
+            begin();
+        }
+    }
+
+    fn end(&self, is_success: bool) {
+        self.ended.set(self.ended.get() + 1);
+        if is_success {
+            self.succeeded.set(self.ended.get());
+        }
+        self.changes.tell();
+    }
 }
 
 impl<P: Platform> Volume<P> {
     /// Ends when all records that were finished and all names that were buried before this call are durable. Others share the work.
+    ///
+    /// [`TierError::Full`]: there is no room for tombstones, which go on waiting; reclaim a region and ask again.
     pub async fn commit(&self) -> Result<(), TierError> {
-        let commits = &self.inner.commits;
-        // One that is under way has begun without us.
-        let ours = commits.begun.get() + 1;
-        loop {
-            commits
-                .changes
-                .until(|| commits.ended.get() >= ours || commits.begun.get() == commits.ended.get())
-                .await;
-            if commits.ended.get() >= ours {
-                break;
-            }
-            commits.begun.set(commits.begun.get() + 1);
-            // In a task of its own: whoever asked may give up.
+        let begin = || {
             let volume = self.clone();
             self.inner.platform.spawn(async move {
-                if let Err(error) = volume.commit_once().await {
-                    volume.end_writing(&error);
-                }
-                let commits = &volume.inner.commits;
-                commits.ended.set(commits.ended.get() + 1);
-                commits.changes.tell();
+                let committed = volume.commit_once().await;
+                volume.inner.commits.end(committed.is_ok());
             });
+        };
+        match self.inner.commits.next(begin).await {
+            true => Ok(()),
+            false if self.is_ended() => Err(TierError::Ended),
+            false => Err(TierError::Full),
         }
-        if self.is_ended() { Err(TierError::Ended) } else { Ok(()) }
     }
 
     async fn commit_once(&self) -> Result<(), TierError> {
-        if self.is_ended() {
-            return Err(TierError::Ended);
+        while let Some(burying) = self.place_burials()? {
+            self.write_burials(burying).await?;
         }
-        loop {
-            match self.write_burials().await? {
-                Burial::Done => break,
-                Burial::More => {}
-            }
-        }
-        self.inner.flights.all_landed().await;
-        self.flush().await
+        self.settle().await
     }
 
-    /// Makes durable what has landed.
+    /// Makes durable what was begun so far.
+    pub(crate) async fn settle(&self) -> Result<(), TierError> {
+        self.inner.flights.all_landed().await;
+        self.flush().await?;
+        // A header that could not be written.
+        if self.is_ended() { Err(TierError::Ended) } else { Ok(()) }
+    }
+
+    /// Makes durable what has landed. One flush at a time: of two, one would succeed and hide from its caller what the other lost.
     pub(crate) async fn flush(&self) -> Result<(), TierError> {
-        let flushed = self.inner.disk.flush().await;
-        flushed.map_err(|error| {
-            let error = TierError::from(error);
-            self.end_writing(&error);
-            error
-        })
+        let begin = || {
+            let volume = self.clone();
+            self.inner.platform.spawn(async move {
+                let is_ended = volume.is_ended();
+                let flushed = if is_ended { Ok(()) } else { volume.inner.disk.flush().await };
+                if let Err(error) = &flushed {
+                    volume.end_writing(error);
+                }
+                volume.inner.flushes.end(flushed.is_ok() && !is_ended);
+            });
+        };
+        match self.inner.flushes.next(begin).await {
+            true => Ok(()),
+            false => Err(TierError::Ended),
+        }
     }
 
     /// Nothing is written any more.
-    pub(crate) fn end_writing(&self, error: &TierError) {
+    pub(crate) fn end_writing(&self, why: &dyn Display) {
         if !self.inner.is_ended.replace(true) {
-            log::error!("{}: nothing is written to it any more: {error}", self.inner.id);
+            log::error!("{}: nothing is written to it any more: {why}", self.inner.id);
         }
-        self.inner.commits.changes.tell();
     }
 
     /// Nothing can be written any more, and names should have been buried: makes whoever opens the volume next find nothing, if the disk lets us.

@@ -17,7 +17,8 @@
 //! | [`format`] | what stands on the medium |
 //! | `log` | which region is what, and where the next record goes: plain code |
 //! | `volume` | a volume: its parts, making and opening one |
-//! | `write` | records, tombstones, the beginning and end of regions |
+//! | `write` | records, the beginning and end of regions |
+//! | `bury` | tombstones |
 //! | `commit` | when what was written is durable |
 //! | `read` | a record into memory |
 //! | `scan` | what stands in a region, with or without a footer |
@@ -34,6 +35,7 @@
 
 pub mod format;
 
+mod bury;
 mod commit;
 mod error;
 mod log;

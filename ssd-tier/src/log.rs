@@ -16,6 +16,9 @@ use std::collections::VecDeque;
 /// Free regions that only reclaim may open.
 pub(crate) const RESERVED_REGIONS: usize = 1;
 
+/// The sequences of a mount begin at its number times two to the power of this.
+const MOUNT_BITS: u32 = 32;
+
 /// The state of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -93,16 +96,25 @@ impl Log {
     }
 
     /// What a mount has found: the regions that hold something, with their sequences.
-    pub(crate) fn recovered(geometry: Geometry, floor: Sequence, mut used: Vec<(Sequence, u32)>) -> Self {
+    ///
+    /// The sequences of this mount are its own: what was written in a region whose header the last one lost must not be taken for what is
+    /// written there next.
+    pub(crate) fn recovered(
+        geometry: Geometry,
+        floor: Sequence,
+        mount: u64,
+        mut used: Vec<(Sequence, u32)>,
+    ) -> Self {
         used.sort_unstable();
-        let next = used.last().map_or(floor, |(sequence, _)| floor.max(sequence.next())).max(Sequence(1));
-        let mut log = Log::new(geometry, next);
+        let behind = used.last().map_or(floor, |(sequence, _)| floor.max(sequence.next()));
+        let mut log = Log::new(geometry, behind.max(Sequence(mount << MOUNT_BITS)));
         for (sequence, region) in used {
-            log.free.retain(|free| *free != region);
             let state = log.region_mut(region);
             (state.phase, state.sequence) = (Phase::Complete, sequence);
             log.in_order.push_back(region);
         }
+        let Log { regions, free, .. } = &mut log;
+        free.retain(|region| regions[*region as usize].phase == Phase::Free);
         log
     }
 
@@ -197,6 +209,11 @@ impl Log {
     /// The region that goes next, if it is complete.
     pub(crate) fn oldest(&self) -> Option<u32> {
         self.in_order.front().copied().filter(|oldest| self.region(*oldest).phase == Phase::Complete)
+    }
+
+    /// Nothing can be reclaimed and nothing be written, because all but one region are for reclaim alone, or are lost.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.in_order.is_empty() && self.open.is_some() && self.free.len() <= RESERVED_REGIONS
     }
 
     /// The sequence below which there is nothing, once `oldest` has gone.

@@ -1,10 +1,10 @@
 //! The oldest region makes room.
 //!
 //! ```text
-//!   what it holds ──► still wanted? ──no──► forgotten
+//!   what it holds ──► still wanted? ──no──► to be forgotten
 //!                         │ yes
 //!                         ▼
-//!            read, written once more at the end of the log, committed ──► floor raised, flushed ──► nobody reads there ──► free
+//!            read, written once more at the end of the log, flushed ──► floor raised, flushed ──► forgotten ──► nobody reads there ──► free
 //! ```
 //!
 //! While it lasts its records can be read. Nothing is lost if it ends in the middle: a record that stands in two places counts where it was written
@@ -66,40 +66,62 @@ impl<P: Platform> Volume<P> {
         if self.is_ended() {
             return Err(TierError::Ended);
         }
-        let Some(region) = self.inner.log.borrow().oldest() else { return Ok(None) };
+        let Some(region) = self.oldest_region()? else { return Ok(None) };
         if self.inner.is_reclaiming.replace(true) {
             return Ok(None);
         }
         let _turn = Turn(self);
         let sequence = self.inner.log.borrow().region(region).sequence;
         let contents = self.contents(region, sequence).await?;
-        let mut reclaimed = Reclaimed::default();
+        let (mut reclaimed, mut gone) = (Reclaimed::default(), Vec::new());
         for item in contents.items {
             let Item::Value { name, facts, address } = item else { continue };
-            if self.keep(keeper, &name, facts, address).await? {
-                reclaimed.reinserted += 1;
-            } else {
-                keeper.forget(name.as_ref(), facts.version, address);
-                reclaimed.forgotten += 1;
+            match self.keep(keeper, &name, facts, address).await? {
+                true => reclaimed.reinserted += 1,
+                false => gone.push((name, facts.version, address)),
             }
         }
-        if reclaimed.reinserted > 0 {
-            self.commit().await?;
-        }
+        // Also what a try that failed has moved before.
+        self.settle().await?;
         let floor = self.inner.log.borrow().floor_after(region);
         let raised = self.inner.superblock.get().next(|block| block.floor = floor);
         self.write_superblock(raised).await?;
         self.flush().await?;
+        // In both copies: if one is damaged, the other does not bring back what is forgotten now. It is durable before the next one is written.
+        self.write_superblock(raised.next(|_| {})).await?;
+        // Not before: until here all of this would be there after a crash, and who had forgotten it would not bury it.
+        for (name, version, address) in gone {
+            keeper.forget(name.as_ref(), version, address);
+            reclaimed.forgotten += 1;
+        }
+        self.free_region(region).await;
+        self.count(|counters| &counters.regions_reclaimed);
+        Ok(Some(reclaimed))
+    }
+
+    /// The region that goes next, if it can.
+    fn oldest_region(&self) -> Result<Option<u32>, TierError> {
+        let is_stuck = self.inner.log.borrow().is_stuck();
+        if is_stuck {
+            // It is closed in its own time.
+            self.open_next(true)?;
+        }
+        Ok(self.inner.log.borrow().oldest())
+    }
+
+    /// A region that holds nothing any more is used again.
+    async fn free_region(&self, region: u32) {
         let inner = &self.inner;
         inner.flights.until(|| inner.log.borrow().region(region).readers == 0).await;
+        let was_lost = std::mem::replace(&mut inner.log.borrow_mut().region_mut(region).is_lost, true);
         let (at, bytes) = (inner.geometry.region_at(region), inner.geometry.region_bytes);
         // A device that is told wears less. One that cannot be told is none the worse for it.
         if let Err(error) = inner.disk.discard(at, bytes).await {
             log::debug!("{}: region {region} cannot be discarded: {error}", inner.id);
         }
+        // Who gives up in between leaves a discard that may still be under way.
+        inner.log.borrow_mut().region_mut(region).is_lost = was_lost;
         inner.log.borrow_mut().free(region);
-        self.count(|counters| &counters.regions_reclaimed);
-        Ok(Some(reclaimed))
     }
 
     /// Writes a record once more if it is wanted; whether it stands elsewhere now.

@@ -1,7 +1,8 @@
 //! What a volume held when it was opened.
 //!
 //! Regions are read in the order in which they were opened; of a name, what was written last counts: an object, or nothing. A region is part of the
-//! volume if its sequence is not below the superblock's floor. Its sequence is in its header; if that is damaged, in its footer.
+//! volume if its sequence is not below the superblock's floor. Its sequence is in its header; if that is damaged or is an old one, in
+//! its footer or in the head of its first record.
 
 use crate::error::TierError;
 use crate::format::{Sequence, record_bytes};
@@ -17,7 +18,7 @@ use std::collections::HashMap;
 /// Headers that are read at once.
 const HEADERS_AT_ONCE: usize = 32;
 /// Footers that are read at once, with their indexes.
-const FOOTERS_AT_ONCE: usize = 8;
+pub(crate) const FOOTERS_AT_ONCE: usize = 8;
 
 /// An object that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl<P: Platform> Volume<P> {
         drop(contents);
         let mut objects: Vec<_> = names.into_iter().collect();
         objects.sort_unstable_by_key(|(_, (order, ..))| *order);
-        let mut log = Log::recovered(self.inner.geometry, superblock.floor, used);
+        let mut log = Log::recovered(self.inner.geometry, superblock.floor, superblock.mounts + 1, used);
         for (name, (_, facts, address)) in objects {
             let (head, body) = record_bytes(name.as_ref().bytes().len(), facts.value_bytes);
             log.region_mut(address.region).live_bytes += head + body;
@@ -87,16 +88,12 @@ impl<P: Platform> Volume<P> {
     /// Regions that hold something, with their sequences.
     async fn used_regions(&self, floor: Sequence) -> Result<Vec<(Sequence, u32)>, TierError> {
         let headers = (0..self.inner.geometry.regions).map(|region| async move {
-            let sequence = match self.sequence_of(region).await? {
-                Some(sequence) => Some(sequence),
-                None => self.footer_of(region).await?.map(|footer| footer.sequence),
-            };
-            Ok::<_, TierError>(sequence.map(|sequence| (sequence, region)))
+            Ok::<_, TierError>(self.sequence_from(region, floor).await?.map(|sequence| (sequence, region)))
         });
         let mut headers = stream::iter(headers).buffered(HEADERS_AT_ONCE);
         let mut used = Vec::new();
         while let Some(found) = headers.next().await {
-            used.extend(found?.filter(|(sequence, _)| *sequence >= floor));
+            used.extend(found?);
         }
         Ok(used)
     }

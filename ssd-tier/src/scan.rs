@@ -6,17 +6,13 @@
 use crate::error::TierError;
 use crate::format::{
     Entry, Footer, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, entries_of, record_bytes,
-    tombstones_of, whole_sectors,
+    tombstones_of,
 };
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
 use snowskin_io::Platform;
+use snowskin_io::disk::DiskBuffer;
 use snowskin_protocol::{CHUNK_BYTES, Checksum, NameRef, ObjectName};
-
-/// Bytes that are read at a time: whole chunks of a checksum.
-const WINDOW_BYTES: usize = 1 << 20;
-
-const _: () = assert!(WINDOW_BYTES.is_multiple_of(CHUNK_BYTES));
 
 /// What stands under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +31,32 @@ pub(crate) struct Contents {
     pub(crate) is_scanned: bool,
     /// Records that were there and were not whole.
     pub(crate) damaged: u64,
-    /// Bytes of values that were checked.
-    pub(crate) checked_bytes: u64,
 }
 
 impl<P: Platform> Volume<P> {
-    /// Since when a region holds something, as its header says. `None`: it holds nothing, or that cannot be known.
-    pub(crate) async fn sequence_of(&self, region: u32) -> Result<Option<Sequence>, TierError> {
-        let sector = self.read_sectors(region, 0, SECTOR_BYTES).await?;
-        let header = sector.and_then(|sector| RegionHeader::decode(&sector, self.inner.id, region).ok());
-        Ok(header.map(|header| header.sequence))
+    /// Since when a region holds something, if that is not before `floor`. `None`: it holds nothing, or that cannot be known.
+    pub(crate) async fn sequence_from(
+        &self,
+        region: u32,
+        floor: Sequence,
+    ) -> Result<Option<Sequence>, TierError> {
+        let is_now = |sequence: &Sequence| *sequence >= floor;
+        let header = self.read_sectors(region, 0, SECTOR_BYTES).await?;
+        let header = header.and_then(|sector| RegionHeader::decode(&sector, self.inner.id, region).ok());
+        if let Some(sequence) = header.map(|header| header.sequence).filter(is_now) {
+            return Ok(Some(sequence));
+        }
+        let footer = self.footer_of(region).await?;
+        if let Some(sequence) = footer.map(|footer| footer.sequence).filter(is_now) {
+            return Ok(Some(sequence));
+        }
+        let Some(first) = self.read_sectors(region, SECTOR_BYTES as u64, SECTOR_BYTES).await? else {
+            return Ok(None);
+        };
+        let Some(sequence) = Record::sequence(&first).ok().filter(is_now) else { return Ok(None) };
+        let mut window = Window::new(self, region);
+        let at = Head { volume: self.inner.id, region, sequence, offset: SECTOR_BYTES as u32 };
+        Ok(window.head_at(at).await?.map(|_| sequence))
     }
 
     /// The footer of a region, if it has one that is whole.
@@ -71,9 +83,14 @@ impl<P: Platform> Volume<P> {
         if footer.entries_bytes == 0 {
             return Ok(Some(Contents::default()));
         }
-        let Some(index) = self.read_sectors(region, offset, footer.entries_bytes as usize).await? else {
-            return Ok(None);
-        };
+        let mut index = Vec::with_capacity(footer.entries_bytes as usize);
+        while index.len() < footer.entries_bytes as usize {
+            let bytes = (footer.entries_bytes as usize - index.len()).min(self.inner.window_bytes);
+            let Some(sectors) = self.read_sectors(region, offset + index.len() as u64, bytes).await? else {
+                return Ok(None);
+            };
+            index.extend_from_slice(&sectors);
+        }
         let Ok(entries) = entries_of(footer, &index) else { return Ok(None) };
         let items = entries.into_iter().map(|Entry { record, offset, name }| match record.kind {
             Kind::Value => {
@@ -89,56 +106,86 @@ impl<P: Platform> Volume<P> {
     /// Looks for records from sector to sector.
     async fn scanned(&self, region: u32, sequence: Sequence) -> Result<Contents, TierError> {
         let mut contents = Contents { is_scanned: true, ..Contents::default() };
-        let end = self.inner.geometry.region_bytes;
+        let mut window = Window::new(self, region);
         let mut offset = SECTOR_BYTES as u64;
-        while offset < end {
+        while offset < window.end {
             let at = Head { volume: self.inner.id, region, sequence, offset: offset as u32 };
-            offset += match self.record_at(at, &mut contents).await? {
+            offset += match window.record_at(at, &mut contents).await? {
                 Some(bytes) => bytes,
                 None => SECTOR_BYTES as u64,
             };
         }
         Ok(contents)
     }
+}
+
+/// Sectors of a region that have been read at once, and are looked at one after the other.
+struct Window<'v, P: Platform> {
+    volume: &'v Volume<P>,
+    region: u32,
+    /// Where the region ends.
+    end: u64,
+    sectors: Option<DiskBuffer>,
+    /// Where they begin in the region.
+    offset: u64,
+}
+
+impl<'v, P: Platform> Window<'v, P> {
+    fn new(volume: &'v Volume<P>, region: u32) -> Self {
+        Window { volume, region, end: volume.inner.geometry.region_bytes, sectors: None, offset: 0 }
+    }
+
+    /// Some bytes of the region, of whole sectors, not more than a window has. `None`: they cannot be read, or are not there.
+    async fn sectors(&mut self, offset: u64, bytes: usize) -> Result<Option<&[u8]>, TierError> {
+        if offset + bytes as u64 > self.end {
+            return Ok(None);
+        }
+        let has = self.sectors.as_ref().map_or(0, |sectors| sectors.len()) as u64;
+        if offset < self.offset || offset + bytes as u64 > self.offset + has {
+            // The old ones make room for the new ones.
+            self.sectors = None;
+            let window = (self.end - offset).min(self.volume.inner.window_bytes as u64) as usize;
+            let mut read = self.volume.read_sectors(self.region, offset, window).await?;
+            if read.is_none() {
+                // One bad sector does not take its neighbours with it.
+                read = self.volume.read_sectors(self.region, offset, bytes).await?;
+            }
+            (self.sectors, self.offset) = (read, offset);
+        }
+        let from = (offset - self.offset) as usize;
+        Ok(self.sectors.as_ref().map(|sectors| &sectors[from..from + bytes]))
+    }
+
+    /// The head of the record at a place, its name, and the end of its value; if there is one that belongs there.
+    async fn head_at(&mut self, at: Head) -> Result<Option<(Record, Vec<u8>, Vec<u8>)>, TierError> {
+        let Some(first) = self.sectors(at.offset.into(), SECTOR_BYTES).await? else { return Ok(None) };
+        let Ok(head_bytes) = Record::head_bytes(first) else { return Ok(None) };
+        let Some(head) = self.sectors(at.offset.into(), head_bytes).await? else { return Ok(None) };
+        let Ok((record, name, end)) = Record::decode(head, at) else { return Ok(None) };
+        Ok(Some((record, name.to_vec(), end.to_vec())))
+    }
 
     /// Adds the record at a place to what is found, if there is one and it is whole. Answers its bytes.
-    async fn record_at(&self, at: Head, contents: &mut Contents) -> Result<Option<u64>, TierError> {
+    async fn record_at(&mut self, at: Head, contents: &mut Contents) -> Result<Option<u64>, TierError> {
         let Head { region, offset, .. } = at;
-        let left = self.inner.geometry.region_bytes - u64::from(offset);
-        let Some(mut head) = self.read_sectors(region, offset.into(), SECTOR_BYTES).await? else {
-            return Ok(None);
-        };
-        let Ok(head_bytes) = Record::head_bytes(&head) else { return Ok(None) };
-        if head_bytes as u64 > left {
-            return Ok(None);
-        }
-        if head_bytes > SECTOR_BYTES {
-            match self.read_sectors(region, offset.into(), head_bytes).await? {
-                Some(whole) => head = whole,
-                None => return Ok(None),
-            }
-        }
-        let Ok((record, name, end)) = Record::decode(&head, at) else { return Ok(None) };
+        let Some((record, name, end)) = self.head_at(at).await? else { return Ok(None) };
         let bytes = record.bytes(name.len());
-        if bytes > left {
+        if u64::from(offset) + bytes > self.end {
             return Ok(None);
         }
-        let address = RecordAddress { region, offset };
-        let list = (record.kind == Kind::Tombstones).then(Vec::new);
-        let (checksum, list) = self.value_of(address, name.len(), &record, end, list).await?;
-        contents.checked_bytes += record.value_bytes;
-        if checksum != Some(record.checksum) {
+        let mut list = (record.kind == Kind::Tombstones).then(Vec::new);
+        let body_at = u64::from(offset) + record_bytes(name.len(), record.value_bytes).0;
+        if self.checksum_of(body_at, &record, &end, list.as_mut()).await? != Some(record.checksum) {
             contents.damaged += 1;
             return Ok(None);
         }
         match list {
             None => {
-                let name = NameRef::known(name).to_owned();
                 let Record { version, value_bytes, checksum, .. } = record;
                 contents.items.push(Item::Value {
-                    name,
+                    name: NameRef::known(&name).to_owned(),
                     facts: Facts { version, value_bytes, checksum },
-                    address,
+                    address: RecordAddress { region, offset },
                 });
             }
             Some(list) => {
@@ -151,42 +198,36 @@ impl<P: Platform> Volume<P> {
         Ok(Some(bytes))
     }
 
-    /// The checksum of a record's value, and the value itself behind what `kept` has, if it is wanted. `None`: it cannot be read.
-    pub(crate) async fn value_of(
-        &self,
-        address: RecordAddress,
-        name_bytes: usize,
+    /// The checksum of a record's value, which is added to `kept` if that is wanted. `None`: it cannot be read.
+    async fn checksum_of(
+        &mut self,
+        body_at: u64,
         record: &Record,
         end: &[u8],
-        mut kept: Option<Vec<u8>>,
-    ) -> Result<(Option<Checksum>, Option<Vec<u8>>), TierError> {
-        let (head_bytes, body_bytes) = record_bytes(name_bytes, record.value_bytes);
-        let body_at = u64::from(address.offset) + head_bytes;
-        let (mut sum, mut done) = (Checksum(0), 0);
-        let mut last = Vec::new();
+        mut kept: Option<&mut Vec<u8>>,
+    ) -> Result<Option<Checksum>, TierError> {
+        let body_bytes = record.value_bytes - end.len() as u64;
+        let (mut sum, mut done, mut last) = (Checksum(0), 0, Vec::new());
         while done < body_bytes {
-            let bytes = (body_bytes - done).min(WINDOW_BYTES as u64);
-            let Some(window) = self.read_sectors(address.region, body_at + done, bytes as usize).await?
-            else {
-                return Ok((None, kept));
-            };
-            // The last chunk may go on in the head.
-            let whole = bytes as usize / CHUNK_BYTES * CHUNK_BYTES;
-            sum = sum.plus(Checksum::of_chunks(done / CHUNK_BYTES as u64, &window[..whole]));
-            last.extend_from_slice(&window[whole..bytes as usize]);
+            let bytes = (body_bytes - done).min(CHUNK_BYTES as u64);
+            let Some(chunk) = self.sectors(body_at + done, bytes as usize).await? else { return Ok(None) };
+            match chunk.len() == CHUNK_BYTES {
+                true => sum = sum.plus(Checksum::of_chunk(done / CHUNK_BYTES as u64, chunk)),
+                // The last chunk goes on in the head.
+                false => last.extend_from_slice(chunk),
+            }
             if let Some(kept) = &mut kept {
-                kept.extend_from_slice(&window[..bytes as usize]);
+                kept.extend_from_slice(chunk);
             }
             done += bytes;
         }
         last.extend_from_slice(end);
         if !last.is_empty() {
-            sum = sum.plus(Checksum::of_chunks(body_bytes / CHUNK_BYTES as u64, &last));
+            sum = sum.plus(Checksum::of_chunk(body_bytes / CHUNK_BYTES as u64, &last));
         }
-        if let Some(kept) = &mut kept {
+        if let Some(kept) = kept {
             kept.extend_from_slice(end);
         }
-        debug_assert!(whole_sectors(record.value_bytes) >= record.value_bytes);
-        Ok((Some(sum), kept))
+        Ok(Some(sum))
     }
 }

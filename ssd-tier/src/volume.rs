@@ -1,18 +1,26 @@
 //! A volume: its parts, and how one is made and opened.
 
-use crate::commit::{Commits, Flights};
+use crate::bury::Burials;
+use crate::commit::{Flights, Rounds};
 use crate::error::TierError;
 use crate::format::{
     FormatError, Geometry, Owner, REGION_BYTES_DEFAULT, SECTOR_BYTES, SUPERBLOCKS_AT, Sequence, Superblock,
     VolumeId,
 };
 use crate::log::{Log, Phase};
+use crate::recovery::FOOTERS_AT_ONCE;
+use crate::write::fresh_buffer;
 use crate::{RecordAddress, Recovered};
 use snowskin_io::disk::{DiskBuffer, DiskBuffers};
 use snowskin_io::{Disk, Platform};
-use snowskin_protocol::{ObjectName, Version};
+use snowskin_protocol::CHUNK_BYTES;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+/// The least memory with which a volume can be opened.
+const BUFFERS_BYTES_MIN: usize = 1 << 20;
+/// Bytes that are read at a time, if there is memory for that.
+const WINDOW_BYTES_MAX: usize = 1 << 20;
 
 /// How a volume is opened.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +29,7 @@ pub struct VolumeOptions {
     pub region_bytes: u64,
     /// Who opens it.
     pub owner: Owner,
-    /// Bytes of memory for heads, footers and what is moved, at most.
+    /// Bytes of memory for heads, what is moved, and what is read when it is opened, at most; but 1 MiB at least.
     pub buffers_bytes: usize,
     /// Milliseconds of Unix time, for whoever looks at the volume: nothing is decided by it.
     pub unix_ms: fn() -> u64,
@@ -57,10 +65,13 @@ pub(crate) struct Inner<P: Platform> {
     pub(crate) superblock: Cell<Superblock>,
     pub(crate) log: RefCell<Log>,
     pub(crate) buffers: DiskBuffers,
+    /// Bytes that are read at a time: whole chunks of a checksum.
+    pub(crate) window_bytes: usize,
     pub(crate) flights: Flights,
-    pub(crate) commits: Commits,
+    pub(crate) commits: Rounds,
+    pub(crate) flushes: Rounds,
     /// Names that are to be buried with the next commit.
-    pub(crate) burials: RefCell<Vec<(ObjectName, Version)>>,
+    pub(crate) burials: RefCell<Burials>,
     /// Records of regions without footer that were not written.
     pub(crate) failed: RefCell<Vec<RecordAddress>>,
     pub(crate) is_ended: Cell<bool>,
@@ -132,7 +143,7 @@ impl<P: Platform> Volume<P> {
         // Both, so that nothing of what stood there before is taken for a copy.
         volume.write_superblock(superblock).await?;
         volume.write_superblock(superblock.next(|_| {})).await?;
-        volume.flush().await?;
+        volume.inner.disk.flush().await?;
         Ok(volume)
     }
 
@@ -142,8 +153,7 @@ impl<P: Platform> Volume<P> {
         disk: P::Disk,
         options: &VolumeOptions,
     ) -> Result<(Self, Recovered), TierError> {
-        let buffers = DiskBuffers::new(options.buffers_bytes);
-        let superblock = read_superblock(&disk, &buffers).await?;
+        let superblock = read_superblock(&disk).await?;
         // Whoever was here before may have been killed: what it has written counts only if it stays.
         disk.flush().await?;
         let log = Log::new(superblock.geometry, superblock.floor);
@@ -152,13 +162,15 @@ impl<P: Platform> Volume<P> {
         let owner = options.owner;
         let mounted = superblock.next(|block| (block.mounts, block.owner) = (block.mounts + 1, owner));
         volume.write_superblock(mounted).await?;
-        volume.flush().await?;
+        volume.inner.disk.flush().await?;
+        volume.write_superblock(mounted.next(|_| {})).await?;
+        volume.inner.disk.flush().await?;
         Ok((volume, recovered))
     }
 
     /// Whether there is a volume on a disk, of whatever version and state: for who is about to make one.
     pub async fn is_on(disk: &P::Disk) -> Result<bool, TierError> {
-        match read_superblock(disk, &DiskBuffers::new(2 * SECTOR_BYTES)).await {
+        match read_superblock(disk).await {
             Ok(_) => Ok(true),
             Err(TierError::Format(FormatError::Magic(_))) => Ok(false),
             Err(TierError::Format(_)) => Ok(true),
@@ -181,9 +193,11 @@ impl<P: Platform> Volume<P> {
                 geometry: superblock.geometry,
                 superblock: Cell::new(superblock),
                 log: RefCell::new(log),
-                buffers: DiskBuffers::new(options.buffers_bytes),
+                buffers: DiskBuffers::new(options.buffers_bytes.max(BUFFERS_BYTES_MIN)),
+                window_bytes: window_bytes(options.buffers_bytes),
                 flights: Flights::default(),
-                commits: Commits::default(),
+                commits: Rounds::default(),
+                flushes: Rounds::default(),
                 burials: RefCell::default(),
                 failed: RefCell::default(),
                 is_ended: Cell::new(false),
@@ -196,7 +210,7 @@ impl<P: Platform> Volume<P> {
 
     /// Writes the next copy of the superblock. It counts when it is flushed.
     pub(crate) async fn write_superblock(&self, block: Superblock) -> Result<(), TierError> {
-        let mut sector = self.inner.buffers.take_used(SECTOR_BYTES).ok_or(TierError::Busy)?;
+        let mut sector = fresh_buffer(SECTOR_BYTES);
         block.encode(&mut sector);
         self.inner.disk.write_all_at(block.offset(), sector).await.0?;
         self.inner.superblock.set(block);
@@ -269,12 +283,19 @@ impl<P: Platform> Volume<P> {
     }
 }
 
+/// Bytes that are read at a time: so many that half of the memory is enough for all who do that when a volume is opened.
+fn window_bytes(buffers_bytes: usize) -> usize {
+    let share = buffers_bytes.max(BUFFERS_BYTES_MIN) / (2 * FOOTERS_AT_ONCE);
+    share.min(WINDOW_BYTES_MAX) / CHUNK_BYTES * CHUNK_BYTES
+}
+
+const _: () = assert!(BUFFERS_BYTES_MIN / (2 * FOOTERS_AT_ONCE) >= CHUNK_BYTES);
+
 /// The superblock that counts.
-async fn read_superblock<D: Disk>(disk: &D, buffers: &DiskBuffers) -> Result<Superblock, TierError> {
+async fn read_superblock<D: Disk>(disk: &D) -> Result<Superblock, TierError> {
     let mut copies: Vec<DiskBuffer> = Vec::new();
     for at in SUPERBLOCKS_AT {
-        let sector = buffers.take(SECTOR_BYTES).ok_or(TierError::Busy)?;
-        let (read, mut sector) = disk.read_exact_at(at, sector).await;
+        let (read, mut sector) = disk.read_exact_at(at, fresh_buffer(SECTOR_BYTES)).await;
         // A copy that cannot be read is one that is damaged.
         if let Err(error) = read {
             log::warn!("the superblock at {at} cannot be read: {error}");

@@ -3,20 +3,16 @@
 //! The place of a record in the log is decided when it is begun, at once. From then on others see it in that order, whatever lands first.
 
 use crate::error::TierError;
-use crate::format::{
-    Entry, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, Tombstone, record_bytes,
-};
+use crate::format::{Entry, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, record_bytes};
 use crate::log::{Open, Room};
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
 use futures_util::future::join;
-use snowskin_io::disk::{DiskBuffer, ExtentPart};
+use snowskin_io::disk::{DiskBuffer, DiskBuffers, ExtentPart};
 use snowskin_io::memory::Extent;
 use snowskin_io::{Disk, Platform};
-use snowskin_protocol::{Checksum, NameRef, ObjectName, Version};
-
-/// Bytes of one record of tombstones, at most: what does not fit into it is written in the next.
-const BURIAL_BYTES_MAX: usize = 64 * 1024;
+use snowskin_protocol::NameRef;
+use std::io::ErrorKind;
 
 /// The bytes of a record's value.
 #[derive(Debug)]
@@ -30,12 +26,12 @@ pub enum Value {
 /// A record that has a place in the log and is to be written there: [`Writing::finish`].
 #[must_use = "a place in the log that is not written to is lost"]
 pub struct Writing<P: Platform> {
-    landing: Landing<P>,
-    head: DiskBuffer,
-    body: Body,
+    pub(crate) landing: Landing<P>,
+    pub(crate) head: DiskBuffer,
+    pub(crate) body: Body,
 }
 
-enum Body {
+pub(crate) enum Body {
     None,
     Extent(ExtentPart),
     Buffer(DiskBuffer),
@@ -52,10 +48,10 @@ impl Body {
 }
 
 /// Ends a write, in whatever way.
-struct Landing<P: Platform> {
+pub(crate) struct Landing<P: Platform> {
     volume: Volume<P>,
-    address: RecordAddress,
-    record_bytes: u64,
+    pub(crate) address: RecordAddress,
+    pub(crate) record_bytes: u64,
     flight: u64,
     has_begun: bool,
     is_written: bool,
@@ -70,7 +66,7 @@ impl<P: Platform> Drop for Landing<P> {
         if !self.is_written {
             // What was dropped in the middle may still be under way.
             region.is_lost |= self.has_begun;
-            region.live_bytes -= self.record_bytes;
+            region.live_bytes = region.live_bytes.saturating_sub(self.record_bytes);
             inner.failed.borrow_mut().push(self.address);
         }
         drop(log);
@@ -89,27 +85,26 @@ impl<P: Platform> Writing<P> {
     pub async fn finish(self) -> Result<RecordAddress, TierError> {
         let Writing { mut landing, head, body } = self;
         let volume = landing.volume.clone();
+        if volume.is_ended() {
+            return Err(TierError::Ended);
+        }
         let at = volume.disk_offset(landing.address);
         let body_at = at + head.len() as u64;
         landing.has_begun = true;
         let disk = &volume.inner.disk;
         let (head, body) = join(disk.write_all_at(at, head), body.write(disk, body_at)).await;
-        landing.has_begun = false;
         if let Err(error) = head.0.and(body) {
             volume.count(|counters| &counters.writes_failed);
+            volume.erase(at, head.1).await;
+            landing.has_begun = false;
             return Err(error.into());
         }
+        landing.has_begun = false;
         landing.is_written = true;
         volume.count(|counters| &counters.records_written);
         volume.add(|counters| &counters.bytes_written, landing.record_bytes);
         Ok(landing.address)
     }
-}
-
-/// Whether tombstones are left to write.
-pub(crate) enum Burial {
-    Done,
-    More,
 }
 
 impl<P: Platform> Volume<P> {
@@ -126,11 +121,21 @@ impl<P: Platform> Volume<P> {
         value: Value,
         for_reclaim: bool,
     ) -> Result<Writing<P>, TierError> {
+        // An index has no entries without a value, and who has none asks for none.
+        assert!(facts.value_bytes > 0, "an object has bytes");
+        self.bury_first(name)?;
         let record = self.record(Kind::Value, facts);
+        let (head_bytes, _) = record_bytes(name.bytes().len(), facts.value_bytes);
         let end_bytes = (facts.value_bytes % SECTOR_BYTES as u64) as usize;
         let body_bytes = facts.value_bytes as usize - end_bytes;
         let entry = Entry { record, offset: 0, name };
-        let take = |end: &[u8]| self.place(&record, name.bytes(), end, &[entry], for_reclaim);
+        if self.tombstone_room(name.bytes().len()) == Room::Never {
+            return Err(TierError::TooLarge(record.bytes(name.bytes().len())));
+        }
+        let take = |end: &[u8]| {
+            let head = self.inner.buffers.take_used(head_bytes as usize).ok_or(TierError::Busy)?;
+            self.place(&record, name.bytes(), end, &[entry], head, for_reclaim)
+        };
         let (landing, head, body) = match value {
             Value::Extent(extent) => {
                 assert_eq!(extent.value().len() as u64, facts.value_bytes, "the bytes of the value");
@@ -151,27 +156,26 @@ impl<P: Platform> Volume<P> {
         Ok(Writing { landing, head, body })
     }
 
-    fn record(&self, kind: Kind, facts: Facts) -> Record {
+    pub(crate) fn record(&self, kind: Kind, facts: Facts) -> Record {
         let Facts { version, value_bytes, checksum } = facts;
         Record { kind, version, value_bytes, checksum, written_unix_ms: (self.inner.unix_ms)() }
     }
 
     /// Takes a place and makes the head that will stand there.
-    fn place(
+    pub(crate) fn place(
         &self,
         record: &Record,
         name: &[u8],
         end: &[u8],
         entries: &[Entry<'_>],
+        mut head: DiskBuffer,
         for_reclaim: bool,
     ) -> Result<(Landing<P>, DiskBuffer), TierError> {
         if self.is_ended() {
             return Err(TierError::Ended);
         }
-        let (head_bytes, body_bytes) = record_bytes(name.len(), record.value_bytes);
-        let record_bytes = head_bytes + body_bytes;
+        let record_bytes = record.bytes(name.len());
         let names_bytes = entries.iter().map(|entry| entry.name.bytes().len()).sum();
-        let mut head = self.inner.buffers.take_used(head_bytes as usize).ok_or(TierError::Busy)?;
         let room = self.inner.log.borrow().room(record_bytes, entries.len(), names_bytes);
         match room {
             Room::Never => return Err(TierError::TooLarge(record_bytes)),
@@ -195,14 +199,28 @@ impl<P: Platform> Volume<P> {
         Ok((landing, head))
     }
 
+    /// What of a record was written although its write has failed must not be found when a region is read record by record: its owner
+    /// knows nothing of it, and will not bury it.
+    async fn erase(&self, at: u64, mut head: DiskBuffer) {
+        if self.is_ended() {
+            return;
+        }
+        head.fill(0);
+        match self.inner.disk.write_all_at(at, head).await.0 {
+            Ok(()) => {}
+            // Where there is no room for zeros there was none for a head.
+            Err(error) if error.kind() == ErrorKind::StorageFull => {}
+            Err(error) => self.end_writing(&error),
+        }
+    }
+
     // -- regions --
 
     /// Opens the next region, and closes the one that was open, both in their own time.
-    fn open_next(&self, for_reclaim: bool) -> Result<(), TierError> {
-        let header = self.inner.buffers.take_used(SECTOR_BYTES).ok_or(TierError::Busy)?;
+    pub(crate) fn open_next(&self, for_reclaim: bool) -> Result<(), TierError> {
         let opened = self.inner.log.borrow_mut().open_next(for_reclaim);
         let (full, region, sequence) = opened.ok_or(TierError::Full)?;
-        self.write_header(region, sequence, header);
+        self.write_header(region, sequence);
         if let Some(full) = full {
             let volume = self.clone();
             self.inner.platform.spawn(async move { volume.close(full).await });
@@ -211,16 +229,20 @@ impl<P: Platform> Volume<P> {
     }
 
     /// Without its header a region is lost with all that is in it, so nothing is durable before that is.
-    fn write_header(&self, region: u32, sequence: Sequence, mut sector: DiskBuffer) {
+    fn write_header(&self, region: u32, sequence: Sequence) {
+        let mut sector = fresh_buffer(SECTOR_BYTES);
         let (volume, opened_unix_ms) = (self.inner.id, (self.inner.unix_ms)());
         RegionHeader { volume, region, sequence, opened_unix_ms }.encode(&mut sector);
         let flight = self.inner.flights.begin();
+        // As long as it is under way the region cannot be used again.
+        self.inner.log.borrow_mut().region_mut(region).writers += 1;
         let volume = self.clone();
         self.inner.platform.spawn(async move {
             let at = volume.disk_offset(RecordAddress { region, offset: 0 });
             if let (Err(error), _) = volume.inner.disk.write_all_at(at, sector).await {
-                volume.end_writing(&error.into());
+                volume.end_writing(&error);
             }
+            volume.inner.log.borrow_mut().region_mut(region).writers -= 1;
             volume.inner.flights.end(flight);
         });
     }
@@ -238,18 +260,13 @@ impl<P: Platform> Volume<P> {
         };
         let bytes = footer.sectors_bytes_with(0, 0);
         let sequence = inner.log.borrow().region(region).sequence;
-        let written = match (self.is_ended(), inner.buffers.take_used(bytes as usize)) {
-            (false, Some(mut sectors)) => {
-                footer.encode((inner.id, region, sequence), end, &mut sectors);
-                let offset = (inner.geometry.region_bytes - bytes) as u32;
-                let at = self.disk_offset(RecordAddress { region, offset });
-                match self.flush().await {
-                    Ok(()) => inner.disk.write_all_at(at, sectors).await.0.map_err(TierError::from),
-                    Err(error) => Err(error),
-                }
-            }
-            (true, _) => Err(TierError::Ended),
-            (_, None) => Err(TierError::Busy),
+        let mut sectors = fresh_buffer(bytes as usize);
+        footer.encode((inner.id, region, sequence), end, &mut sectors);
+        let at =
+            self.disk_offset(RecordAddress { region, offset: (inner.geometry.region_bytes - bytes) as u32 });
+        let written = match self.flush().await {
+            Ok(()) => inner.disk.write_all_at(at, sectors).await.0.map_err(TierError::from),
+            Err(error) => Err(error),
         };
         if let Err(error) = written {
             self.count(|counters| &counters.footers_failed);
@@ -258,61 +275,9 @@ impl<P: Platform> Volume<P> {
         inner.log.borrow_mut().complete(region);
         inner.flights.tell();
     }
+}
 
-    // -- tombstones --
-
-    /// What is written under this name so far, of which this version is the last, means nothing any more: after the next
-    /// [`Volume::commit`] not after a restart either.
-    pub fn bury(&self, name: NameRef<'_>, version: Version) {
-        self.inner.burials.borrow_mut().push((name.to_owned(), version));
-    }
-
-    /// Writes tombstones that wait, as many as go into one record.
-    pub(crate) async fn write_burials(&self) -> Result<Burial, TierError> {
-        let (mut list, mut count) = (Vec::new(), 0);
-        let buried: Vec<(ObjectName, Version)> = {
-            let mut burials = self.inner.burials.borrow_mut();
-            for (name, version) in burials.iter() {
-                if list.len() >= BURIAL_BYTES_MAX {
-                    break;
-                }
-                Tombstone { version: *version, name: name.as_ref() }.push_to(&mut list);
-                count += 1;
-            }
-            burials.drain(..count).collect()
-        };
-        if buried.is_empty() {
-            return Ok(Burial::Done);
-        }
-        let facts = Facts {
-            version: Version(count as u64),
-            value_bytes: list.len() as u64,
-            checksum: Checksum::of(&list),
-        };
-        let record = self.record(Kind::Tombstones, facts);
-        let entries: Vec<Entry<'_>> = buried
-            .iter()
-            .map(|(name, version)| {
-                let record = Record { version: *version, value_bytes: 0, checksum: Checksum(0), ..record };
-                Entry { record, offset: 0, name: name.as_ref() }
-            })
-            .collect();
-        let end = list.split_off(list.len() / SECTOR_BYTES * SECTOR_BYTES);
-        // These may not wait for room: reclaim's own is theirs, too.
-        let (landing, head) = self.place(&record, &[], &end, &entries, true)?;
-        let body = match list.len() {
-            0 => Body::None,
-            bytes => {
-                let mut body = self.inner.buffers.take_used(bytes).ok_or(TierError::Busy)?;
-                body.copy_from_slice(&list);
-                Body::Buffer(body)
-            }
-        };
-        // Nobody wants a tombstone.
-        let (address, bytes) = (landing.address, landing.record_bytes);
-        Writing { landing, head, body }.finish().await?;
-        self.release_bytes(address.region, bytes);
-        self.add(|counters| &counters.tombstones_written, count as u64);
-        Ok(if self.inner.burials.borrow().is_empty() { Burial::Done } else { Burial::More })
-    }
+/// A buffer for what is rare and must not wait for others: headers, footers, superblocks, tombstones.
+pub(crate) fn fresh_buffer(bytes: usize) -> DiskBuffer {
+    DiskBuffers::new(bytes).take(bytes).expect("a pool of its own")
 }

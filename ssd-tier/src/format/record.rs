@@ -131,6 +131,11 @@ impl Record {
         Ok(record_bytes(usize::from(fields.name_bytes), fields.value_bytes).0 as usize)
     }
 
+    /// The sequence that the head which begins with this sector has; a guess, of which [`Record::decode`] says whether it is right.
+    pub fn sequence(sector: &[u8]) -> Result<Sequence, FormatError> {
+        Ok(fields_of(sector)?.sequence)
+    }
+
     /// Reads a head that was written at this place. Answers the name, and the end of the value.
     pub fn decode(head: &[u8], at: Head) -> Result<(Self, &[u8], &[u8]), FormatError> {
         let fields = fields_of(head)?;

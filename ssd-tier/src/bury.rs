@@ -1,0 +1,151 @@
+//! Tombstones: names that mean nothing any more.
+//!
+//! A tombstone ends all records of its name that stand before it in the log, and none behind it. Names wait for the next commit, so that many go into
+//! one record; but what is written under such a name meanwhile has its place behind the tombstone, which takes its own first.
+
+use crate::Facts;
+use crate::error::TierError;
+use crate::format::{Entry, Kind, Record, SECTOR_BYTES, Tombstone, record_bytes};
+use crate::log::Room;
+use crate::volume::Volume;
+use crate::write::{Body, Writing, fresh_buffer};
+use snowskin_io::Platform;
+use snowskin_protocol::{Checksum, NameRef, ObjectName, Version};
+use std::collections::HashSet;
+
+/// Bytes of one record of tombstones, about, at most: what does not fit into it is written in the next.
+const BURIAL_BYTES_MAX: usize = 64 * 1024;
+
+/// Names that wait for their tombstones.
+#[derive(Debug, Default)]
+pub(crate) struct Burials {
+    names: Vec<(ObjectName, Version)>,
+    /// Their hashes. Another name of the same hash is only buried early.
+    hashes: HashSet<u64>,
+}
+
+impl Burials {
+    fn push(&mut self, name: NameRef<'_>, version: Version) {
+        self.hashes.insert(name.hash());
+        self.names.push((name.to_owned(), version));
+    }
+
+    /// The first ones have their places.
+    fn remove(&mut self, count: usize) {
+        self.names.drain(..count);
+        self.hashes = self.names.iter().map(|(name, _)| name.hash()).collect();
+    }
+}
+
+/// A record of tombstones that has its place.
+pub(crate) struct Burying<P: Platform> {
+    writing: Writing<P>,
+    count: usize,
+}
+
+impl<P: Platform> Volume<P> {
+    /// What is written under this name so far, of which this version is the last, means nothing any more: after the next
+    /// [`Volume::commit`] not after a restart either.
+    pub fn bury(&self, name: NameRef<'_>, version: Version) {
+        self.inner.burials.borrow_mut().push(name, version);
+    }
+
+    /// Has tombstones written before a record of this name is, if there is one among those that wait.
+    pub(crate) fn bury_first(&self, name: NameRef<'_>) -> Result<(), TierError> {
+        while self.inner.burials.borrow().hashes.contains(&name.hash()) {
+            let Some(burying) = self.place_burials()? else { break };
+            let volume = self.clone();
+            self.inner.platform.spawn(async move {
+                // The volume knows.
+                let _ = volume.write_burials(burying).await;
+            });
+        }
+        Ok(())
+    }
+
+    /// A place in the log for tombstones that wait, as many as go into one record. `None`: none wait. If there is no place they go on waiting.
+    pub(crate) fn place_burials(&self) -> Result<Option<Burying<P>>, TierError> {
+        if self.is_ended() {
+            return Err(TierError::Ended);
+        }
+        let mut burials = self.inner.burials.borrow_mut();
+        // Where there is no room for a tombstone there was never a record.
+        burials.names.retain(|(name, _)| self.tombstone_room(name.as_ref().bytes().len()) != Room::Never);
+        let (mut list, count) = self.tombstones_for_one(&burials.names);
+        if count == 0 {
+            return Ok(None);
+        }
+        let facts = Facts {
+            version: Version(count as u64),
+            value_bytes: list.len() as u64,
+            checksum: Checksum::of(&list),
+        };
+        let record = self.record(Kind::Tombstones, facts);
+        let entries: Vec<Entry<'_>> = burials.names[..count]
+            .iter()
+            .map(|(name, version)| {
+                let record = Record { version: *version, value_bytes: 0, checksum: Checksum(0), ..record };
+                Entry { record, offset: 0, name: name.as_ref() }
+            })
+            .collect();
+        let end = list.split_off(list.len() / SECTOR_BYTES * SECTOR_BYTES);
+        let head = fresh_buffer(record_bytes(0, record.value_bytes).0 as usize);
+        // These may not wait for room: reclaim's own is theirs, too.
+        let (landing, head) = self.place(&record, &[], &end, &entries, head, true)?;
+        burials.remove(count);
+        drop(burials);
+        let body = match list.len() {
+            0 => Body::None,
+            bytes => {
+                let mut body = fresh_buffer(bytes);
+                body.copy_from_slice(&list);
+                Body::Buffer(body)
+            }
+        };
+        Ok(Some(Burying { writing: Writing { landing, head, body }, count }))
+    }
+
+    /// The list of as many names as go into one record, and how many.
+    fn tombstones_for_one(&self, names: &[(ObjectName, Version)]) -> (Vec<u8>, usize) {
+        let (mut list, mut names_bytes, mut count) = (Vec::new(), 0, 0);
+        for (name, version) in names {
+            if list.len() >= BURIAL_BYTES_MAX {
+                break;
+            }
+            let listed = list.len();
+            Tombstone { version: *version, name: name.as_ref() }.push_to(&mut list);
+            names_bytes += name.as_ref().bytes().len();
+            if self.burial_room(list.len(), count + 1, names_bytes) == Room::Never {
+                list.truncate(listed);
+                break;
+            }
+            count += 1;
+        }
+        (list, count)
+    }
+
+    /// Whether there is room for the tombstone of a name of so many bytes.
+    pub(crate) fn tombstone_room(&self, name_bytes: usize) -> Room {
+        self.burial_room(size_of::<u16>() + size_of::<Version>() + name_bytes, 1, name_bytes)
+    }
+
+    fn burial_room(&self, list_bytes: usize, count: usize, names_bytes: usize) -> Room {
+        let (head, body) = record_bytes(0, list_bytes as u64);
+        self.inner.log.borrow().room(head + body, count, names_bytes)
+    }
+
+    /// Writes tombstones. What was buried would come back if they were not there, and later records may count on them: so nothing is
+    /// written any more if they cannot be.
+    pub(crate) async fn write_burials(&self, burying: Burying<P>) -> Result<(), TierError> {
+        let Burying { writing, count } = burying;
+        let (region, bytes) = (writing.landing.address.region, writing.landing.record_bytes);
+        if let Err(error) = writing.finish().await {
+            self.end_writing(&error);
+            return Err(error);
+        }
+        // Nobody wants a tombstone.
+        self.release_bytes(region, bytes);
+        self.add(|counters| &counters.tombstones_written, count as u64);
+        Ok(())
+    }
+}
