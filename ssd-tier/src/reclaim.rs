@@ -78,7 +78,7 @@ impl<P: Platform> Volume<P> {
             let Item::Value { name, facts, address } = item else { continue };
             match self.keep(keeper, &name, facts, address).await? {
                 true => reclaimed.reinserted += 1,
-                false => gone.push((name, facts.version, address)),
+                false => gone.push((name, facts, address)),
             }
         }
         // Also what a try that failed has moved before.
@@ -90,10 +90,17 @@ impl<P: Platform> Volume<P> {
         // In both copies: if one is damaged, the other does not bring back what is forgotten now. It is durable before the next one is written.
         self.write_superblock(raised.next(|_| {})).await?;
         // Not before: until here all of this would be there after a crash, and who had forgotten it would not bury it.
-        for (name, version, address) in gone {
-            keeper.forget(name.as_ref(), version, address);
-            reclaimed.forgotten += 1;
+        for (name, facts, address) in gone {
+            // Somebody may have asked for it meanwhile; it can still be read.
+            if self.keep(keeper, &name, facts, address).await? {
+                reclaimed.reinserted += 1;
+            } else {
+                keeper.forget(name.as_ref(), facts.version, address);
+                reclaimed.forgotten += 1;
+            }
         }
+        // What was kept so late has to be durable, too, before it is gone here.
+        self.settle().await?;
         self.free_region(region).await;
         self.count(|counters| &counters.regions_reclaimed);
         Ok(Some(reclaimed))

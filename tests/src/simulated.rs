@@ -8,8 +8,9 @@ use snowskin_engine::control::{self, CoreConfig, LocalSockets, Supervisor};
 use snowskin_engine::eviction::PolicyKind;
 use snowskin_engine::percore::PerCore;
 use snowskin_engine::segment::MappingRequest;
+use snowskin_engine::tiering::SsdConfig;
 use snowskin_io::sim::{Options, SimPlatform, Simulation};
-use snowskin_io::{LocalUsers, Moment};
+use snowskin_io::{DiskPlace, LocalUsers, Moment};
 use snowskin_master::{Master, MasterConfig, MasterHandle, Timing};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, EngineId, Incarnation, Settings};
@@ -38,12 +39,24 @@ pub struct Shape {
     pub policy: PolicyKind,
     /// Lanes that each core lets clients of its host have; 0: none, and no shared memory.
     pub lanes_max: usize,
+    /// Bytes of each core's SSD tier; 0: none.
+    pub ssd_bytes: u64,
 }
+
+/// Bytes of a region there.
+const SSD_REGION_BYTES: u64 = 64 << 10;
 
 impl Default for Shape {
     fn default() -> Self {
         let settings = Settings { lease_ms: 50, ..Settings::default() };
-        Shape { cores: 2, core_bytes: 1 << 20, settings, policy: PolicyKind::default(), lanes_max: 64 }
+        Shape {
+            cores: 2,
+            core_bytes: 1 << 20,
+            settings,
+            policy: PolicyKind::default(),
+            lanes_max: 64,
+            ssd_bytes: 0,
+        }
     }
 }
 
@@ -334,7 +347,11 @@ impl SimCluster {
             advertise: None,
             master: self.master_platform.address(MASTER_PORT),
             memory: MappingRequest::plain(self.shape.core_bytes),
-            ssd: None,
+            ssd: (self.shape.ssd_bytes > 0).then(|| SsdConfig {
+                place: DiskPlace::sized("ssd", self.shape.ssd_bytes),
+                region_bytes: SSD_REGION_BYTES,
+                unix_ms: || 0,
+            }),
             policy: self.shape.policy,
             connections_max: 64,
             settings: self.shape.settings,

@@ -260,6 +260,18 @@ impl Shard {
         (has_it && self.index.row(position).version() == version).then_some(position)
     }
 
+    /// Whether a lease protects the object with this record.
+    pub fn is_record_leased(
+        &self,
+        name: NameRef<'_>,
+        version: Version,
+        record: RecordId,
+        now: Moment,
+    ) -> bool {
+        self.row_with(name, version, record)
+            .is_some_and(|position| self.index.row(position).lease_until() > now)
+    }
+
     /// Whether an object with this record was used since it went there: then the record is worth its space.
     pub fn is_record_used(&self, name: NameRef<'_>, version: Version, record: RecordId) -> bool {
         let Some(tiered) = &self.tiered else { return false };

@@ -51,8 +51,10 @@ struct Rows<'a, P: Platform> {
 impl<P: Platform> Keeper for Rows<'_, P> {
     fn fate(&self, name: NameRef<'_>, version: Version, address: RecordAddress) -> Fate {
         let record = self.tier.id_of(address);
-        let is_used = self.core.shard.borrow().is_record_used(name, version, record);
-        if is_used && self.budget.get() > 0 { Fate::Keep } else { Fate::Forget }
+        let shard = self.core.shard.borrow();
+        let is_leased = shard.is_record_leased(name, version, record, self.core.platform.now());
+        let is_used = self.budget.get() > 0 && shard.is_record_used(name, version, record);
+        if is_leased || is_used { Fate::Keep } else { Fate::Forget }
     }
 
     fn forget(&self, name: NameRef<'_>, version: Version, address: RecordAddress) {

@@ -101,7 +101,9 @@ fn answer_batch<P: Platform>(
     reply: &mut Reply,
     on_ssd: &mut OnSsd,
 ) {
-    let mut answers = Answers { core, opcode: header.opcode, payload_bytes: 0, reply: &mut *reply, on_ssd };
+    let (payload_bytes, cold_bytes) = (0, 0);
+    let mut answers =
+        Answers { core, opcode: header.opcode, payload_bytes, cold_bytes, reply: &mut *reply, on_ssd };
     shard::some_at_a_time(batch, |asked| answers.answer_some(asked));
     let payload_bytes = answers.payload_bytes;
     core.shard.borrow_mut().note_uses();
@@ -116,8 +118,10 @@ fn answer_batch<P: Platform>(
 struct Answers<'a, P: Platform> {
     core: &'a PerCore<P>,
     opcode: Opcode,
-    /// Of the values so far, and of those that are to be loaded.
+    /// Of the values so far.
     payload_bytes: u64,
+    /// Of those that are to be loaded.
+    cold_bytes: u64,
     reply: &'a mut Reply,
     on_ssd: &'a mut OnSsd,
 }
@@ -130,7 +134,7 @@ impl<P: Platform> Answers<'_, P> {
         shard.prefetch(asked.iter().map(|(_, name)| name.hash));
         for &(item, name) in asked {
             let answered = match self.opcode {
-                Opcode::Get if self.payload_bytes >= GET_PAYLOAD_BYTES_TARGET => {
+                Opcode::Get if self.payload_bytes + self.cold_bytes >= GET_PAYLOAD_BYTES_TARGET => {
                     ItemReply::status(ItemStatus::Deferred)
                 }
                 Opcode::Get => match shard.get(name, &item, now) {
@@ -175,7 +179,7 @@ impl<P: Platform> Answers<'_, P> {
             let extent = extent.clone();
             return self.push_value(extent, reply);
         }
-        self.payload_bytes += reply.value_bytes;
+        self.cold_bytes += reply.value_bytes;
         self.on_ssd.cold.push(Cold { name: name.name.to_owned(), demoted });
         ItemReply::status(ItemStatus::Deferred)
     }

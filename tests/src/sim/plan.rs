@@ -181,6 +181,7 @@ impl Plan {
                 settings,
                 policy: PolicyKind::ALL[seed as usize / 3 % 3],
                 lanes_max: [64, 64, 3][seed as usize % 3],
+                ssd_bytes: [0, 1_300 << 10, 2 << 20][seed as usize / 27 % 3],
             },
             options: Options { network, clock_ahead_max, ..Options::default() },
             local_percent: [0, 50, 90][seed as usize / 9 % 3],
