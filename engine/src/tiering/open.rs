@@ -9,7 +9,14 @@ use snowskin_ssd_tier::format::{FormatError, Owner, SECTOR_BYTES};
 use snowskin_ssd_tier::{Found, RecordAddress, TierError, Volume, VolumeOptions};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a disk that is in use is waited for, and how long until the next try.
+const BUSY_TIME: Duration = Duration::from_secs(3);
+/// See above.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a core's SSD tier is.
 #[derive(Clone, Debug)]
@@ -37,7 +44,7 @@ impl<P: Platform> PerCore<P> {
     pub(crate) async fn open_tier(&self, config: &SsdConfig) -> Result<(), SsdError> {
         let path = &config.place.path;
         let failed = |source| SsdError { path: path.clone(), source };
-        let disk = self.platform.open_disk(&config.place).map_err(|error| failed(error.into()))?;
+        let disk = self.open_disk(&config.place).await.map_err(|error| failed(error.into()))?;
         let owner = Owner {
             core: self.identity.id,
             incarnation: self.identity.incarnation,
@@ -97,6 +104,25 @@ impl<P: Platform> PerCore<P> {
         tier.register_segments(self);
         assert!(self.tier.set(tier).is_ok(), "opened once");
         Ok(())
+    }
+}
+
+impl<P: Platform> PerCore<P> {
+    /// Opens a disk; if it is in use, again and again for a while: the kernel holds what a process that was killed had under way for a
+    /// moment longer than the process.
+    async fn open_disk(&self, place: &DiskPlace) -> io::Result<P::Disk> {
+        let deadline = self.platform.now() + BUSY_TIME;
+        loop {
+            match self.platform.open_disk(place) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::ResourceBusy && self.platform.now() < deadline =>
+                {
+                    log::debug!("core {}: {error}; once more", self.identity.id);
+                    self.platform.sleep(BUSY_PAUSE).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 }
 
