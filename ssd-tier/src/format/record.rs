@@ -182,7 +182,9 @@ fn fields_of(head: &[u8]) -> Result<Fields, FormatError> {
     if fields.format != FORMAT_VERSION {
         return Err(FormatError::Version(fields.format));
     }
-    if usize::from(fields.name_bytes) > NAME_BYTES_MAX || fields.value_bytes > super::REGION_BYTES_MAX {
+    let is_too_long =
+        usize::from(fields.name_bytes) > NAME_BYTES_MAX || fields.value_bytes > super::REGION_BYTES_MAX;
+    if is_too_long || fields.reserved != 0 {
         return Err(FormatError::Nonsense(WHAT));
     }
     Ok(fields)
