@@ -1,7 +1,7 @@
 //! One region, as far as it can be read: by its footer where there is one, otherwise sector by sector.
 //!
 //! ```text
-//!   header ── not whole ──► footer whole, sequence >= floor? ── no ──► nothing was written here: free; damage: damaged
+//!   header ── not whole ──► footer whole, sequence >= floor? ── no ──► of this volume: damaged; of another one, or nothing: free
 //!     │                                     └── yes ──► damaged: its records are listed and do not count
 //!     ├── sequence < floor ──► free
 //!     └── footer and index whole, of the same sequence ──► complete
@@ -212,7 +212,7 @@ impl Reading<'_> {
                     self.read_records(header.sequence);
                 }
             }
-            Err(error) => self.read_without_header(error, sector.iter().all(|&byte| byte == 0)),
+            Err(error) => self.read_without_header(error, &sector),
         }
     }
 
@@ -237,7 +237,7 @@ impl Reading<'_> {
     }
 
     /// A header that is none. If a footer says that the region was in use, its records are shown.
-    fn read_without_header(&mut self, error: FormatError, is_empty: bool) {
+    fn read_without_header(&mut self, error: FormatError, sector: &[u8]) {
         let footer = self.footer(None).ok().flatten().filter(|footer| footer.sequence >= self.block.floor);
         match footer {
             Some(footer) => {
@@ -249,11 +249,15 @@ impl Reading<'_> {
                     self.region.trouble(true, offset, words);
                 }
             }
-            None if is_empty => {}
+            None if sector.iter().all(|&byte| byte == 0) => {}
             None => {
-                let was_never_one = matches!(error, FormatError::Magic(_) | FormatError::Elsewhere(_));
-                self.region.state = if was_never_one { State::Free } else { State::Damaged };
-                self.region.trouble(!was_never_one, 0, error.to_string());
+                // What was on the disk before says nothing of this volume.
+                let volume = self.block.volume.0;
+                let is_ours = sector.windows(volume.len()).any(|bytes| bytes == volume);
+                let is_damage =
+                    is_ours || matches!(error, FormatError::Checksum(_) | FormatError::Nonsense(_));
+                self.region.state = if is_damage { State::Damaged } else { State::Free };
+                self.region.trouble(is_damage, 0, error.to_string());
             }
         }
     }
@@ -329,7 +333,9 @@ impl Reading<'_> {
         for (offset, words) in not_whole {
             let is_tail = offset >= records_end && self.region.state == State::Unfinished;
             let words = match is_tail {
-                true => format!("{words}; nothing is behind it: a write that was under way"),
+                true => {
+                    format!("{words}; nothing is behind it: a write that was under way, or former content")
+                }
                 false => words,
             };
             self.region.trouble(!is_tail, offset, words);
