@@ -39,7 +39,11 @@ pub(crate) struct Sums {
 
 pub(crate) fn run(verb: &VerifyVerb, out: &mut impl Write) -> Result<Verdict, Failure> {
     let (device, volume) = read(&verb.path)?;
-    let copies = Copies::read(&device).troubles();
+    let mut copies = Copies::read(&device).troubles();
+    if !copies.is_empty() {
+        // It may have been written just then: what is damaged is so the next time as well.
+        copies = Copies::read(&device).troubles();
+    }
     let mut sums = Sums::default();
     let troubles = verify(&device, &volume, &mut sums);
     let block = &volume.superblock;
