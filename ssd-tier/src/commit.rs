@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   commit ──► (one at a time; who comes meanwhile shares the next)
-//!                tombstones that wait ──► one record ──► all writes that were begun have landed ──► flush
+//!                tombstones that wait ──► one record ──► it and all headers of regions have landed ──► flush
 //! ```
 //!
 //! A flush that fails says that some of what was written is lost, and the next one succeeds all the same. So nothing is written after it: the
@@ -16,11 +16,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-/// Writes under way, in the order in which they were begun.
+/// Writes under way: those that commits wait for, in the order in which they were begun, and the number of others. A commit does not wait for records
+/// that are not finished: whoever has begun them may be waiting for it.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
     begun: Cell<u64>,
     under_way: RefCell<BTreeSet<u64>>,
+    records: Cell<usize>,
     landed: Changes,
 }
 
@@ -39,7 +41,18 @@ impl Flights {
         self.landed.tell();
     }
 
-    /// Waits until all have landed that have begun so far.
+    /// A record begins.
+    pub(crate) fn begin_record(&self) {
+        self.records.set(self.records.get() + 1);
+    }
+
+    /// It has ended, in whatever way.
+    pub(crate) fn end_record(&self) {
+        self.records.set(self.records.get() - 1);
+        self.landed.tell();
+    }
+
+    /// Waits until all have landed that have begun so far, but for records.
     pub(crate) async fn all_landed(&self) {
         let begun = self.begun.get();
         self.landed.until(|| self.under_way.borrow().first().is_none_or(|first| *first >= begun)).await;
@@ -57,7 +70,7 @@ impl Flights {
 
     /// Writes under way.
     pub(crate) fn count(&self) -> usize {
-        self.under_way.borrow().len()
+        self.under_way.borrow().len() + self.records.get()
     }
 }
 
@@ -123,7 +136,7 @@ impl<P: Platform> Volume<P> {
         self.settle().await
     }
 
-    /// Makes durable what was begun so far.
+    /// Makes durable what is written so far, with all that it needs to be found.
     pub(crate) async fn settle(&self) -> Result<(), TierError> {
         self.inner.flights.all_landed().await;
         self.flush().await?;

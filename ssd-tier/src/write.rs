@@ -52,7 +52,8 @@ pub(crate) struct Landing<P: Platform> {
     volume: Volume<P>,
     pub(crate) address: RecordAddress,
     pub(crate) record_bytes: u64,
-    flight: u64,
+    /// `None`: commits do not wait for it.
+    flight: Option<u64>,
     has_begun: bool,
     is_written: bool,
 }
@@ -70,7 +71,10 @@ impl<P: Platform> Drop for Landing<P> {
             inner.failed.borrow_mut().push(self.address);
         }
         drop(log);
-        inner.flights.end(self.flight);
+        match self.flight {
+            Some(flight) => inner.flights.end(flight),
+            None => inner.flights.end_record(),
+        }
     }
 }
 
@@ -109,7 +113,7 @@ impl<P: Platform> Writing<P> {
 
 impl<P: Platform> Volume<P> {
     /// A place for an object at the end of the log. [`TierError::Full`]: a region is to be reclaimed first; [`TierError::Busy`]: too much is
-    /// under way.
+    /// under way. Whoever waits for room lets go on what it has begun: a region with records that are not finished cannot be reclaimed.
     pub fn begin(&self, name: NameRef<'_>, facts: Facts, value: Value) -> Result<Writing<P>, TierError> {
         self.begin_record(name, facts, value, false)
     }
@@ -188,11 +192,18 @@ impl<P: Platform> Volume<P> {
         let sequence = log.region(region).sequence;
         drop(log);
         record.encode(Head { volume: self.inner.id, region, sequence, offset }, name, end, &mut head);
+        let flight = match record.kind {
+            Kind::Tombstones => Some(self.inner.flights.begin()),
+            Kind::Value => None,
+        };
+        if flight.is_none() {
+            self.inner.flights.begin_record();
+        }
         let landing = Landing {
             volume: self.clone(),
             address: RecordAddress { region, offset },
             record_bytes,
-            flight: self.inner.flights.begin(),
+            flight,
             has_begun: false,
             is_written: false,
         };

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use snowskin_io::Platform;
 use snowskin_io::SplitMix;
@@ -16,6 +17,9 @@ use snowskin_ssd_tier::{
 
 use crate::model::{Key, Model};
 use crate::paper::SECTOR;
+
+/// Room is there after so many tries, or never.
+const TRIES_MAX: usize = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -31,6 +35,7 @@ pub(crate) struct Core<P: Platform> {
     pub(crate) model: Rc<RefCell<Model>>,
     /// Of 100 records that reclaim asks for, so many are kept.
     pub(crate) keep_percent: Cell<u64>,
+    platform: P,
     segment: Segment,
     buffers: DiskBuffers,
 }
@@ -68,9 +73,10 @@ pub(crate) fn facts_of(key: Key, version: u64, bytes: usize) -> Facts {
 }
 
 impl<P: Platform> Core<P> {
-    pub(crate) fn new(volume: Volume<P>, model: Rc<RefCell<Model>>) -> Rc<Self> {
+    pub(crate) fn new(platform: P, volume: Volume<P>, model: Rc<RefCell<Model>>) -> Rc<Self> {
         let mapping = Mapping::plain(4 << 20).expect("memory");
         Rc::new(Core {
+            platform,
             volume,
             rows: RefCell::default(),
             model,
@@ -87,7 +93,7 @@ impl<P: Platform> Core<P> {
         options: VolumeOptions,
         model: Rc<RefCell<Model>>,
     ) -> Result<Rc<Self>, TierError> {
-        Ok(Core::new(Volume::format(platform, disk, &options).await?, model))
+        Ok(Core::new(platform.clone(), Volume::format(platform, disk, &options).await?, model))
     }
 
     /// Opens a volume, and holds against the model what is found there.
@@ -97,8 +103,8 @@ impl<P: Platform> Core<P> {
         options: VolumeOptions,
         model: Rc<RefCell<Model>>,
     ) -> Result<(Rc<Self>, Recovered), TierError> {
-        let (volume, recovered) = Volume::open(platform, disk, &options).await?;
-        let core = Core::new(volume, model);
+        let (volume, recovered) = Volume::open(platform.clone(), disk, &options).await?;
+        let core = Core::new(platform, volume, model);
         for found in &recovered.objects {
             let row = Row { facts: found.facts, address: Some(found.address) };
             let other = core.rows.borrow_mut().insert(key_of(found.name.as_ref()), row);
@@ -192,16 +198,33 @@ impl<P: Platform> Core<P> {
 
     /// Puts, and makes room for it.
     pub(crate) async fn put_by_force(&self, key: Key, bytes: usize) -> Result<(), TierError> {
-        for _ in 0..64 {
+        for _ in 0..TRIES_MAX {
             match self.begin(key, bytes) {
                 Ok(pending) => return self.finish(pending).await,
-                Err(TierError::Full) => drop(self.reclaim().await?),
+                Err(TierError::Full) => self.make_room().await?,
                 Err(error) => return Err(error),
             }
-            // The region that was full may still be closing.
-            self.commit().await?;
         }
-        Err(TierError::Full)
+        panic!("there is never any room: {:?}", self.volume.usage());
+    }
+
+    /// Commits, and makes room for that.
+    pub(crate) async fn commit_by_force(&self) -> Result<(), TierError> {
+        for _ in 0..TRIES_MAX {
+            match self.commit().await {
+                Err(TierError::Full) => self.make_room().await?,
+                done => return done,
+            }
+        }
+        panic!("there is never any room: {:?}", self.volume.usage());
+    }
+
+    pub(crate) async fn make_room(&self) -> Result<(), TierError> {
+        if self.reclaim().await?.is_none() {
+            // The region that was full may still be closing.
+            self.platform.sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// Removes a name, if there is a record of it or one is being written.
@@ -258,6 +281,7 @@ impl<P: Platform> Keeper for Core<P> {
         let is_here = rows
             .get(&key_of(name))
             .is_some_and(|row| row.address == Some(address) && row.facts.version == version);
+        self.model.borrow_mut().going(key_of(name), version.0);
         let coin = SplitMix::split(version.0, u64::from(address.region) << 32 | u64::from(address.offset));
         match is_here && coin % 100 < self.keep_percent.get() {
             true => Fate::Keep,
@@ -283,6 +307,7 @@ impl<P: Platform> Keeper for Core<P> {
         match rows.get_mut(&key_of(name)) {
             Some(row) if row.address == Some(from) && row.facts.version == version => {
                 row.address = Some(to);
+                self.model.borrow_mut().moved(key_of(name), version.0);
                 true
             }
             _ => false,

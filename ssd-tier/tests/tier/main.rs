@@ -10,8 +10,10 @@
 #![allow(dead_code)]
 
 mod keeper;
+mod lives;
 mod model;
 mod paper;
+mod steps;
 mod stories;
 
 use std::cell::RefCell;

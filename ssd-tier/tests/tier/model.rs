@@ -40,6 +40,8 @@ impl Default for History {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     names: BTreeMap<Key, History>,
+    /// Records that reclaim is about to forget.
+    going: BTreeSet<(Key, u64)>,
     said: u64,
     versions: u64,
 }
@@ -72,6 +74,16 @@ impl Model {
         let event = Event { number: self.said, what, state };
         self.names.entry(key).or_default().events.push(event);
         self.said
+    }
+
+    /// Reclaim looks at the record: from some moment on it is gone, unless it stands elsewhere.
+    pub(crate) fn going(&mut self, key: Key, version: u64) {
+        self.going.insert((key, version));
+    }
+
+    /// It does.
+    pub(crate) fn moved(&mut self, key: Key, version: u64) {
+        self.going.remove(&(key, version));
     }
 
     /// The record is gone for good, and nothing takes its place.
@@ -110,11 +122,16 @@ impl Model {
     pub(crate) fn allowed(&self, key: Key) -> BTreeSet<What> {
         let history = self.names.get(&key).cloned().unwrap_or_default();
         let events = history.events.iter().map(|event| event.what);
-        history.sure.iter().copied().chain(events).collect()
+        let mut allowed: BTreeSet<What> = history.sure.iter().copied().chain(events).collect();
+        if allowed.iter().flatten().any(|version| self.going.contains(&(key, *version))) {
+            allowed.insert(None);
+        }
+        allowed
     }
 
     /// What is there, from now on.
     pub(crate) fn found(&mut self, key: Key, what: What) {
+        self.going.retain(|(going, _)| *going != key);
         self.names.insert(key, History { sure: [what].into(), events: Vec::new() });
     }
 
