@@ -9,6 +9,8 @@
 
 #![allow(dead_code)]
 
+mod crashes;
+mod failures;
 mod keeper;
 mod lives;
 mod model;
