@@ -19,7 +19,7 @@ const REGIONS: u64 = 4;
 /// With more unflushed sectors than this it is prefixes and random choices instead of all.
 const UNFLUSHED_MAX: usize = 8;
 const RANDOM_CHOICES: u64 = 48;
-const STRIDE: usize = 5;
+const STRIDE: usize = 1;
 const KEPT: Key = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,6 +48,12 @@ pub(crate) struct Pending<P: Platform> {
     writing: Writing<P>,
 }
 
+impl<P: Platform> Pending<P> {
+    pub(crate) fn address(&self) -> RecordAddress {
+        self.writing.address()
+    }
+}
+
 pub(crate) fn name_of(key: Key) -> ObjectName {
     let long = "x".repeat(usize::from(key % 5) * 40);
     ObjectName::new("t", format!("{key}-{long}").as_bytes()).expect("a name")
@@ -74,7 +80,7 @@ pub(crate) fn facts_of(key: Key, version: u64, bytes: usize) -> Facts {
 
 impl<P: Platform> Core<P> {
     pub(crate) fn new(platform: P, volume: Volume<P>, model: Rc<RefCell<Model>>) -> Rc<Self> {
-        let mapping = Mapping::plain(4 << 20).expect("memory");
+        let mapping = Mapping::plain(16 << 20).expect("memory");
         Rc::new(Core {
             platform,
             volume,
@@ -96,8 +102,8 @@ impl<P: Platform> Core<P> {
         Ok(Core::new(platform.clone(), Volume::format(platform, disk, &options).await?, model))
     }
 
-    /// Opens a volume, and holds against the model what is found there.
-    pub(crate) async fn open(
+    /// Opens a volume, whatever is found there.
+    pub(crate) async fn open_any(
         platform: P,
         disk: P::Disk,
         options: VolumeOptions,
@@ -110,6 +116,17 @@ impl<P: Platform> Core<P> {
             let other = core.rows.borrow_mut().insert(key_of(found.name.as_ref()), row);
             assert!(other.is_none(), "{found:?} is there twice");
         }
+        Ok((core, recovered))
+    }
+
+    /// Opens a volume, and holds against the model what is found there.
+    pub(crate) async fn open(
+        platform: P,
+        disk: P::Disk,
+        options: VolumeOptions,
+        model: Rc<RefCell<Model>>,
+    ) -> Result<(Rc<Self>, Recovered), TierError> {
+        let (core, recovered) = Core::open_any(platform, disk, options, model).await?;
         core.check_found();
         Ok((core, recovered))
     }
@@ -217,6 +234,10 @@ impl<P: Platform> Core<P> {
             }
         }
         panic!("there is never any room: {:?}", self.volume.usage());
+    }
+
+    pub(crate) async fn platform_sleep(&self, duration: Duration) {
+        self.platform.sleep(duration).await;
     }
 
     pub(crate) async fn make_room(&self) -> Result<(), TierError> {

@@ -10,8 +10,10 @@
 #![allow(dead_code)]
 
 mod crashes;
+mod damage;
 mod failures;
 mod keeper;
+mod limits;
 mod lives;
 mod model;
 mod paper;

@@ -1,0 +1,242 @@
+//! What is small, large, many or given up.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use snowskin_io::SplitMix;
+use snowskin_ssd_tier::{Fate, TierError, VolumeOptions};
+
+use crate::keeper::{Core, name_of};
+use crate::paper::{PaperDisk, Plan, SECTOR};
+use crate::{Lives, PaperCore, disk_bytes, on_paper, options};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Polls once.
+fn begins<T>(future: &mut (impl Future<Output = T> + Unpin)) {
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(matches!(pin!(future).poll(&mut context), Poll::Pending));
+}
+
+#[test]
+fn a_volume_of_two_regions_goes_round() {
+    let mut lives = Lives::new(6, 2);
+    lives.live_calmly(|core| async move {
+        for key in 0..40 {
+            core.put_by_force(key, 100).await.expect("there is room in the end");
+            core.commit_by_force().await.expect("and for a commit");
+        }
+    });
+    let found = lives.live_calmly(|core| async move { core.read_all().await.expect("whole") });
+    assert!((1..=8).contains(&found), "{found}");
+}
+
+#[test]
+fn more_tombstones_than_a_region_takes_are_written_in_several() {
+    for region_sectors in [4, 6, 20] {
+        let mut lives = Lives::new(region_sectors, 40);
+        lives.live_calmly(move |core| async move {
+            for key in 0..4 {
+                core.put_by_force(key, 10).await.expect("room");
+            }
+            core.commit().await.expect("room");
+            for key in 0..4 {
+                core.bury(key);
+            }
+            // Names that were never here are buried as well as others.
+            for key in 100..400 {
+                core.volume.bury(name_of(key).as_ref(), snowskin_protocol::Version(1));
+            }
+            core.commit_by_force().await.expect("in several records");
+            assert_eq!(core.volume.counters().tombstones_written.get(), 304);
+        });
+        assert_eq!(lives.live_calmly(|core| async move { core.read_all().await.expect("whole") }), 0);
+    }
+}
+
+#[test]
+fn a_commit_without_room_for_tombstones_says_so_and_keeps_them() {
+    let mut lives = Lives::new(4, 4);
+    lives.live_calmly(|core| async move {
+        // One record fills a region, and the last one is for reclaim.
+        for key in 0..3 {
+            core.put(key, 10).await.expect("room");
+        }
+        assert!(matches!(core.put(3, 10).await, Err(TierError::Full)));
+        core.bury(0);
+        core.commit().await.expect("the last one is for tombstones, too");
+        core.bury(1);
+        assert!(matches!(core.commit().await, Err(TierError::Full)));
+        assert!(!core.volume.is_ended());
+        core.platform_sleep(MILLISECOND).await;
+        assert!(core.reclaim().await.expect("no faults").is_some());
+        core.commit().await.expect("now there is");
+        assert_eq!(core.volume.counters().tombstones_written.get(), 2);
+    });
+    assert_eq!(lives.live_calmly(|core| async move { core.read_all().await.expect("whole") }), 1);
+}
+
+#[test]
+fn a_large_index_and_a_large_value_are_read_with_little_memory() {
+    let (region_sectors, regions) = (4_096, 3);
+    let small = VolumeOptions { buffers_bytes: 0, ..options(region_sectors) };
+    let mut lives = Lives::new(region_sectors, regions);
+    lives.live_calmly(|core| async move {
+        // A region of many small records, closed, and one that is not, with a value larger than all memory.
+        for key in 0..3_000 {
+            core.put(key, 1).await.expect("room");
+        }
+        core.put(5_000, 5 << 20).await.expect("room");
+        core.put(5_001, 3 << 20).await.expect("room");
+        core.put(5_002, (2 << 20) + 77).await.expect("room");
+        core.put(5_003, 100).await.expect("room");
+        core.commit().await.expect("no faults");
+    });
+    let (disk, model) = (lives.disk(Plan::Calm), lives.model.clone());
+    let found = on_paper(&disk, |platform, disk| async move {
+        let opened = Core::open(platform, disk, small, model).await;
+        let (core, recovered) = opened.expect("memory enough");
+        assert_eq!((recovered.regions, recovered.regions_scanned), (2, 1));
+        core.read_all().await.expect("whole")
+    });
+    assert_eq!(found, Some(3_004));
+}
+
+#[test]
+fn a_region_without_a_footer_is_read_in_large_pieces() {
+    let mut lives = Lives::new(2_048, 3);
+    lives.live_calmly(|core| async move {
+        for key in 0..1_000 {
+            core.put(key, 5_000).await.expect("room");
+        }
+        core.commit().await.expect("no faults");
+    });
+    let (disk, _) = lives.live(Plan::Calm, |core| async move { drop(core) });
+    let (reads, bytes) = disk.reads();
+    let region_bytes = 2_048 * SECTOR as u64;
+    assert!(reads < 150 && bytes < 2 * region_bytes, "{reads} reads, {bytes} bytes");
+}
+
+#[test]
+fn a_read_keeps_its_region_from_being_used_again() {
+    let mut lives = Lives::new(4, 4);
+    lives.live_calmly(|core: PaperCore| async move {
+        for key in 0..3 {
+            core.put(key, 10).await.expect("room");
+        }
+        core.platform_sleep(MILLISECOND).await;
+        let free = core.volume.usage().free_regions;
+        let mut read = Box::pin(core.read(0));
+        begins(&mut read);
+        let mut reclaim = Box::pin(core.reclaim());
+        for _ in 0..100 {
+            begins(&mut reclaim);
+            core.platform_sleep(MILLISECOND).await;
+        }
+        assert_eq!(core.volume.usage().free_regions, free);
+        assert!(read.await.expect("it is still there"));
+        assert!(reclaim.await.expect("no faults").is_some());
+        assert_eq!(core.volume.usage().free_regions, free + 1);
+    });
+}
+
+#[test]
+fn a_write_that_is_given_up_takes_its_region_with_it() {
+    let mut lives = Lives::new(4, 5);
+    lives.live_calmly(|core: PaperCore| async move {
+        let pending = core.begin(0, 10).expect("room");
+        let mut finish = Box::pin(core.finish(pending));
+        begins(&mut finish);
+        drop(finish);
+        // Never begun: nothing is lost but the place.
+        drop(core.begin(1, 10).expect("room"));
+        for key in 2..4 {
+            core.put(key, 10).await.expect("room");
+        }
+        core.platform_sleep(MILLISECOND).await;
+        let free = core.volume.usage().free_regions;
+        for freed in [0, 1] {
+            assert!(core.reclaim().await.expect("no faults").is_some());
+            assert_eq!(core.volume.usage().free_regions, free + freed);
+        }
+        assert_eq!(core.volume.writes_under_way(), 0);
+    });
+}
+
+#[test]
+fn who_gives_up_waiting_for_a_commit_does_not_stop_it() {
+    let mut lives = Lives::new(8, 4);
+    lives.live_calmly(|core: PaperCore| async move {
+        core.put(0, 10).await.expect("room");
+        core.bury(0);
+        let mut commit = Box::pin(core.volume.commit());
+        begins(&mut commit);
+        drop(commit);
+        let mut flights = Vec::new();
+        for _ in 0..10 {
+            flights.push(Box::pin(core.commit()));
+            begins(flights.last_mut().expect("pushed"));
+        }
+        for commit in flights {
+            commit.await.expect("no faults");
+        }
+        assert_eq!(core.volume.counters().tombstones_written.get(), 1);
+    });
+}
+
+#[test]
+fn live_bytes_do_not_go_below_nothing() {
+    let mut lives = Lives::new(8, 4);
+    lives.live_calmly(|core: PaperCore| async move {
+        let pending = core.begin(0, 10).expect("room");
+        core.volume.release(pending.address(), 100, 5_000);
+        drop(pending);
+        core.put(1, 10).await.expect("room");
+        assert_eq!(core.volume.usage().live_bytes, SECTOR as u64);
+    });
+}
+
+#[test]
+fn bytes_of_no_meaning_are_opened_or_refused() {
+    let lives = Lives::new(8, 4);
+    let random = SplitMix::new(3);
+    for _ in 0..200 {
+        let mut image = lives.image.clone();
+        for sector in 256..256 + 32 {
+            let mut bytes: Vec<u8> =
+                std::iter::repeat_with(|| random.draw().to_le_bytes()).take(SECTOR / 8).flatten().collect();
+            let magic = [&b"SNOWRCRD"[..], b"SNOWFOOT", b"SNOWREGN", b""][random.draw() as usize % 4];
+            bytes[..magic.len()].copy_from_slice(magic);
+            bytes[8..12].copy_from_slice(&1_u32.to_le_bytes());
+            image.insert(sector, bytes.into());
+        }
+        let disk = PaperDisk::new(disk_bytes(8, 4), image, Plan::Calm);
+        let model = lives.model.clone();
+        on_paper(&disk, |platform, disk| async move {
+            let (core, recovered) = Core::open(platform, disk, options(8), model).await.expect("it opens");
+            assert_eq!(recovered.objects, []);
+            core.put(1, 100).await.expect("room");
+        });
+    }
+}
+
+#[test]
+fn a_record_that_is_wanted_moves_and_one_that_is_not_is_forgotten() {
+    let mut lives = Lives::new(8, 4);
+    lives.live_calmly(|core: PaperCore| async move {
+        for key in 0..12 {
+            core.put_by_force(key, 10).await.expect("room");
+        }
+        core.keep_percent.set(100);
+        core.commit().await.expect("no faults");
+        core.platform_sleep(MILLISECOND).await;
+        let before = core.rows.borrow().clone();
+        let reclaimed = core.reclaim().await.expect("no faults").expect("a region");
+        assert!(reclaimed.reinserted > 0 && reclaimed.forgotten == 0, "{reclaimed:?} {:?}", Fate::Keep);
+        assert_eq!(core.rows.borrow().len(), before.len());
+        core.read_all().await.expect("whole");
+    });
+    lives.live_calmly(|core| async move { core.read_all().await.expect("whole") });
+}
