@@ -75,9 +75,17 @@ fn superblocks_are_read_back_and_the_later_one_counts() {
 fn another_version_is_refused_and_named() {
     let mut block = sector();
     superblock(8).encode(&mut block);
+    let first = block.clone();
     block[8] = 2;
-    let error = Superblock::choose([&block, &sector()], DISK_BYTES).unwrap_err();
+    // A version that is damaged is damage.
+    assert_eq!(Superblock::choose([&block, &sector()], DISK_BYTES), Err(FormatError::Checksum("superblock")));
+    let mut second = sector();
+    superblock(9).encode(&mut second);
+    assert_eq!(Superblock::choose([&block, &second], DISK_BYTES), Ok(superblock(9)));
+    seal(&mut block[..128]);
+    let error = Superblock::choose([&block, &second], DISK_BYTES).unwrap_err();
     assert!(error == FormatError::Version(2) && error.to_string().contains("version 2"), "{error}");
+    assert!(Superblock::decode(&first, DISK_BYTES).is_ok());
 }
 
 #[test]

@@ -160,11 +160,14 @@ fn unseal<T: Pod>(what: &'static str, magic: [u8; 8], sector: &[u8]) -> Result<T
         return Err(FormatError::Magic(what));
     }
     let version = u32::from_le_bytes(*bytes[8..].first_chunk().expect("longer than that"));
-    if version != FORMAT_VERSION {
-        return Err(FormatError::Version(version));
-    }
     let (checked, checksum) = bytes.split_at(bytes.len() - size_of::<Checksum>());
-    if checksum != bytemuck::bytes_of(&Checksum::of(checked)) {
+    // With our version in its place: a version that is damaged is no other version.
+    let ours = Checksum::of_parts([&checked[..8], &FORMAT_VERSION.to_le_bytes(), &checked[12..]]);
+    let is_whole = checksum == bytemuck::bytes_of(&ours);
+    if version != FORMAT_VERSION {
+        return Err(if is_whole { FormatError::Checksum(what) } else { FormatError::Version(version) });
+    }
+    if !is_whole {
         return Err(FormatError::Checksum(what));
     }
     Ok(bytemuck::pod_read_unaligned(bytes))

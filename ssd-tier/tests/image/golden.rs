@@ -1,6 +1,7 @@
 //! The golden images: one volume, whole and damaged in five ways.
 
 use super::image::{Image, Place, name, value};
+use snowskin_protocol::Checksum;
 use snowskin_ssd_tier::format::{FORMAT_VERSION, SECTOR_BYTES, SUPERBLOCKS_AT, Sequence};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -50,8 +51,10 @@ pub(crate) fn made(image: &str) -> Vec<u8> {
         }
         "other-version" => {
             for at in SUPERBLOCKS_AT {
-                let version = &mut whole.bytes[at as usize + 8..][..4];
-                version.copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+                let block = &mut whole.bytes[at as usize..][..128];
+                block[8..12].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+                let checksum = Checksum::of(&block[..120]);
+                block[120..].copy_from_slice(&checksum.0.to_le_bytes());
             }
         }
         other => panic!("there is no image {other}"),
