@@ -11,7 +11,7 @@ use crate::volume::Volume;
 use crate::write::{Body, Writing, fresh_buffer};
 use snowskin_io::Platform;
 use snowskin_protocol::{Checksum, NameRef, ObjectName, Version};
-use std::collections::HashSet;
+use std::collections::{HashMap, VecDeque};
 
 /// Bytes of one record of tombstones, about, at most: what does not fit into it is written in the next.
 const BURIAL_BYTES_MAX: usize = 64 * 1024;
@@ -19,21 +19,26 @@ const BURIAL_BYTES_MAX: usize = 64 * 1024;
 /// Names that wait for their tombstones.
 #[derive(Debug, Default)]
 pub(crate) struct Burials {
-    names: Vec<(ObjectName, Version)>,
-    /// Their hashes. Another name of the same hash is only buried early.
-    hashes: HashSet<u64>,
+    names: VecDeque<(ObjectName, Version)>,
+    /// How many of each hash. Another name of the same hash is only buried early.
+    hashes: HashMap<u64, usize>,
 }
 
 impl Burials {
     fn push(&mut self, name: NameRef<'_>, version: Version) {
-        self.hashes.insert(name.hash());
-        self.names.push((name.to_owned(), version));
+        *self.hashes.entry(name.hash()).or_default() += 1;
+        self.names.push_back((name.to_owned(), version));
     }
 
     /// The first ones have their places.
     fn remove(&mut self, count: usize) {
-        self.names.drain(..count);
-        self.hashes = self.names.iter().map(|(name, _)| name.hash()).collect();
+        for (name, _) in self.names.drain(..count) {
+            let hash = name.hash();
+            let others = self.hashes.remove(&hash).expect("counted") - 1;
+            if others > 0 {
+                self.hashes.insert(hash, others);
+            }
+        }
     }
 }
 
@@ -47,12 +52,15 @@ impl<P: Platform> Volume<P> {
     /// What is written under this name so far, of which this version is the last, means nothing any more: after the next
     /// [`Volume::commit`] not after a restart either.
     pub fn bury(&self, name: NameRef<'_>, version: Version) {
-        self.inner.burials.borrow_mut().push(name, version);
+        // Where there is no room for a tombstone there was never a record.
+        if self.tombstone_room(name.bytes().len()) != Room::Never {
+            self.inner.burials.borrow_mut().push(name, version);
+        }
     }
 
     /// Has tombstones written before a record of this name is, if there is one among those that wait.
     pub(crate) fn bury_first(&self, name: NameRef<'_>) -> Result<(), TierError> {
-        while self.inner.burials.borrow().hashes.contains(&name.hash()) {
+        while self.inner.burials.borrow().hashes.contains_key(&name.hash()) {
             let Some(burying) = self.place_burials()? else { break };
             let volume = self.clone();
             self.inner.platform.spawn(async move {
@@ -69,8 +77,6 @@ impl<P: Platform> Volume<P> {
             return Err(TierError::Ended);
         }
         let mut burials = self.inner.burials.borrow_mut();
-        // Where there is no room for a tombstone there was never a record.
-        burials.names.retain(|(name, _)| self.tombstone_room(name.as_ref().bytes().len()) != Room::Never);
         let (mut list, count) = self.tombstones_for_one(&burials.names);
         if count == 0 {
             return Ok(None);
@@ -81,8 +87,9 @@ impl<P: Platform> Volume<P> {
             checksum: Checksum::of(&list),
         };
         let record = self.record(Kind::Tombstones, facts);
-        let entries: Vec<Entry<'_>> = burials.names[..count]
-            .iter()
+        let entries: Vec<Entry<'_>> = burials
+            .names
+            .range(..count)
             .map(|(name, version)| {
                 let record = Record { version: *version, value_bytes: 0, checksum: Checksum(0), ..record };
                 Entry { record, offset: 0, name: name.as_ref() }
@@ -106,7 +113,7 @@ impl<P: Platform> Volume<P> {
     }
 
     /// The list of as many names as go into one record, and how many.
-    fn tombstones_for_one(&self, names: &[(ObjectName, Version)]) -> (Vec<u8>, usize) {
+    fn tombstones_for_one(&self, names: &VecDeque<(ObjectName, Version)>) -> (Vec<u8>, usize) {
         let (mut list, mut names_bytes, mut count) = (Vec::new(), 0, 0);
         for (name, version) in names {
             if list.len() >= BURIAL_BYTES_MAX {

@@ -5,8 +5,8 @@
 
 use crate::error::TierError;
 use crate::format::{
-    Entry, Footer, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, entries_of, record_bytes,
-    tombstones_of,
+    Entry, Footer, FormatError, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, entries_of,
+    record_bytes, tombstones_of,
 };
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
@@ -165,10 +165,21 @@ impl<'v, P: Platform> Window<'v, P> {
         Ok(Some((record, name.to_vec(), end.to_vec())))
     }
 
+    /// Whether a head was there once.
+    async fn is_torn_at(&mut self, at: Head) -> Result<bool, TierError> {
+        let Some(first) = self.sectors(at.offset.into(), SECTOR_BYTES).await? else { return Ok(true) };
+        let Ok(head_bytes) = Record::head_bytes(first) else { return Ok(false) };
+        let Some(head) = self.sectors(at.offset.into(), head_bytes).await? else { return Ok(true) };
+        Ok(matches!(Record::decode(head, at), Err(FormatError::Checksum(_))))
+    }
+
     /// Adds the record at a place to what is found, if there is one and it is whole. Answers its bytes.
     async fn record_at(&mut self, at: Head, contents: &mut Contents) -> Result<Option<u64>, TierError> {
         let Head { region, offset, .. } = at;
-        let Some((record, name, end)) = self.head_at(at).await? else { return Ok(None) };
+        let Some((record, name, end)) = self.head_at(at).await? else {
+            contents.damaged += u64::from(self.is_torn_at(at).await?);
+            return Ok(None);
+        };
         let bytes = record.bytes(name.len());
         if u64::from(offset) + bytes > self.end {
             return Ok(None);

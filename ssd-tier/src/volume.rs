@@ -15,6 +15,7 @@ use snowskin_io::disk::{DiskBuffer, DiskBuffers};
 use snowskin_io::{Disk, Platform};
 use snowskin_protocol::CHUNK_BYTES;
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 
 /// The least memory with which a volume can be opened.
@@ -170,11 +171,16 @@ impl<P: Platform> Volume<P> {
 
     /// Whether there is a volume on a disk, of whatever version and state: for who is about to make one.
     pub async fn is_on(disk: &P::Disk) -> Result<bool, TierError> {
-        match read_superblock(disk).await {
-            Ok(_) => Ok(true),
-            Err(TierError::Format(FormatError::Magic(_))) => Ok(false),
-            Err(TierError::Format(_)) => Ok(true),
-            Err(error) => Err(error),
+        let copies = superblock_copies(disk).await;
+        let is_none =
+            |copy: &DiskBuffer| matches!(Superblock::decode(copy, disk.bytes()), Err(FormatError::Magic(_)));
+        match copies.iter().all(|(read, copy)| read.is_ok() && is_none(copy)) {
+            true => Ok(false),
+            // What cannot be read may be one.
+            false => copies
+                .into_iter()
+                .find_map(|(read, _)| read.err())
+                .map_or(Ok(true), |error| Err(error.into())),
         }
     }
 
@@ -210,6 +216,9 @@ impl<P: Platform> Volume<P> {
 
     /// Writes the next copy of the superblock. It counts when it is flushed.
     pub(crate) async fn write_superblock(&self, block: Superblock) -> Result<(), TierError> {
+        if self.is_ended() {
+            return Err(TierError::Ended);
+        }
         let mut sector = fresh_buffer(SECTOR_BYTES);
         block.encode(&mut sector);
         self.inner.disk.write_all_at(block.offset(), sector).await.0?;
@@ -293,15 +302,19 @@ const _: () = assert!(BUFFERS_BYTES_MIN / (2 * FOOTERS_AT_ONCE) >= CHUNK_BYTES);
 
 /// The superblock that counts.
 async fn read_superblock<D: Disk>(disk: &D) -> Result<Superblock, TierError> {
-    let mut copies: Vec<DiskBuffer> = Vec::new();
-    for at in SUPERBLOCKS_AT {
-        let (read, mut sector) = disk.read_exact_at(at, fresh_buffer(SECTOR_BYTES)).await;
+    let [first, second] = superblock_copies(disk).await.map(|(read, mut copy)| {
         // A copy that cannot be read is one that is damaged.
         if let Err(error) = read {
-            log::warn!("the superblock at {at} cannot be read: {error}");
-            sector.fill(0);
+            log::warn!("a superblock cannot be read: {error}");
+            copy.fill(0);
         }
-        copies.push(sector);
-    }
-    Ok(Superblock::choose([&copies[0], &copies[1]], disk.bytes())?)
+        copy
+    });
+    Ok(Superblock::choose([&first, &second], disk.bytes())?)
+}
+
+async fn superblock_copies<D: Disk>(disk: &D) -> [(io::Result<()>, DiskBuffer); 2] {
+    let read = |at| disk.read_exact_at(at, fresh_buffer(SECTOR_BYTES));
+    let [first, second] = SUPERBLOCKS_AT.map(read);
+    [first.await, second.await]
 }

@@ -85,7 +85,7 @@ impl<P: Platform> Writing<P> {
     }
 
     /// Writes it. It can be read from then on; it is durable after [`Volume::commit`]. To be driven to its end: a region with a write that
-    /// nobody waits for is not used again.
+    /// nobody waits for is not used again, and the record may be there after a restart unless its name is buried.
     pub async fn finish(self) -> Result<RecordAddress, TierError> {
         let Writing { mut landing, head, body } = self;
         let volume = landing.volume.clone();
@@ -250,7 +250,9 @@ impl<P: Platform> Volume<P> {
         let volume = self.clone();
         self.inner.platform.spawn(async move {
             let at = volume.disk_offset(RecordAddress { region, offset: 0 });
-            if let (Err(error), _) = volume.inner.disk.write_all_at(at, sector).await {
+            if !volume.is_ended()
+                && let (Err(error), _) = volume.inner.disk.write_all_at(at, sector).await
+            {
                 volume.end_writing(&error);
             }
             volume.inner.log.borrow_mut().region_mut(region).writers -= 1;

@@ -1,6 +1,6 @@
 //! All short histories, stopped before each operation of the disk, with every choice of what survives.
 //!
-//! `SNOWSKIN_CRASH_FULL=1` tries all histories of three operations; without it, those are a sample.
+//! `SNOWSKIN_CRASH_FULL=1` tries all histories of four operations, too.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,7 +19,6 @@ const REGIONS: u64 = 4;
 /// With more unflushed sectors than this it is prefixes and random choices instead of all.
 const UNFLUSHED_MAX: usize = 8;
 const RANDOM_CHOICES: u64 = 48;
-const STRIDE: usize = 1;
 const KEPT: Key = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,12 +194,13 @@ fn a_stop_anywhere_leaves_what_was_committed() {
     let random = SplitMix::new(7);
     let (mut stops, mut remains, mut sampled) = (0_u64, 0, 0_u64);
     for volume in beginnings() {
-        for length in 1..=3 {
-            let stride = if length == 3 && !is_full { STRIDE } else { 1 };
-            for steps in histories(length).step_by(stride) {
+        for length in 1..=if is_full { 4 } else { 3 } {
+            for steps in histories(length) {
                 let (_, _, from, to) = run(&volume, &steps, Plan::Calm);
-                for stop in from..=to {
-                    let (disk, model, ..) = run(&volume, &steps, Plan::Before(stop));
+                // After one is before the next, unless several are under way.
+                let after = (from..to).filter(|stop| is_full || stop % 4 == 0).map(Plan::After);
+                for plan in (from..=to).map(Plan::Before).chain(after) {
+                    let (disk, model, ..) = run(&volume, &steps, plan);
                     let (tried, is_all) = try_remains(&disk, &model, &random);
                     (stops, remains) = (stops + 1, remains + tried);
                     sampled += u64::from(!is_all);

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use snowskin_ssd_tier::TierError;
 
@@ -51,12 +52,18 @@ async fn history(core: &PaperCore) -> Result<(), ()> {
 }
 
 /// After the end nothing is written, and all that there is can be read.
-async fn check_end(core: &PaperCore) {
+async fn check_end(core: &PaperCore, disk: &PaperDisk) {
     assert!(core.volume.is_ended());
+    // What was under way goes on.
+    core.platform_sleep(Duration::from_millis(1)).await;
+    let writes = disk.writes();
+    core.bury(0);
     assert!(matches!(core.put(1, 10).await, Err(TierError::Ended)));
     assert!(matches!(core.commit().await, Err(TierError::Ended)));
     assert!(matches!(core.reclaim().await, Err(TierError::Ended)));
     core.read_all().await.expect("reads go on");
+    core.platform_sleep(Duration::from_millis(1)).await;
+    assert_eq!(disk.writes(), writes, "nothing is written");
 }
 
 /// The history under a plan. Answers the disk, and whether the volume has ended.
@@ -67,13 +74,13 @@ fn run(volume: &Lives, plan: Plan) -> (PaperDisk, Model, bool) {
         let core = open(&platform, &disk, &work_model).await;
         let first = history(&core).await;
         if first.is_err() {
-            check_end(&core).await;
+            check_end(&core, &disk).await;
             return true;
         }
         let core = open(&platform, &disk, &work_model).await;
         let second = history(&core).await;
         if second.is_err() {
-            check_end(&core).await;
+            check_end(&core, &disk).await;
         }
         second.is_err()
     });

@@ -33,6 +33,8 @@ pub(crate) struct Core<P: Platform> {
     pub(crate) volume: Volume<P>,
     pub(crate) rows: RefCell<BTreeMap<Key, Row>>,
     pub(crate) model: Rc<RefCell<Model>>,
+    /// Where versions stand last: reclaim leaves older copies behind, which are none of anybody's business.
+    latest: RefCell<BTreeMap<(Key, u64), RecordAddress>>,
     /// Of 100 records that reclaim asks for, so many are kept.
     pub(crate) keep_percent: Cell<u64>,
     platform: P,
@@ -85,6 +87,7 @@ impl<P: Platform> Core<P> {
             platform,
             volume,
             rows: RefCell::default(),
+            latest: RefCell::default(),
             model,
             keep_percent: Cell::new(0),
             segment: Segment::new(0, mapping),
@@ -115,6 +118,7 @@ impl<P: Platform> Core<P> {
             let row = Row { facts: found.facts, address: Some(found.address) };
             let other = core.rows.borrow_mut().insert(key_of(found.name.as_ref()), row);
             assert!(other.is_none(), "{found:?} is there twice");
+            core.stands_at(key_of(found.name.as_ref()), found.facts.version, found.address);
         }
         Ok((core, recovered))
     }
@@ -129,6 +133,10 @@ impl<P: Platform> Core<P> {
         let (core, recovered) = Core::open_any(platform, disk, options, model).await?;
         core.check_found();
         Ok((core, recovered))
+    }
+
+    fn stands_at(&self, key: Key, version: Version, address: RecordAddress) {
+        self.latest.borrow_mut().insert((key, version.0), address);
     }
 
     fn check_found(&self) {
@@ -191,6 +199,9 @@ impl<P: Platform> Core<P> {
         let Pending { key, event, facts, writing } = pending;
         let finished = writing.finish().await;
         self.model.borrow_mut().ended(key, event, finished.is_ok());
+        if let Ok(address) = &finished {
+            self.stands_at(key, facts.version, *address);
+        }
         let mut rows = self.rows.borrow_mut();
         let is_wanted = rows.get(&key).is_some_and(|row| row.facts == facts);
         match finished {
@@ -312,18 +323,16 @@ impl<P: Platform> Keeper for Core<P> {
 
     fn forget(&self, name: NameRef<'_>, version: Version, address: RecordAddress) {
         let key = key_of(name);
-        let row = self.rows.borrow().get(&key).copied().filter(|row| row.facts.version == version);
-        let is_elsewhere = row.is_some_and(|row| row.address != Some(address));
-        if is_elsewhere {
+        if self.latest.borrow().get(&(key, version.0)) != Some(&address) {
             return;
         }
-        if row.is_some() {
-            self.rows.borrow_mut().remove(&key);
-        }
+        self.latest.borrow_mut().remove(&(key, version.0));
+        self.rows.borrow_mut().retain(|_, row| (row.facts.version, row.address) != (version, Some(address)));
         self.model.borrow_mut().forgotten(key, version.0);
     }
 
     fn moved(&self, name: NameRef<'_>, version: Version, from: RecordAddress, to: RecordAddress) -> bool {
+        self.stands_at(key_of(name), version, to);
         let mut rows = self.rows.borrow_mut();
         match rows.get_mut(&key_of(name)) {
             Some(row) if row.address == Some(from) && row.facts.version == version => {

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use snowskin_io::SplitMix;
-use snowskin_ssd_tier::{Fate, TierError, VolumeOptions};
+use snowskin_ssd_tier::{Fate, TierError, Volume, VolumeOptions};
 
 use crate::keeper::{Core, name_of};
-use crate::paper::{PaperDisk, Plan, SECTOR};
+use crate::paper::{PaperDisk, PaperPlatform, Plan, SECTOR};
 use crate::{Lives, PaperCore, disk_bytes, on_paper, options};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -239,4 +239,23 @@ fn a_record_that_is_wanted_moves_and_one_that_is_not_is_forgotten() {
         core.read_all().await.expect("whole");
     });
     lives.live_calmly(|core| async move { core.read_all().await.expect("whole") });
+}
+
+#[test]
+fn a_volume_with_one_damaged_superblock_and_one_that_is_gone_is_still_seen() {
+    let lives = Lives::new(8, 4);
+    let is_on = |image| {
+        let disk = PaperDisk::new(disk_bytes(8, 4), image, Plan::Calm);
+        let seen = on_paper(&disk, |_, disk| async move { Volume::<PaperPlatform>::is_on(&disk).await });
+        seen.expect("it ends").expect("no faults")
+    };
+    let mut image = lives.image.clone();
+    assert!(is_on(image.clone()));
+    image.remove(&0);
+    let mut damaged = image[&1].to_vec();
+    damaged[50] ^= 1;
+    image.insert(1, damaged.into());
+    assert!(is_on(image.clone()));
+    image.remove(&1);
+    assert!(!is_on(image));
 }

@@ -7,8 +7,6 @@
 //! | `keeper` | a core that uses a volume |
 //! | `stories` | one sequence of events each, that once went wrong or well could |
 
-#![allow(dead_code)]
-
 mod crashes;
 mod damage;
 mod failures;

@@ -134,9 +134,4 @@ impl Model {
         self.going.retain(|(going, _)| *going != key);
         self.names.insert(key, History { sure: [what].into(), events: Vec::new() });
     }
-
-    /// What is there may be gone, too: bytes were damaged.
-    pub(crate) fn may_be_lost(&mut self, key: Key) {
-        self.names.entry(key).or_default().sure.insert(None);
-    }
 }

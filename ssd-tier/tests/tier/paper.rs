@@ -72,6 +72,7 @@ struct Paper {
     is_over: bool,
     reads_bytes: u64,
     reads: u64,
+    writes: u64,
 }
 
 impl PaperDisk {
@@ -86,6 +87,7 @@ impl PaperDisk {
             is_over: false,
             reads_bytes: 0,
             reads: 0,
+            writes: 0,
         })))
     }
 
@@ -111,8 +113,9 @@ impl PaperDisk {
         (paper.reads, paper.reads_bytes)
     }
 
-    pub(crate) fn set_plan(&self, plan: Plan) {
-        self.0.borrow_mut().plan = plan;
+    /// Writes so far.
+    pub(crate) fn writes(&self) -> u64 {
+        self.0.borrow().writes
     }
 
     /// Whether the plan's end has come.
@@ -215,6 +218,7 @@ impl Disk for PaperDisk {
         let disk = self.clone();
         async move {
             let bytes = buffer.bytes().len();
+            disk.0.borrow_mut().writes += 1;
             let (written, result) = match disk.begin() {
                 Outcome::Done => (bytes, Ok(bytes)),
                 Outcome::Short => (SECTOR, Ok(SECTOR)),

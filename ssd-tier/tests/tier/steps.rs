@@ -49,12 +49,13 @@ impl<P: Platform> Steps<P> {
     }
 
     fn bytes(&self) -> usize {
-        let bytes = match self.draw(4) {
+        let bytes = match self.draw(8) {
             0 => EDGES[self.draw(EDGES.len() as u64) as usize] as u64 + self.draw(3),
             1 => self.draw(self.bytes_max as u64) + 1,
             // The largest that may fit, with the sectors that are no value's.
             2 => (self.bytes_max as u64 - 3 * SECTOR as u64).saturating_sub(self.draw(2 * SECTOR as u64)),
-            _ => self.draw(3 * SECTOR as u64) + 1,
+            3 | 4 => self.draw(3 * SECTOR as u64) + 1,
+            _ => self.draw(1_000) + 1,
         };
         (bytes as usize).saturating_sub(1).max(1)
     }
@@ -64,6 +65,7 @@ impl<P: Platform> Steps<P> {
         for _ in 0..steps {
             match self.step().await {
                 Err(TierError::Ended) if !self.is_calm => return Err(TierError::Ended),
+                Err(TierError::Full) if self.draw(3) == 0 => drop(self.core.reclaim().await),
                 Err(TierError::Full | TierError::TooLarge(_)) => {}
                 Err(error) if self.is_calm => panic!("{error}"),
                 _ => {}
@@ -83,20 +85,20 @@ impl<P: Platform> Steps<P> {
     }
 
     async fn step(&mut self) -> Result<(), TierError> {
-        match self.draw(20) {
-            0..6 => self.begin(),
-            6..9 => {
+        match self.draw(32) {
+            0..12 => self.begin(),
+            12..18 => {
                 if !self.held.is_empty() {
                     self.let_land(self.draw(self.held.len() as u64) as usize);
                 }
                 Ok(())
             }
-            9 | 10 => {
+            18 | 19 => {
                 self.core.bury(self.key());
                 Ok(())
             }
-            11 | 12 => self.core.commit().await,
-            13 => {
+            20 | 21 => self.core.commit().await,
+            22 => {
                 let (core, is_calm) = (self.core.clone(), self.is_calm);
                 self.platform.spawn(async move {
                     let committed = core.commit().await;
@@ -104,8 +106,8 @@ impl<P: Platform> Steps<P> {
                 });
                 Ok(())
             }
-            14 | 15 => self.read(self.key()).await,
-            16 => {
+            23..26 => self.read(self.key()).await,
+            26 | 27 => {
                 let (core, key, is_calm) = (self.core.clone(), self.key(), self.is_calm);
                 let row = core.rows.borrow().get(&key).copied();
                 self.platform.spawn(async move {
@@ -116,7 +118,7 @@ impl<P: Platform> Steps<P> {
                 });
                 Ok(())
             }
-            17 => {
+            28..31 => {
                 self.platform.sleep(Duration::from_micros(self.draw(2_000))).await;
                 Ok(())
             }
