@@ -27,6 +27,17 @@ const VICTIMS_PER_SLICE: usize = 4;
 /// With an SSD tier, objects are dropped only when more than this is in use, in thousandths: below it they are demoted.
 const DROPPED_PERMILLE_MIN: u64 = 985;
 
+/// Where a victim goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// Nowhere, if it has no copy.
+    Anywhere,
+    /// To the SSD.
+    Ssd,
+    /// To the copy that it has there.
+    Copy,
+}
+
 /// What a step towards a level came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvictStep {
@@ -117,6 +128,17 @@ impl Shard {
 
     /// Who goes next, to make room for a value of that length: nobody from a segment that would not take it.
     pub(super) fn victim(&mut self, now: Moment, value_bytes: u64, soft_too: bool) -> Option<Position> {
+        self.victim_for(Goal::Anywhere, now, value_bytes, soft_too)
+    }
+
+    /// The same, of those that may go there. A lease protects an object from going, not from going to the SSD.
+    pub(super) fn victim_for(
+        &mut self,
+        goal: Goal,
+        now: Moment,
+        value_bytes: u64,
+        soft_too: bool,
+    ) -> Option<Position> {
         self.note_uses();
         for _ in 0..VICTIMS_PER_SLICE {
             match self.soft_pins.run_out(now) {
@@ -125,14 +147,18 @@ impl Shard {
                 None => break,
             }
         }
-        let segments = &self.segments;
-        let may_go = |row: &Row| {
-            let is_free = row.lease_until() <= now || seeded_bug!("evict under lease");
+        let (segments, tiered) = (&self.segments, &self.tiered);
+        let may_go = |at: Position, row: &Row| {
+            let is_free = match goal {
+                Goal::Anywhere => row.lease_until() <= now || seeded_bug!("evict under lease"),
+                Goal::Ssd => true,
+                Goal::Copy => tiered.as_ref().is_some_and(|tiered| tiered.has_copy(at)),
+            };
             is_free && row.extent().is_some_and(|extent| segments.would_take(extent.segment, value_bytes))
         };
         if let Some(condemned) = self.groups.next_condemned() {
             let row = self.index.row(condemned);
-            if may_go(row) && !row.seat.is_hard() && !self.index.is_newest(condemned) {
+            if may_go(condemned, row) && !row.seat.is_hard() && !self.index.is_newest(condemned) {
                 return Some(condemned);
             }
             self.groups.spare(condemned);

@@ -305,9 +305,9 @@ impl Index {
     pub(crate) fn victim(
         &mut self,
         soft_too: bool,
-        mut may_go: impl FnMut(&Row) -> bool,
+        mut may_go: impl FnMut(Position, &Row) -> bool,
     ) -> Option<Position> {
-        self.eviction.victim(&mut self.rows, soft_too, |rows, at| may_go(&rows.0[at as usize]))
+        self.eviction.victim(&mut self.rows, soft_too, |rows, at| may_go(at, &rows.0[at as usize]))
     }
 
     /// Whether this is what was put last.

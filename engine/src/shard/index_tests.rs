@@ -93,7 +93,8 @@ impl Beside {
     fn evict(&mut self, number: u8) {
         let protected_until = u64::from(number);
         let may_go = |listed: &Listed| listed.is_here && listed.lease_until <= protected_until;
-        let victim = self.index.victim(true, |row| row.lease_until() <= Moment(protected_until * 1_000_000));
+        let victim =
+            self.index.victim(true, |_, row| row.lease_until() <= Moment(protected_until * 1_000_000));
         assert_eq!(victim.is_some(), self.list.iter().any(may_go));
         let Some(victim) = victim else { return };
         let at = self.list.iter().position(|listed| listed.position == victim).unwrap();

@@ -11,6 +11,7 @@
 //! While a row is being written it is read from memory as ever, and has no seat: it is nobody's victim. When a row with a record goes for
 //! any other reason than to make room, its name is *buried*: the record must not come back with a restart.
 
+use super::eviction::Goal;
 use super::index::Why;
 use super::row::{Facts, Place, Position, RecordId};
 use super::{Shard, row::Row};
@@ -65,6 +66,12 @@ pub struct Demotion {
     pub extent: Extent,
 }
 
+impl Tiered {
+    pub(super) fn has_copy(&self, position: Position) -> bool {
+        self.copies.contains_key(&position)
+    }
+}
+
 impl Shard {
     /// There is an SSD tier from now on.
     pub fn enable_tier(&mut self) {
@@ -109,7 +116,8 @@ impl Shard {
     pub fn begin_demotion(&mut self, now: Moment) -> Option<Demotion> {
         const COPIES_PER_STEP: usize = 64;
         for _ in 0..COPIES_PER_STEP {
-            let position = self.victim(now, 0, false).filter(|victim| !self.index.is_newest(*victim))?;
+            let victim = self.victim_for(Goal::Ssd, now, 0, false);
+            let position = victim.filter(|victim| !self.index.is_newest(*victim))?;
             if self.leave_to_copy(position) {
                 continue;
             }
@@ -207,7 +215,18 @@ impl Shard {
 
     /// Memory for the bytes of an object on the SSD.
     pub fn room_for_demoted(&mut self, value_bytes: u64, now: Moment) -> Option<Reservation> {
-        self.evict_until(now, value_bytes, |shard| shard.segments.reserve(value_bytes as usize))
+        let reserve = |shard: &mut Self| shard.segments.reserve(value_bytes as usize);
+        if let Some(room) = self.evict_until(now, value_bytes, reserve) {
+            return Some(room);
+        }
+        // What a lease protects may leave memory for its copy.
+        while let Some(victim) = self.victim_for(Goal::Copy, now, value_bytes, true) {
+            self.leave_to_copy(victim);
+            if let Some(room) = reserve(self) {
+                return Some(room);
+            }
+        }
+        None
     }
 
     /// The bytes of an object on the SSD have been read. The second time they stay in memory, the first time as long as they are pinned.

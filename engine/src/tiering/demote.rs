@@ -35,9 +35,10 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>) {
 }
 
 fn may_go_on<P: Platform>(core: &PerCore<P>, under_way: u64) -> bool {
+    let is_starving = core.tier.get().is_some_and(|tier| tier.starving.get() > 0);
     let mut shard = core.shard.borrow_mut();
     let share = shard.segments().capacity_bytes() / UNDER_WAY_SHARE;
-    under_way < UNDER_WAY_BYTES_MAX.min(share) && shard.wants_demotion()
+    under_way < UNDER_WAY_BYTES_MAX.min(share) && (shard.wants_demotion() || is_starving)
 }
 
 impl<P: Platform> Tier<P> {

@@ -3,7 +3,7 @@
 //! A request whose answers are partly on the SSD is put aside with what it asked, its records are read, all at once, and then it is
 //! answered as a whole. A record that several ask for is read once.
 
-use super::Tier;
+use super::{ROOM_PAUSE, Tier};
 use crate::percore::PerCore;
 use crate::segment::Extent;
 use crate::shard::Demoted;
@@ -50,6 +50,13 @@ impl<P: Platform> Tier<P> {
             Some(((hash, cold.demoted.version), self.load_one(core, cold).await?))
         });
         Loaded(join_all(reads).await.into_iter().flatten().collect())
+    }
+
+    /// Waits a moment for memory to load into, which others are to make.
+    pub(crate) async fn starve(&self, core: &PerCore<P>) {
+        self.starving.set(self.starving.get() + 1);
+        core.platform.sleep(ROOM_PAUSE).await;
+        self.starving.set(self.starving.get() - 1);
     }
 
     async fn load_one(&self, core: &PerCore<P>, cold: &Cold) -> Option<Extent> {

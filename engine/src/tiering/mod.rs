@@ -29,9 +29,13 @@ use snowskin_io::disk::DiskMemory;
 use snowskin_io::{Disk, Platform};
 use snowskin_ssd_tier::format::SECTOR_BYTES;
 use snowskin_ssd_tier::{RecordAddress, TierError, Volume};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
+
+/// How long somebody waits who finds no room, on the SSD or in memory, until the next try.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// The SSD tier of a core.
 pub struct Tier<P: Platform> {
@@ -40,6 +44,8 @@ pub struct Tier<P: Platform> {
     region_sectors: u32,
     /// Those who wait for a record that is being read.
     waiting: RefCell<HashMap<RecordId, Vec<Sender<Extent>>>>,
+    /// Requests that find no memory to load into.
+    starving: Cell<u32>,
     /// Segments whose memory the disk knows, by serial.
     registered: RefCell<HashMap<u32, DiskMemory>>,
 }
@@ -90,12 +96,15 @@ impl<P: Platform> PerCore<P> {
         if !tier.pass_news(self) {
             return;
         }
-        match tier.volume.commit().await {
-            Ok(()) => {}
-            Err(TierError::Ended) => tier.give_up(self).await,
-            Err(error) => {
-                log::error!("core {}: names cannot be buried on the SSD: {error}", self.identity.id);
-                tier.give_up(self).await;
+        loop {
+            match tier.volume.commit().await {
+                Ok(()) => return,
+                // Reclaim makes room, and the names are kept until then.
+                Err(TierError::Full | TierError::Busy) => self.platform.sleep(ROOM_PAUSE).await,
+                Err(error) => {
+                    log::error!("core {}: names cannot be buried on the SSD: {error}", self.identity.id);
+                    return tier.give_up(self).await;
+                }
             }
         }
     }

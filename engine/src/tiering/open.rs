@@ -7,7 +7,7 @@ use snowskin_io::{Disk, DiskPlace, Platform};
 use snowskin_protocol::ByteSize;
 use snowskin_ssd_tier::format::{FormatError, Owner, SECTOR_BYTES};
 use snowskin_ssd_tier::{Found, RecordAddress, TierError, Volume, VolumeOptions};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -97,6 +97,7 @@ impl<P: Platform> PerCore<P> {
             disk,
             region_sectors: region_sectors as u32,
             waiting: RefCell::default(),
+            starving: Cell::new(0),
             registered: RefCell::new(HashMap::new()),
         };
         self.shard.borrow_mut().enable_tier();

@@ -18,8 +18,8 @@ pub(super) const BODY_BYTES_KEPT_MAX: usize = 16 * 1024;
 
 /// Requests of a core that wait for the SSD; beyond that connections wait themselves.
 const COLD_REQUESTS_MAX: u64 = 256;
-/// How often a request's objects are loaded: they may move while it waits.
-const LOADS_MAX: usize = 3;
+/// How often it is tried to load a request's objects: they may move while it waits, and memory may be short.
+const LOADS_MAX: usize = 20;
 
 /// Serves one connection to its end. Whatever the peer does, the core lives on: memory it had reserved or pinned is
 /// given back when the tasks end.
@@ -136,8 +136,11 @@ async fn warm_up<P: Platform, W: ByteWriter>(
         let mut reply = outbox.blank();
         // It could be decoded before.
         answer::answer(core, header, body, &mut reply, &mut on_ssd).ok()?;
-        if on_ssd.cold.is_empty() || is_stuck {
+        if on_ssd.cold.is_empty() {
             return Some(reply);
+        }
+        if is_stuck {
+            tier.starve(core).await;
         }
     }
     let mut reply = outbox.blank();
