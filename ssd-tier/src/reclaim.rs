@@ -20,14 +20,22 @@ use crate::write::Value;
 use crate::{Facts, RecordAddress};
 use snowskin_io::{Disk, Platform};
 use snowskin_protocol::{Checksum, NameRef, ObjectName, Version};
+use std::time::Duration;
+
+/// How often it is tried to keep what must not go once the floor is above it, and how long until the next try: together a long lease.
+const TRIES_MAX: usize = 1000;
+/// See above.
+const TRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// What is to become of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Nobody wants it.
     Forget,
-    /// It is written once more.
+    /// It is written once more, if there is room.
     Keep,
+    /// It must not go now: if there is no room for it, its region stays.
+    Must,
 }
 
 /// Who keeps the addresses of records.
@@ -76,9 +84,12 @@ impl<P: Platform> Volume<P> {
         let (mut reclaimed, mut gone) = (Reclaimed::default(), Vec::new());
         for item in contents.items {
             let Item::Value { name, facts, address } = item else { continue };
-            match self.keep(keeper, &name, facts, address).await? {
-                true => reclaimed.reinserted += 1,
-                false => gone.push((name, facts, address)),
+            if self.keep(keeper, &name, facts, address).await? {
+                reclaimed.reinserted += 1;
+            } else if keeper.fate(name.as_ref(), facts.version, address) == Fate::Must {
+                return Ok(None);
+            } else {
+                gone.push((name, facts, address));
             }
         }
         // Also what a try that failed has moved before.
@@ -92,7 +103,7 @@ impl<P: Platform> Volume<P> {
         // Not before: until here all of this would be there after a crash, and who had forgotten it would not bury it.
         for (name, facts, address) in gone {
             // Somebody may have asked for it meanwhile; it can still be read.
-            if self.keep(keeper, &name, facts, address).await? {
+            if self.keep_in_time(keeper, &name, facts, address).await? {
                 reclaimed.reinserted += 1;
             } else {
                 keeper.forget(name.as_ref(), facts.version, address);
@@ -131,6 +142,26 @@ impl<P: Platform> Volume<P> {
         inner.log.borrow_mut().free(region);
     }
 
+    /// [`Volume::keep`], again and again for a while if it must not go and there is no room.
+    async fn keep_in_time(
+        &self,
+        keeper: &impl Keeper,
+        name: &ObjectName,
+        facts: Facts,
+        address: RecordAddress,
+    ) -> Result<bool, TierError> {
+        for _ in 0..TRIES_MAX {
+            if self.keep(keeper, name, facts, address).await? {
+                return Ok(true);
+            }
+            if keeper.fate(name.as_ref(), facts.version, address) != Fate::Must {
+                break;
+            }
+            self.inner.platform.sleep(TRY_PAUSE).await;
+        }
+        Ok(false)
+    }
+
     /// Writes a record once more if it is wanted; whether it stands elsewhere now.
     async fn keep(
         &self,
@@ -139,7 +170,7 @@ impl<P: Platform> Volume<P> {
         facts: Facts,
         address: RecordAddress,
     ) -> Result<bool, TierError> {
-        let is_wanted = || keeper.fate(name.as_ref(), facts.version, address) == Fate::Keep;
+        let is_wanted = || keeper.fate(name.as_ref(), facts.version, address) != Fate::Forget;
         if !is_wanted() {
             return Ok(false);
         }

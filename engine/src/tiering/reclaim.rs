@@ -54,7 +54,11 @@ impl<P: Platform> Keeper for Rows<'_, P> {
         let shard = self.core.shard.borrow();
         let is_leased = shard.is_record_leased(name, version, record, self.core.platform.now());
         let is_used = self.budget.get() > 0 && shard.is_record_used(name, version, record);
-        if is_leased || is_used { Fate::Keep } else { Fate::Forget }
+        match (is_leased, is_used) {
+            (true, _) => Fate::Must,
+            (false, true) => Fate::Keep,
+            (false, false) => Fate::Forget,
+        }
     }
 
     fn forget(&self, name: NameRef<'_>, version: Version, address: RecordAddress) {
