@@ -203,6 +203,9 @@ fn what_was_committed_outlives_a_disk_that_refuses() {
         for (life, end) in (0..).zip(ends) {
             volume.live(&node, life, end);
             node = volume.next(&node, end);
+            if faults.counts().faults(DiskFault::FailedFlush) > 0 {
+                volume.model.borrow_mut().shake();
+            }
         }
         volume.tally.get()
     }));

@@ -42,6 +42,8 @@ pub(crate) struct Model {
     names: BTreeMap<Key, History>,
     /// Records that reclaim is about to forget.
     going: BTreeSet<(Key, u64)>,
+    /// A flush has failed: what is found may be what the disk has given up already, and goes with the next failure or the power.
+    is_shaky: bool,
     said: u64,
     versions: u64,
 }
@@ -131,7 +133,13 @@ impl Model {
 
     /// What is there, from now on.
     pub(crate) fn found(&mut self, key: Key, what: What) {
+        let sure = if self.is_shaky { self.allowed(key) } else { [what].into() };
         self.going.retain(|(going, _)| *going != key);
-        self.names.insert(key, History { sure: [what].into(), events: Vec::new() });
+        self.names.insert(key, History { sure, events: Vec::new() });
+    }
+
+    /// A flush has failed.
+    pub(crate) fn shake(&mut self) {
+        self.is_shaky = true;
     }
 }

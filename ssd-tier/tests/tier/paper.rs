@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, pending, poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -264,7 +264,7 @@ impl Disk for PaperDisk {
     }
 
     fn discard(&self, _offset: u64, _bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
-        async { Err(io::ErrorKind::Unsupported.into()) }
+        ready(Err(io::ErrorKind::Unsupported.into()))
     }
 }
 
