@@ -56,7 +56,9 @@ use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::ItemStatus;
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{CoreId, HashedName, Incarnation, MissReason, RoutingTable, Settings, Slot, Version};
+use snowskin_protocol::{
+    CoreId, HashedName, Incarnation, Member, MissReason, RoutingTable, Settings, Slot, Version,
+};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tiered::Tiered;
@@ -125,6 +127,10 @@ impl Shard {
     /// Takes over a newer table.
     pub fn apply_table(&mut self, table: &RoutingTable) {
         self.slots.apply(table, (self.me, self.incarnation));
+        let is_me = |member: &Member| (member.id, member.incarnation) == (self.me, self.incarnation);
+        if table.members.iter().any(is_me) {
+            self.settle_recovered();
+        }
     }
 
     /// Takes over new settings.

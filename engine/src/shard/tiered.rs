@@ -33,6 +33,8 @@ pub(super) struct Tiered {
     writing: HashMap<Position, RecordId>,
     /// Rows on the SSD that were read once since they went there.
     read_once: HashSet<Position>,
+    /// Rows that were found on the SSD when the core started, until the first table that has the core.
+    recovered: Vec<Position>,
     /// Names that mean nothing any more, until the tier is told.
     buried: Vec<(ObjectName, Version)>,
     /// Records of no more use, until the tier is told: with the bytes of their names and values.
@@ -343,8 +345,22 @@ impl Shard {
         }
         let Demoted { record, version, value_bytes, checksum } = *demoted;
         let facts = Facts { version, value_bytes, checksum, generation: 0 };
-        self.index.insert(name.hashed(), facts, Place::OnSsd(record), &PutHints::default());
+        let position = self.index.insert(name.hashed(), facts, Place::OnSsd(record), &PutHints::default());
+        self.tiered.as_mut().expect("there is a tier").recovered.push(position);
         true
+    }
+
+    /// The core is a member: what was found on the SSD is its own if it is the home and nobody else has been since. All else means
+    /// nothing: other homes may have had other values, or none.
+    pub(super) fn settle_recovered(&mut self) {
+        let Some(tiered) = &mut self.tiered else { return };
+        for position in std::mem::take(&mut tiered.recovered) {
+            // Its region may have been reclaimed since.
+            let Some(row) = self.index.get(position) else { continue };
+            if !(self.serves(row.slot()) && self.is_entry(row)) {
+                self.take_out(position, Why::Dropped);
+            }
+        }
     }
 }
 
