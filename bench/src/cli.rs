@@ -87,6 +87,15 @@ pub(crate) struct RunArguments {
     /// memory of each engine (1GB)
     #[argh(option, default = "ByteSize(1 << 30)", from_str_fn(parse_size))]
     pub(crate) memory: ByteSize,
+    /// folder on an SSD for a tier below the engines' memory; default: none
+    #[argh(option)]
+    pub(crate) ssd: Option<PathBuf>,
+    /// bytes there of each engine, with --ssd (10GB)
+    #[argh(option, from_str_fn(parse_size))]
+    pub(crate) ssd_size: Option<ByteSize>,
+    /// bytes of a region of the log there (16MiB)
+    #[argh(option, default = "ByteSize(16 << 20)", from_str_fn(parse_size))]
+    pub(crate) ssd_region: ByteSize,
     /// lease that reads and lookups grant, in ms (5000)
     #[argh(option, default = "5000")]
     pub(crate) lease_ms: u64,
@@ -211,6 +220,15 @@ pub(crate) struct ReplayArguments {
     /// memory of each engine (1GB), or of all as a part of the trace's unique bytes (20%) (20%)
     #[argh(option, default = "Memory::PartOfUnique(0.2)")]
     pub(crate) memory: Memory,
+    /// folder on an SSD for a tier below the engines' memory; default: none
+    #[argh(option)]
+    pub(crate) ssd: Option<PathBuf>,
+    /// bytes there of each engine, or of all as a part of the trace's unique bytes (40%), with --ssd (40%)
+    #[argh(option)]
+    pub(crate) ssd_size: Option<Memory>,
+    /// bytes of a region of the log there (16MiB)
+    #[argh(option, default = "ByteSize(16 << 20)", from_str_fn(parse_size))]
+    pub(crate) ssd_region: ByteSize,
     /// lease in ms; default: 5000 shortened as the trace is, at least 50
     #[argh(option)]
     pub(crate) lease_ms: Option<u64>,
@@ -235,22 +253,23 @@ pub(crate) struct ReplayArguments {
 }
 
 /// measures get, put and lookup beside raw TCP; with --transport shm copies, reads in place, batches and cores beside
-/// memcpy and a ping-pong through shared memory; both sides in turn, in one run
+/// memcpy and a ping-pong through shared memory; with --ssd the SSD tier beside fio; both sides in turn, in one run
 #[derive(FromArgs)]
 #[argh(
     subcommand,
     name = "limits",
     example = "Beside raw TCP:\n  {command_name} --pin",
     example = "Through shared memory, a minute or two; needs 3 GB of memory:\n  {command_name} --transport shm --pin",
-    example = "Only gets in place, while both sides spin:\n  {command_name} --transport shm --pin --part views --wake spin"
+    example = "Only gets in place, while both sides spin:\n  {command_name} --transport shm --pin --part views --wake spin",
+    example = "The SSD tier beside fio, two or three minutes:\n  {command_name} --ssd /mnt/nvme"
 )]
 pub(crate) struct LimitsArguments {
     /// rounds; the median of their ratios counts (5)
     #[argh(option, default = "5")]
     pub(crate) rounds: usize,
-    /// time of each measurement in each round (200ms)
-    #[argh(option, default = "Duration::from_millis(200)", from_str_fn(parse_duration))]
-    pub(crate) slice: Duration,
+    /// time of each measurement in each round (200ms; with --ssd 1.5s)
+    #[argh(option, from_str_fn(parse_duration))]
+    pub(crate) slice: Option<Duration>,
     /// what a waiting side does: spin, block or both (both)
     #[argh(option, default = "\"both\".to_owned()")]
     pub(crate) wake: String,
@@ -258,10 +277,14 @@ pub(crate) struct LimitsArguments {
     #[argh(switch)]
     pub(crate) pin: bool,
     /// how ours reaches its engine: tcp or auto (shared memory where it can be had), beside raw TCP; shm, beside what
-    /// memory can do (tcp)
-    #[argh(option, default = "Transport::Tcp")]
-    pub(crate) transport: Transport,
-    /// with --transport shm only this part: copies, views, batches or cores; may be given several times (all)
+    /// memory can do (tcp; with --ssd auto)
+    #[argh(option)]
+    pub(crate) transport: Option<Transport>,
+    /// measure the SSD tier in this folder instead, beside fio; needs 12 GB there, which are removed, and 4 GB of memory
+    #[argh(option)]
+    pub(crate) ssd: Option<PathBuf>,
+    /// only this part: with --transport shm copies, views, batches or cores, with --ssd reads, demotion, latency or
+    /// mount; may be given several times (all)
     #[argh(option)]
     pub(crate) part: Vec<Part>,
     /// do not compare checksums in the client; without this, shm measures copies with and without
@@ -429,6 +452,12 @@ pub(crate) struct DemoArguments {
     /// memory of each of the two engines (512MB)
     #[argh(option, default = "ByteSize(512 << 20)", from_str_fn(parse_size))]
     pub(crate) memory: ByteSize,
+    /// bytes of each engine on the SSD, in the temporary folder (2GB)
+    #[argh(option, default = "ByteSize(2 << 30)", from_str_fn(parse_size))]
+    pub(crate) ssd_size: ByteSize,
+    /// memory only
+    #[argh(switch)]
+    pub(crate) no_ssd: bool,
     /// write the summary as JSON to this file
     #[argh(option)]
     pub(crate) json: Option<PathBuf>,
@@ -508,71 +537,4 @@ fn hidden(arguments: &[String]) -> Option<ExitCode> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> Result<Command, ExitCode> {
-        parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn every_option_is_understood() {
-        let run = "run --workload zipf --theta 0.9 --keys 10 --value-size 1MiB,64KiB --batch 2 --threads 3 --clients 2 \
-                   --mix get=0.5,view=0.2,match_prefix=0.3 --duration 3s --rate 100 --verify --refill --json a --json-lines b \
-                   --report c --engines 1 --cores 1 --memory 1GB --lease-ms 100 --spin-us 0";
-        let Ok(Command::Run(run)) = parsed(run) else { panic!("run") };
-        assert_eq!((run.threads, run.duration, run.verify), (3, Some(Duration::from_secs(3)), true));
-        let replay = "replay --trace t --model deepseek-v3 --memory 20% --time-scale 100 --limit 5 --closed";
-        let Ok(Command::Replay(replay)) = parsed(replay) else { panic!("replay") };
-        assert_eq!((replay.memory, replay.closed), (Memory::PartOfUnique(0.2), true));
-        assert!(matches!(parsed("limits --rounds 1 --pin --wake spin"), Ok(Command::Limits(_))));
-        let limits = parsed("limits --transport shm --part views --part cores");
-        let Ok(Command::Limits(limits)) = limits else { panic!("limits") };
-        assert_eq!(limits.part, [Part::Views, Part::Cores]);
-        let idle = parsed("idle --clients 3 --duration 5s --transport tcp --spin-us 0 --json a");
-        let Ok(Command::Idle(idle)) = idle else { panic!("idle") };
-        assert_eq!((idle.clients, idle.transport), (3, Transport::Tcp));
-        assert!(matches!(parsed("demo"), Ok(Command::Demo(_))));
-        let alloc = "alloc --memory 1GiB --strategy random --segments 4 --copies 2 --sizes pair --churn 5 --seed 2 --report r";
-        let Ok(Command::Alloc(alloc)) = parsed(alloc) else { panic!("alloc") };
-        assert_eq!((alloc.strategy, alloc.sizes), (Some(Strategy::Random), Some(AllocSizes::Pair)));
-    }
-
-    #[test]
-    fn options_of_policy_are_understood() {
-        let policy =
-            "policy --trace a --trace b --shares 5,50 --policies s3fifo --no-hints --limit 9 --report r";
-        let Ok(Command::Policy(policy)) = parsed(policy) else { panic!("policy") };
-        assert_eq!((policy.trace.len(), policy.no_hints, policy.shares), (2, true, "5,50".parse().unwrap()));
-    }
-
-    #[test]
-    fn what_is_not_understood_has_status_2_and_help_has_0() {
-        for bad in [
-            "",
-            "fly",
-            "alloc --strategy best",
-            "policy --policies best",
-            "limits --part all",
-            "policy --shares 0",
-            "run --keys many",
-            "replay --model gpt-7",
-            "run --mix get=2x",
-            "replay --memory -3%",
-        ] {
-            assert_eq!(parsed(bad).err(), Some(ExitCode::from(2)), "{bad}");
-        }
-        for help in [
-            "--help",
-            "run --help",
-            "replay --help",
-            "limits --help",
-            "idle --help",
-            "alloc --help",
-            "policy --help",
-            "demo --help",
-        ] {
-            assert_eq!(parsed(help).err(), Some(ExitCode::SUCCESS), "{help}");
-        }
-    }
-}
+mod tests;

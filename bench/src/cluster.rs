@@ -5,6 +5,7 @@ use crate::store::{Membership, Reach, connect};
 use snowskin_client::Transport;
 use snowskin_protocol::ByteSize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const MASTER: &str = "snowskin-master";
@@ -24,6 +25,18 @@ pub(crate) struct ClusterPlan {
     pub(crate) lease_ms: u64,
     /// How long an engine's core polls before it sleeps; the engine's own choice if `None`.
     pub(crate) spin_us: Option<u64>,
+    /// `None`: memory only.
+    pub(crate) ssd: Option<SsdPlace>,
+}
+
+/// Where the engines' SSD tiers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SsdPlace {
+    /// Each engine has a folder in it.
+    pub(crate) folder: PathBuf,
+    pub(crate) bytes_per_engine: u64,
+    /// The engine's own choice if `None`.
+    pub(crate) region_bytes: Option<u64>,
 }
 
 /// Why there is no cluster.
@@ -35,6 +48,30 @@ pub(crate) enum ClusterError {
     ReadyLine { program: &'static str, line: String },
     #[error("after {WHOLE_WAIT:?} the cluster is not whole: {0}")]
     NotWhole(String),
+    #[error("the SSD tier's folder {path}: {reason}")]
+    Folder { path: String, reason: std::io::Error },
+}
+
+impl SsdPlace {
+    fn folder_of(&self, engine: &str) -> PathBuf {
+        self.folder.join(engine)
+    }
+
+    fn make_folder(&self, engine: &str) -> Result<(), ClusterError> {
+        let path = self.folder_of(engine);
+        std::fs::create_dir_all(&path)
+            .map_err(|reason| ClusterError::Folder { path: path.display().to_string(), reason })
+    }
+
+    fn arguments(&self, engine: &str) -> Vec<String> {
+        let folder = self.folder_of(engine).display().to_string();
+        let size = self.bytes_per_engine.to_string();
+        let mut arguments = vec!["--ssd".to_owned(), folder, "--ssd-size".to_owned(), size];
+        if let Some(bytes) = self.region_bytes {
+            arguments.extend(["--ssd-region".to_owned(), bytes.to_string()]);
+        }
+        arguments
+    }
 }
 
 /// A running cluster. Dropping it stops the engines, then the master.
@@ -62,6 +99,9 @@ impl Cluster {
         for number in 1..=plan.engines {
             let name = format!("engine-{number}");
             let arguments = engine_arguments(plan, &name, master_address);
+            if let Some(ssd) = &plan.ssd {
+                ssd.make_folder(&name)?;
+            }
             let (engine, line) = Process::start(&name, &engine_program, &arguments, &ready)?;
             cluster.engines.push((engine, line[ready.len()..].to_owned()));
         }
@@ -100,6 +140,14 @@ impl Cluster {
                 ByteSize(self.plan.memory_bytes_per_engine),
                 where_it_listens
             ));
+            if let Some(ssd) = &self.plan.ssd {
+                lines.push(format!(
+                    "{:10}and {} on the SSD, in {}",
+                    "",
+                    ByteSize(ssd.bytes_per_engine),
+                    ssd.folder.display()
+                ));
+            }
         }
         lines
     }
@@ -182,6 +230,9 @@ fn engine_arguments(plan: &ClusterPlan, name: &str, master: SocketAddr) -> Vec<S
     if let Some(spin_us) = plan.spin_us {
         arguments.extend(["--spin-us".to_owned(), spin_us.to_string()]);
     }
+    if let Some(ssd) = &plan.ssd {
+        arguments.extend(ssd.arguments(name));
+    }
     arguments
 }
 
@@ -212,11 +263,16 @@ mod tests {
             memory_bytes_per_engine: 4096,
             lease_ms: 50,
             spin_us: Some(0),
+            ssd: None,
         };
-        let engine = engine_arguments(&plan, "e", "127.0.0.1:1".parse().unwrap()).join(" ");
+        let arguments = |plan| engine_arguments(plan, "e", "127.0.0.1:1".parse().unwrap()).join(" ");
+        let engine = "--cores 2 --memory 4096 --listen 127.0.0.1:0 --master 127.0.0.1:1 --name e --spin-us 0";
+        assert_eq!(arguments(&plan), engine);
+        let folder = PathBuf::from("d");
+        let ssd = SsdPlace { folder, bytes_per_engine: 9, region_bytes: Some(3) };
         assert_eq!(
-            engine,
-            "--cores 2 --memory 4096 --listen 127.0.0.1:0 --master 127.0.0.1:1 --name e --spin-us 0"
+            arguments(&ClusterPlan { ssd: Some(ssd), ..plan.clone() }),
+            format!("{engine} --ssd d/e --ssd-size 9 --ssd-region 3")
         );
         assert!(master_arguments(&plan).join(" ").contains("--lease-ms 50 --high-watermark 0.98"));
     }

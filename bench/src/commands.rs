@@ -1,17 +1,18 @@
 //! The commands, put together: a cluster or an address, a workload, what was measured, and what is left of it.
 
 use crate::cli::{Failed, LimitsArguments, ReplayArguments, RunArguments};
-use crate::cluster::{Cluster, ClusterPlan};
+use crate::cluster::{Cluster, ClusterPlan, SsdPlace};
 use crate::limits::{LimitsPlan, Wake, measure as measure_limits};
 use crate::meter::Measured;
 use crate::replay::{Ideal, Memory, ReplayPlan, TraceSummary, cluster_memory};
 use crate::report::summary::Summary;
 use crate::report::table::{latencies, number, percent, summary_lines};
 use crate::report::{write, write_json};
+use crate::ssd::SsdSummary;
 use crate::store::{Reach, Reached, Store, connect};
 use crate::trace::{Request, Shape, TraceFacts, generate, read_trace};
 use crate::workload::Popularity;
-use crate::{replay as replaying, run as running};
+use crate::{replay as replaying, run as running, ssd};
 use snowskin_client::Transport;
 use snowskin_protocol::{ByteSize, KIB};
 use std::collections::BTreeMap;
@@ -26,6 +27,13 @@ const LEASE_MS: f64 = 5_000.0;
 const LEASE_MS_MIN: u64 = 50;
 /// How long a run measures when nobody says.
 const DURATION: Duration = Duration::from_secs(10);
+
+/// Bytes of an engine's SSD tier when nobody says, and those of a replay.
+const SSD_BYTES: ByteSize = ByteSize(10 << 30);
+const SSD_PART: Memory = Memory::PartOfUnique(0.4);
+/// Time of a measurement of limits in each round, and of one of a disk, which is slower to show what it can.
+const SLICE: Duration = Duration::from_millis(200);
+const SSD_SLICE: Duration = Duration::from_millis(1_500);
 
 /// A cluster that is ours, or the way to somebody else's.
 pub(crate) struct Target {
@@ -78,7 +86,13 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
         memory_bytes_per_engine: arguments.memory.0,
         lease_ms: arguments.lease_ms,
         spin_us: Some(arguments.spin_us),
+        ssd: arguments.ssd.as_ref().map(|folder| SsdPlace {
+            folder: folder.clone(),
+            bytes_per_engine: arguments.ssd_size.unwrap_or(SSD_BYTES).0,
+            region_bytes: Some(arguments.ssd_region.0),
+        }),
     };
+    check_ssd(arguments.ssd.as_deref(), arguments.ssd_size.is_some(), arguments.master)?;
     let mut target =
         Target::open(arguments.master, &cluster_plan, arguments.clients, (plan.verify, arguments.transport))?;
     target.announce();
@@ -97,10 +111,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
         summary.complaint().map_or(Ok(()), |complaint| Err(Failed::Run(format!("preload: {complaint}"))))?;
     }
     let json_lines = arguments.json_lines.as_deref();
+    let before = ssd::look(&target.stores);
     let measured =
         running::run(&plan, &target.stores, target.cluster.as_mut(), json_lines).map_err(run_failed)?;
     let reached = Reached::by(&target.stores);
-    let summary = Summary::new("run", run_settings(arguments, &plan), &measured, reached);
+    let mut summary = Summary::new("run", run_settings(arguments, &plan), &measured, reached);
+    summary.ssd = SsdSummary::between(&before, &ssd::look(&target.stores));
     println!();
     summary_lines(&summary).iter().for_each(|line| println!("{line}"));
     finish(&summary, &measured, arguments.json.as_deref(), &arguments.report)
@@ -224,9 +240,19 @@ impl Prepared {
         let (engines, cores) = (arguments.engines, arguments.cores);
         let per_engine = cluster_memory(arguments.memory, &facts, block_bytes, engines, cores);
         let memory_bytes = arguments.master.is_none().then_some(per_engine * engines as u64);
+        check_ssd(arguments.ssd.as_deref(), arguments.ssd_size.is_some(), arguments.master)?;
+        let ssd = arguments.ssd.as_ref().map(|folder| SsdPlace {
+            folder: folder.clone(),
+            bytes_per_engine: {
+                let size = arguments.ssd_size.unwrap_or(SSD_PART);
+                cluster_memory(size, &facts, block_bytes, engines, cores)
+            },
+            region_bytes: Some(arguments.ssd_region.0),
+        });
+        let ssd_bytes = ssd.as_ref().map_or(0, |ssd| ssd.bytes_per_engine * engines as u64);
         let time_scale = (!arguments.closed).then_some(arguments.time_scale);
         Ok(Prepared {
-            ideal: Ideal::of(&requests, memory_bytes, block_bytes),
+            ideal: Ideal::of(&requests, memory_bytes, ssd_bytes, block_bytes),
             facts,
             requests,
             cluster_plan: ClusterPlan {
@@ -235,6 +261,7 @@ impl Prepared {
                 memory_bytes_per_engine: per_engine,
                 lease_ms: arguments.lease_ms.unwrap_or_else(|| scaled_lease_ms(time_scale)),
                 spin_us: Some(arguments.spin_us),
+                ssd,
             },
             plan: ReplayPlan {
                 block_bytes: block_bytes as usize,
@@ -246,6 +273,29 @@ impl Prepared {
             },
             memory_bytes,
         })
+    }
+
+    /// Engines have SSD tiers there.
+    pub(crate) fn take_ssd(&mut self, place: SsdPlace) {
+        let ssd_bytes = place.bytes_per_engine * self.cluster_plan.engines as u64;
+        self.cluster_plan.ssd = Some(place);
+        self.ideal = Ideal::of(&self.requests, self.memory_bytes, ssd_bytes, self.plan.block_bytes as u64);
+    }
+
+    /// What of the trace there is room for, the beginning of a sentence.
+    pub(crate) fn room_in_words(&self) -> String {
+        let part = |bytes: u64| {
+            let blocks = bytes / self.plan.block_bytes as u64;
+            percent(blocks as f64 / self.facts.unique_blocks.max(1) as f64)
+        };
+        let memory = part(self.memory_bytes.unwrap_or(0));
+        match &self.cluster_plan.ssd {
+            None => format!("Memory holds {memory}"),
+            Some(ssd) => {
+                let ssd = part(ssd.bytes_per_engine * self.cluster_plan.engines as u64);
+                format!("Memory holds {memory} and the SSD {ssd}")
+            }
+        }
     }
 
     pub(crate) fn trace_in_words(&self) -> String {
@@ -271,9 +321,11 @@ impl Prepared {
     ) -> Result<(Summary, Measured), Failed> {
         let (stores, cluster) = (&target.stores, target.cluster.as_mut());
         let json_lines = arguments.json_lines.as_deref();
+        let before = ssd::look(stores);
         let measured =
             replaying::replay(&self.plan, &self.requests, stores, cluster, json_lines).map_err(run_failed)?;
         let mut summary = Summary::new(command, self.settings(arguments), &measured, Reached::by(stores));
+        summary.ssd = SsdSummary::between(&before, &ssd::look(stores));
         let block_bytes = self.plan.block_bytes as u64;
         summary.trace = Some(TraceSummary {
             memory_bytes: self.memory_bytes,
@@ -320,6 +372,17 @@ fn check_replay(arguments: &ReplayArguments, requests: &[Request]) -> Result<(),
     Ok(())
 }
 
+/// A tier is of engines that we start, and its size is nothing without it.
+fn check_ssd(folder: Option<&Path>, has_size: bool, master: Option<SocketAddr>) -> Result<(), Failed> {
+    match (folder, master) {
+        (None, _) if has_size => Err(Failed::Usage("--ssd-size is for --ssd".to_owned())),
+        (Some(_), Some(_)) => {
+            Err(Failed::Usage("--ssd is for a cluster that is started: not with --master".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A lease protects what was matched until it is read; when time runs faster, that is sooner.
 fn scaled_lease_ms(time_scale: Option<f64>) -> u64 {
     time_scale.map_or(LEASE_MS_MIN, |scale| ((LEASE_MS / scale) as u64).max(LEASE_MS_MIN))
@@ -335,9 +398,12 @@ pub(crate) fn rates(summary: &Summary) -> Vec<String> {
     };
     let capacity =
         trace.ideal_lru_blocks.map_or_else(String::new, |blocks| format!(" of {} blocks", number(blocks)));
+    let memory_alone = trace
+        .ideal_lru_memory_prefix_hit_rate
+        .map_or_else(String::new, |rate| format!("   ideal LRU of the memory alone {}", percent(rate)));
     vec![
         format!(
-            "  prefix hit rate {}   ideal LRU{capacity} {}{of_ideal}   cache without end {}",
+            "  prefix hit rate {}   ideal LRU{capacity} {}{of_ideal}{memory_alone}   cache without end {}",
             percent(trace.prefix_hit_rate),
             percent(trace.ideal_lru_prefix_hit_rate),
             percent(trace.infinite_prefix_hit_rate)
@@ -377,17 +443,25 @@ pub(crate) fn limits(arguments: &LimitsArguments) -> Result<(), Failed> {
         "both" => vec![Wake::Spin, Wake::Block],
         other => return Err(Failed::Usage(format!("--wake {other}: use spin, block or both"))),
     };
+    let (slice, transport) = match arguments.ssd {
+        Some(_) => (SSD_SLICE, Transport::Auto),
+        None => (SLICE, Transport::Tcp),
+    };
     let plan = LimitsPlan {
         rounds: arguments.rounds,
-        slice: arguments.slice,
+        slice: arguments.slice.unwrap_or(slice),
         wakes,
         pin: arguments.pin,
         checksums: !arguments.no_checksums,
-        transport: arguments.transport,
+        transport: arguments.transport.unwrap_or(transport),
         parts: arguments.part.clone(),
+        ssd: arguments.ssd.clone(),
     };
-    if !plan.parts.is_empty() && plan.transport != Transport::SharedMemory {
-        return Err(Failed::Usage("--part is for --transport shm".to_owned()));
+    let has_parts = plan.ssd.is_some() || plan.transport == Transport::SharedMemory;
+    if plan.parts.iter().any(|part| !has_parts || part.is_of_ssd() != plan.ssd.is_some()) {
+        let words = "--part: copies, views, batches and cores are for --transport shm, reads, demotion, latency and mount \
+                     for --ssd";
+        return Err(Failed::Usage(words.to_owned()));
     }
     let report = measure_limits(&plan).map_err(Failed::Run)?;
     report.lines().iter().for_each(|line| println!("{line}"));
@@ -459,6 +533,7 @@ mod tests {
             memory_bytes_per_engine: u64::MAX / 4,
             lease_ms: 50,
             spin_us: None,
+            ssd: None,
         };
         let error = check_memory(&plan).expect_err("too large");
         assert!(

@@ -1,10 +1,13 @@
 //! The command `demo`: what a newcomer sees first.
 
 use crate::cli::{DemoArguments, Failed, ReplayArguments};
+use crate::cluster::SsdPlace;
 use crate::commands::{Prepared, Target, finish, print_latencies, requests_of};
 use crate::replay::Memory;
 use crate::report::summary::Summary;
 use crate::report::table::{number, percent};
+use crate::scratch::Scratch;
+use crate::ssd;
 use crate::trace::Request;
 use snowskin_client::Transport;
 use snowskin_protocol::{ByteSize, KIB};
@@ -13,6 +16,8 @@ use snowskin_protocol::{ByteSize, KIB};
 const REQUESTS: usize = 4_000;
 /// Bytes of a block. With the usual memory, an eighth of the blocks fits: enough for a cache to be tested.
 const BLOCK_BYTES: u64 = 128 * KIB;
+/// Bytes of a region of an engine's log on the SSD: small, as the tier is.
+const SSD_REGION_BYTES: u64 = 16 << 20;
 /// The width of the drawn rates.
 const BAR_CELLS: usize = 40;
 
@@ -21,7 +26,18 @@ pub(crate) fn demo(arguments: &DemoArguments) -> Result<(), Failed> {
     let mut replay = replay_arguments(arguments);
     let requests = requests_of(&replay)?;
     replay.time_scale = time_scale(&requests, arguments.duration.as_secs_f64());
-    let prepared = Prepared::new(&replay, requests)?;
+    let mut prepared = Prepared::new(&replay, requests)?;
+    // Goes after the engines.
+    let _scratch = match ssd_place(arguments, &replay) {
+        Ok((scratch, place)) => {
+            prepared.take_ssd(place);
+            Some(scratch)
+        }
+        Err(reason) => {
+            println!("  Without an SSD tier: {reason}.");
+            None
+        }
+    };
     println!(
         "\nSnowskin: a pool of memory in which inference engines keep the KV blocks of prompts they have seen.\n"
     );
@@ -32,8 +48,8 @@ pub(crate) fn demo(arguments: &DemoArguments) -> Result<(), Failed> {
     println!("  {}", prepared.trace_in_words());
     println!("  Each request asks how many of its leading blocks are held, reads those, and puts the rest.");
     println!(
-        "  Memory holds {} of the unique blocks, so most must be evicted. Every byte read is checked.\n",
-        percent(prepared.ideal.lru_blocks as f64 / prepared.facts.unique_blocks.max(1) as f64)
+        "  {} of the unique blocks, so many must be evicted. Every byte read is checked.\n",
+        prepared.room_in_words()
     );
     let (summary, measured) = prepared.replay(&replay, &mut target, "demo")?;
     println!("3. What came out");
@@ -47,6 +63,15 @@ pub(crate) fn demo(arguments: &DemoArguments) -> Result<(), Failed> {
     drop(target);
     println!("\n5. Engines and master have stopped. Try next: snowskin-bench run, replay, limits (--help)\n");
     outcome
+}
+
+/// A part of the temporary folder for each engine.
+fn ssd_place(arguments: &DemoArguments, replay: &ReplayArguments) -> Result<(Scratch, SsdPlace), String> {
+    if arguments.no_ssd {
+        return Err("--no-ssd".to_owned());
+    }
+    let (size, region) = (arguments.ssd_size.0, replay.ssd_region.0);
+    ssd::temporary(&std::env::temp_dir(), replay.engines, size, region)
 }
 
 fn replay_arguments(arguments: &DemoArguments) -> ReplayArguments {
@@ -66,6 +91,9 @@ fn replay_arguments(arguments: &DemoArguments) -> ReplayArguments {
         engines: 2,
         cores: 2,
         memory: Memory::PerEngine(arguments.memory.0),
+        ssd: None,
+        ssd_size: None,
+        ssd_region: ByteSize(SSD_REGION_BYTES),
         lease_ms: None,
         spin_us: 50,
         no_verify: false,
@@ -90,8 +118,12 @@ fn explain(summary: &Summary) {
     for (name, rate) in [
         ("this store", trace.prefix_hit_rate),
         ("an ideal LRU", trace.ideal_lru_prefix_hit_rate),
+        ("it without the SSD", trace.ideal_lru_memory_prefix_hit_rate.unwrap_or(0.0)),
         ("memory without end", trace.infinite_prefix_hit_rate),
     ] {
+        if name.contains("SSD") && summary.ssd.is_none() {
+            continue;
+        }
         println!("    {name:<19} {:>6}  {}", percent(rate), bar(rate / scale));
     }
     println!(
@@ -102,6 +134,15 @@ fn explain(summary: &Summary) {
         summary.gb_per_s,
         summary.cpu_seconds_per_gb
     );
+    if let Some(ssd) = &summary.ssd {
+        let from_memory = summary.bytes_read.saturating_sub(ssd.read_bytes);
+        println!(
+            "  {} of what was read came from memory, {} from the SSD",
+            ByteSize(from_memory),
+            ByteSize(ssd.read_bytes)
+        );
+        println!("{}", ssd.line());
+    }
     println!(
         "  wrong values {}   errors {}   puts without space {}   blocks gone between match and read {}",
         summary.wrong_values,

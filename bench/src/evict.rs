@@ -94,6 +94,7 @@ impl Engine {
             memory_bytes_per_engine: memory.0,
             lease_ms: 1,
             spin_us: None,
+            ssd: None,
         };
         let cluster = Cluster::start(&plan).map_err(|error| Failed::Run(error.to_string()))?;
         let deadline = Duration::from_secs(30);

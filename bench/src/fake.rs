@@ -2,6 +2,7 @@
 
 use crate::store::{Failure, Membership, Reached, Store, Stored, Viewer};
 use snowskin_protocol::Code;
+use snowskin_protocol::wire::stats::CoreStats;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -84,6 +85,11 @@ impl Store for FakeStore {
         let held = keys.iter().take_while(|key| values.contains_key(**key)).count();
         let promised = if self.overpromises { keys.len().min(held + 1) } else { held };
         self.refusal().map_or(Ok(promised), Err)
+    }
+
+    fn stats(&self) -> Result<CoreStats, Failure> {
+        let objects = self.values.lock().unwrap().len() as u64;
+        self.refusal().map_or(Ok(CoreStats { objects, ..CoreStats::default() }), Err)
     }
 
     fn members(&self) -> Result<Membership, Failure> {

@@ -50,6 +50,7 @@ fn measure(arguments: &IdleArguments) -> Result<IdleReport, String> {
         memory_bytes_per_engine: MEMORY_BYTES,
         lease_ms: 50,
         spin_us: Some(arguments.spin_us),
+        ssd: None,
     };
     let start = || Cluster::start(&plan).map_err(|error| error.to_string());
     let (busy, alone) = (start()?, start()?);

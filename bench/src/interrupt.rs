@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks the run to end early and report what it has; the second ends it at once.
 
 use crate::process;
+use crate::scratch;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,6 +19,7 @@ pub(crate) fn install() {
     std::panic::set_hook(Box::new(move |info| {
         usual(info);
         process::kill_all();
+        scratch::remove_all();
     }));
     let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(|| {
         if let Err(error) = listen() {
@@ -41,6 +43,7 @@ fn listen() -> std::io::Result<()> {
             }
             if STOP.swap(true, Ordering::Relaxed) {
                 process::kill_all();
+                scratch::remove_all();
                 std::process::exit(130);
             }
             eprintln!("\nstopping; once more to stop at once");

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOutcome, Transport, View};
 use snowskin_protocol::Code;
+use snowskin_protocol::wire::stats::CoreStats;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub(crate) trait Store: Send + Sync {
     fn lookup(&self, keys: &[&[u8]]) -> Vec<Result<bool, Failure>>;
     /// How many leading keys are held.
     fn match_prefix(&self, keys: &[&[u8]]) -> Result<usize, Failure>;
+    /// The counters of all cores together.
+    fn stats(&self) -> Result<CoreStats, Failure>;
     /// Cores that the routing table names, and whether every slot has a home and is served.
     fn members(&self) -> Result<Membership, Failure>;
     /// How its cores have been reached so far.
@@ -148,13 +151,17 @@ impl Store for BlockingClient {
         BlockingClient::match_prefix(self, keys).map_err(failure)
     }
 
+    fn stats(&self) -> Result<CoreStats, Failure> {
+        let mut sum = CoreStats::default();
+        for (_, stats) in BlockingClient::stats(self).map_err(failure)? {
+            sum.add(&stats.map_err(failure)?);
+        }
+        Ok(sum)
+    }
+
     fn members(&self) -> Result<Membership, Failure> {
         let cores = self.table().map_err(failure)?.members.len();
-        let mut slots_waiting = 0;
-        for (_, stats) in self.stats().map_err(failure)? {
-            slots_waiting += stats.map_err(failure)?.slots_awaited;
-        }
-        Ok(Membership { cores, slots_waiting })
+        Ok(Membership { cores, slots_waiting: Store::stats(self)?.slots_awaited })
     }
 
     fn reached(&self) -> Reached {

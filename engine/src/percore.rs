@@ -249,6 +249,8 @@ impl<P: Platform> PerCore<P> {
     /// All counters.
     pub fn stats(&self) -> CoreStats {
         let (lane_pins, lane_puts) = self.lanes.held();
+        let of_shard = self.shard.borrow().stats();
+        let of_tier = self.tier.get().map_or(of_shard, |tier| tier.add_stats(of_shard));
         CoreStats {
             lanes: self.lanes.count() as u64,
             lane_pins,
@@ -258,7 +260,7 @@ impl<P: Platform> PerCore<P> {
             frames_out: self.traffic.frames_out.get(),
             data_frames_in: self.traffic.data_frames_in.get(),
             frames_refused: self.traffic.frames_refused.get(),
-            ..self.shard.borrow().stats()
+            ..of_tier
         }
     }
 }

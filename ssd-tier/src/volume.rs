@@ -86,7 +86,7 @@ pub(crate) struct Inner<P: Platform> {
 pub struct TierCounters {
     /// Records written, of values.
     pub records_written: Cell<u64>,
-    /// Their bytes, and those of tombstones.
+    /// Their bytes, those of tombstones, and of all that stands beside records.
     pub bytes_written: Cell<u64>,
     /// Names buried.
     pub tombstones_written: Cell<u64>,
@@ -222,6 +222,7 @@ impl<P: Platform> Volume<P> {
         let mut sector = fresh_buffer(SECTOR_BYTES);
         block.encode(&mut sector);
         self.inner.disk.write_all_at(block.offset(), sector).await.0?;
+        self.add(|counters| &counters.bytes_written, SECTOR_BYTES as u64);
         self.inner.superblock.set(block);
         Ok(())
     }

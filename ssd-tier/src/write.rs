@@ -250,10 +250,11 @@ impl<P: Platform> Volume<P> {
         let volume = self.clone();
         self.inner.platform.spawn(async move {
             let at = volume.disk_offset(RecordAddress { region, offset: 0 });
-            if !volume.is_ended()
-                && let (Err(error), _) = volume.inner.disk.write_all_at(at, sector).await
-            {
-                volume.end_writing(&error);
+            if !volume.is_ended() {
+                match volume.inner.disk.write_all_at(at, sector).await.0 {
+                    Ok(()) => volume.add(|counters| &counters.bytes_written, SECTOR_BYTES as u64),
+                    Err(error) => volume.end_writing(&error),
+                }
             }
             volume.inner.log.borrow_mut().region_mut(region).writers -= 1;
             volume.inner.flights.end(flight);
@@ -281,9 +282,12 @@ impl<P: Platform> Volume<P> {
             Ok(()) => inner.disk.write_all_at(at, sectors).await.0.map_err(TierError::from),
             Err(error) => Err(error),
         };
-        if let Err(error) = written {
-            self.count(|counters| &counters.footers_failed);
-            log::warn!("{}: region {region} has no footer: {error}", inner.id);
+        match written {
+            Ok(()) => self.add(|counters| &counters.bytes_written, bytes),
+            Err(error) => {
+                self.count(|counters| &counters.footers_failed);
+                log::warn!("{}: region {region} has no footer: {error}", inner.id);
+            }
         }
         inner.log.borrow_mut().complete(region);
         inner.flights.tell();

@@ -17,6 +17,7 @@ pub(crate) fn start_cluster(cores: usize, memory_bytes: u64, spin: Duration) -> 
         memory_bytes_per_engine: memory_bytes,
         lease_ms: 50,
         spin_us: Some(spin.as_micros() as u64),
+        ssd: None,
     };
     Cluster::start(&plan).map_err(|error| error.to_string())
 }
@@ -39,6 +40,11 @@ impl Set {
         self.value_bytes
     }
 
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.keys.len()
+    }
+
     /// All keys, in order.
     pub(crate) fn keys(&self) -> Vec<&[u8]> {
         self.keys.iter().map(Vec::as_slice).collect()
@@ -47,17 +53,19 @@ impl Set {
     /// Puts all of them.
     pub(crate) fn put(&self, store: &dyn Store) -> Result<(), String> {
         let at_a_time = (PUT_BYTES_PER_CALL / self.value_bytes).clamp(1, PUT_VALUES_PER_CALL);
-        for keys in self.keys.chunks(at_a_time) {
-            let values: Vec<Vec<u8>> =
-                keys.iter().map(|key| self.values.make(key, self.value_bytes)).collect();
-            let pairs = keys.iter().zip(&values);
-            let items: Vec<(&[u8], &[u8])> =
-                pairs.map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
-            for outcome in store.put(&items, false) {
-                outcome.map_err(|failure| failure.sentence)?;
-            }
-        }
-        Ok(())
+        let numbers: Vec<usize> = (0..self.keys.len()).collect();
+        numbers.chunks(at_a_time).try_for_each(|numbers| self.put_some(store, numbers))
+    }
+
+    /// Puts those with these numbers, in one call.
+    pub(crate) fn put_some(&self, store: &dyn Store, numbers: &[usize]) -> Result<(), String> {
+        let value = |&number: &usize| self.values.make(self.key(number), self.value_bytes);
+        let values: Vec<Vec<u8>> = numbers.iter().map(value).collect();
+        let pairs = numbers.iter().zip(&values);
+        let items: Vec<(&[u8], &[u8])> =
+            pairs.map(|(&number, value)| (self.key(number), value.as_slice())).collect();
+        let outcomes = store.put(&items, false).into_iter();
+        outcomes.map(|outcome| outcome.map_err(|failure| failure.sentence)).try_for_each(|put| put.map(drop))
     }
 
     /// Reads one value; the count goes on from the last to the first.

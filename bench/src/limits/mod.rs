@@ -9,17 +9,22 @@
 //! |---|---|
 //! | `tcp/` | get, put and lookup beside request and response over plain TCP |
 //! | `shm/` | copies, reads in place, batches and cores through shared memory, beside what memory can do |
+//! | `ssd/` | the SSD tier beside fio |
+//! | `part.rs` | what can be measured alone |
 //! | `memcpy.rs` | copies |
 //! | `filled.rs` | a cluster, and values in it |
 //! | `slices.rs` | how one thing is measured for a moment |
 
 mod filled;
 mod memcpy;
+mod part;
 mod shm;
 mod slices;
+mod ssd;
 mod tcp;
 
-pub(crate) use shm::{PONG_SERVER, Part, serve_pongs};
+pub(crate) use part::Part;
+pub(crate) use shm::{PONG_SERVER, serve_pongs};
 pub(crate) use tcp::{RAW_SERVER, serve_forever};
 
 use crate::cluster::Cluster;
@@ -28,6 +33,7 @@ use crate::interrupt::stop_requested;
 use crate::spread::Spread;
 use serde::Serialize;
 use snowskin_client::Transport;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a side that spins polls before it blocks.
@@ -46,8 +52,10 @@ pub(crate) struct LimitsPlan {
     pub(crate) checksums: bool,
     /// How ours reaches its engine. By shared memory: it is put beside what memory can do, else beside TCP.
     pub(crate) transport: Transport,
-    /// Of those by shared memory; none: all.
+    /// Of those by shared memory, or of the SSD tier; none: all.
     pub(crate) parts: Vec<Part>,
+    /// A folder for the SSD tier, if that is to be measured.
+    pub(crate) ssd: Option<PathBuf>,
 }
 
 /// What a side does that waits for bytes.
@@ -86,10 +94,14 @@ pub(crate) struct Pinned {
 pub(crate) enum LimitsReport {
     Tcp(tcp::TcpReport),
     Shm(shm::ShmReport),
+    Ssd(Box<ssd::SsdReport>),
 }
 
 /// Measures everything.
 pub(crate) fn measure(plan: &LimitsPlan) -> Result<LimitsReport, String> {
+    if plan.ssd.is_some() {
+        return ssd::measure(plan).map(|report| LimitsReport::Ssd(Box::new(report)));
+    }
     match plan.transport {
         Transport::SharedMemory => shm::measure(plan).map(LimitsReport::Shm),
         Transport::Tcp | Transport::Auto => tcp::measure(plan).map(LimitsReport::Tcp),
@@ -102,6 +114,7 @@ impl LimitsReport {
         match self {
             LimitsReport::Tcp(report) => report.lines(),
             LimitsReport::Shm(report) => report.lines(),
+            LimitsReport::Ssd(report) => report.lines(),
         }
     }
 }

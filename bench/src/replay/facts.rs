@@ -62,17 +62,31 @@ fn extent_bytes(block_bytes: u64) -> u64 {
 pub(crate) struct Ideal {
     pub(crate) lru_blocks: u64,
     pub(crate) lru_rate: f64,
+    /// Of the memory alone, if there is an SSD tier besides.
+    pub(crate) lru_memory_rate: Option<f64>,
     pub(crate) infinite_rate: f64,
 }
 
 impl Ideal {
-    /// Of an exact LRU with the memory of all engines together as one, and of a cache without end.
+    /// Of an exact LRU with the memory of all engines, and what they have on SSDs, together as one, and of a cache without end.
     /// `memory_bytes` is `None` for somebody else's cluster, whose memory we do not know.
-    pub(crate) fn of(requests: &[Request], memory_bytes: Option<u64>, block_bytes: u64) -> Self {
-        let infinite_rate = replay_lru(requests, usize::MAX).prefix_hit_rate();
-        let lru_blocks = memory_bytes.map_or(u64::MAX, |bytes| bytes / extent_bytes(block_bytes));
-        let capacity = usize::try_from(lru_blocks).unwrap_or(usize::MAX);
-        Ideal { lru_blocks, lru_rate: replay_lru(requests, capacity).prefix_hit_rate(), infinite_rate }
+    pub(crate) fn of(
+        requests: &[Request],
+        memory_bytes: Option<u64>,
+        ssd_bytes: u64,
+        block_bytes: u64,
+    ) -> Self {
+        let blocks = |bytes: u64| bytes / extent_bytes(block_bytes);
+        let rate =
+            |blocks| replay_lru(requests, usize::try_from(blocks).unwrap_or(usize::MAX)).prefix_hit_rate();
+        let lru_blocks = memory_bytes.map_or(u64::MAX, |bytes| blocks(bytes + ssd_bytes));
+        let of_memory = memory_bytes.filter(|_| ssd_bytes > 0).map(blocks);
+        Ideal {
+            lru_blocks,
+            lru_rate: rate(lru_blocks),
+            lru_memory_rate: of_memory.map(rate),
+            infinite_rate: rate(u64::MAX),
+        }
     }
 }
 
@@ -88,6 +102,7 @@ pub(crate) struct TraceSummary {
     pub(crate) lease_ms: Option<u64>,
     pub(crate) prefix_hit_rate: f64,
     pub(crate) ideal_lru_prefix_hit_rate: f64,
+    pub(crate) ideal_lru_memory_prefix_hit_rate: Option<f64>,
     pub(crate) ideal_lru_blocks: Option<u64>,
     pub(crate) infinite_prefix_hit_rate: f64,
     pub(crate) misses_after_hit: u64,
@@ -106,6 +121,7 @@ impl TraceSummary {
             lease_ms: None,
             prefix_hit_rate: counts.prefix_hit_rate(),
             ideal_lru_prefix_hit_rate: ideal.lru_rate,
+            ideal_lru_memory_prefix_hit_rate: ideal.lru_memory_rate,
             ideal_lru_blocks: (ideal.lru_blocks != u64::MAX).then_some(ideal.lru_blocks),
             infinite_prefix_hit_rate: ideal.infinite_rate,
             misses_after_hit: counts.misses_after_hit,
@@ -146,10 +162,13 @@ mod tests {
     #[test]
     fn ideals_are_ordered() {
         let trace = generate(Shape { requests: 500, seed: 1 });
-        let small = Ideal::of(&trace, Some(500 * 512), 512);
+        let small = Ideal::of(&trace, Some(500 * 512), 0, 512);
         assert_eq!(small.lru_blocks, 500);
         assert!(small.lru_rate < small.infinite_rate);
-        let unknown = Ideal::of(&trace, None, 512);
+        let tiered = Ideal::of(&trace, Some(500 * 512), 500 * 512, 512);
+        assert_eq!((tiered.lru_blocks, tiered.lru_memory_rate), (1_000, Some(small.lru_rate)));
+        assert!(tiered.lru_rate > small.lru_rate);
+        let unknown = Ideal::of(&trace, None, 0, 512);
         assert_eq!(unknown.lru_rate, unknown.infinite_rate);
     }
 }

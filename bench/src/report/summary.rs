@@ -19,6 +19,7 @@
 //! | `cpu_seconds`, `cpu_seconds_per_gb` | user and system time of this process (which also makes and checks values) and of the cluster, if it is ours; per 10⁹ of `bytes` |
 //! | `reached` | `lanes` and `connections_local` through shared memory, `connections_tcp` (to the master among them) that the clients have opened |
 //! | `trace` | null, or the fields below |
+//! | `ssd` | null, or of an SSD tier `capacity_bytes`, bytes of values read from it (`read_bytes`) and gone there (`demoted_bytes`), all that was written there (`written_bytes`; `reinserted_bytes` of it once more), their quotient `write_amplification`, objects `lost` |
 //!
 //! | field of `trace` | meaning |
 //! |---|---|
@@ -26,13 +27,15 @@
 //! | `block_bytes`, `memory_bytes` | of a block; of all engines together (null: somebody else's cluster) |
 //! | `time_scale`, `lease_ms` | how many times faster than the trace (null: closed loop); the lease that was set |
 //! | `prefix_hit_rate` | blocks matched, read and right, with all blocks before them, by all blocks |
-//! | `ideal_lru_prefix_hit_rate`, `ideal_lru_blocks` | the same for an exact LRU of as many blocks as fit `memory_bytes` |
+//! | `ideal_lru_prefix_hit_rate`, `ideal_lru_blocks` | the same for an exact LRU of as many blocks as fit `memory_bytes` and the SSD tier |
+//! | `ideal_lru_memory_prefix_hit_rate` | the same for `memory_bytes` alone; null without an SSD tier |
 //! | `infinite_prefix_hit_rate` | the same for a cache without end: nothing can hit more |
 //! | `misses_after_hit` | blocks that a match promised and the read did not find |
 
 use crate::latency::{Recorder, quantile_us};
 use crate::meter::Measured;
 use crate::replay::TraceSummary;
+use crate::ssd::SsdSummary;
 use crate::store::Reached;
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -66,6 +69,7 @@ pub(crate) struct Summary {
     pub(crate) cpu_seconds_per_gb: f64,
     pub(crate) reached: Reached,
     pub(crate) trace: Option<TraceSummary>,
+    pub(crate) ssd: Option<SsdSummary>,
 }
 
 /// Latencies of one kind of call, in microseconds.
@@ -118,6 +122,7 @@ impl Summary {
             cpu_seconds_per_gb: if gigabytes > 0.0 { measured.cpu_seconds / gigabytes } else { 0.0 },
             reached,
             trace: None,
+            ssd: None,
         }
     }
 

@@ -114,6 +114,9 @@ pub(crate) fn summary_lines(summary: &Summary) -> Vec<String> {
         format!("  cores reached by {}", summary.reached),
         String::new(),
     ];
+    if let Some(ssd) = &summary.ssd {
+        lines.insert(lines.len() - 1, ssd.line());
+    }
     lines.extend(latencies(summary));
     lines
 }

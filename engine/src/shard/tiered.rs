@@ -165,6 +165,8 @@ impl Shard {
         }
         tiered.writing.remove(&position);
         if is_written {
+            self.counters.demoted += 1;
+            self.counters.demoted_bytes += value_bytes;
             self.go_to_ssd(position, record);
         } else {
             self.index.seat_again(position);
@@ -172,8 +174,6 @@ impl Shard {
     }
 
     fn go_to_ssd(&mut self, position: Position, record: RecordId) {
-        self.counters.demoted += 1;
-        self.counters.demoted_bytes += self.index.row(position).value_bytes();
         let extent = self.index.move_to_ssd(position, record);
         self.segments.let_go(extent);
         self.soft_pins.forget(position);
@@ -236,6 +236,7 @@ impl Shard {
         let extent = bytes.publish();
         let pinned = self.segments.pin(extent, demoted.value_bytes);
         self.counters.ssd_reads += 1;
+        self.counters.ssd_read_bytes += demoted.value_bytes;
         let has_room = self.used_permille() < u64::from(self.settings.low_watermark_permille);
         let promoted = self.row_of(name, demoted).filter(|position| {
             let tiered = self.tiered.as_mut().expect("there is a tier");

@@ -27,6 +27,7 @@ use crate::shard::RecordId;
 use futures_channel::oneshot::Sender;
 use snowskin_io::disk::DiskMemory;
 use snowskin_io::{Disk, Platform};
+use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_ssd_tier::format::SECTOR_BYTES;
 use snowskin_ssd_tier::{RecordAddress, TierError, Volume};
 use std::cell::{Cell, RefCell};
@@ -42,6 +43,8 @@ pub struct Tier<P: Platform> {
     volume: Volume<P>,
     disk: P::Disk,
     region_sectors: u32,
+    /// How long it took to open it.
+    open_us: u64,
     /// Those who wait for a record that is being read.
     waiting: RefCell<HashMap<RecordId, Vec<Sender<Extent>>>>,
     /// Requests that find no memory to load into.
@@ -54,6 +57,19 @@ impl<P: Platform> Tier<P> {
     /// The volume.
     pub fn volume(&self) -> &Volume<P> {
         &self.volume
+    }
+
+    /// Counters, with those of the volume.
+    pub(crate) fn add_stats(&self, stats: CoreStats) -> CoreStats {
+        let (usage, counters) = (self.volume.usage(), self.volume.counters());
+        CoreStats {
+            ssd_capacity_bytes: usage.capacity_bytes,
+            ssd_free_bytes: usage.free_bytes,
+            ssd_written_bytes: counters.bytes_written.get(),
+            ssd_reinserted_bytes: counters.bytes_reinserted.get(),
+            ssd_open_us: self.open_us,
+            ..stats
+        }
     }
 
     /// A record by one number: its sector, counted from the first region.

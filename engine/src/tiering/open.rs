@@ -56,6 +56,7 @@ impl<P: Platform> PerCore<P> {
             unix_ms: config.unix_ms,
             ..VolumeOptions::default()
         };
+        let begun = self.platform.now();
         let is_there = Volume::<P>::is_on(&disk).await.map_err(failed)?;
         let (volume, objects) = if is_there {
             let (volume, recovered) =
@@ -96,6 +97,7 @@ impl<P: Platform> PerCore<P> {
             volume,
             disk,
             region_sectors: region_sectors as u32,
+            open_us: (self.platform.now() - begun).as_micros() as u64,
             waiting: RefCell::default(),
             starving: Cell::new(0),
             registered: RefCell::new(HashMap::new()),

@@ -83,7 +83,7 @@ counters! {
     evicted,
     /// Bytes of values evicted.
     evicted_bytes,
-    /// Objects that went from memory to the SSD.
+    /// Objects that were written from memory to the SSD; not those that had a copy there.
     demoted,
     /// Bytes of their values.
     demoted_bytes,
@@ -91,8 +91,20 @@ counters! {
     promoted,
     /// Reads of objects on the SSD.
     ssd_reads,
+    /// Bytes of values that they brought.
+    ssd_read_bytes,
     /// Objects whose records could not be read, or were damaged.
     ssd_lost,
+    /// Bytes of the SSD tier's regions, used or free.
+    ssd_capacity_bytes,
+    /// Bytes of regions that hold nothing.
+    ssd_free_bytes,
+    /// Bytes written to the SSD: records, what stands beside them, and what was written once more.
+    ssd_written_bytes,
+    /// Bytes of records among these that were written once more, so that their region could be used again.
+    ssd_reinserted_bytes,
+    /// Microseconds that finding out took what the SSD held, when the core started.
+    ssd_open_us,
     /// Requests for keys whose home is another core.
     wrong_homes,
     /// Entries that came from another home.

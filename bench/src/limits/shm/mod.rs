@@ -12,7 +12,7 @@ mod views;
 
 pub(crate) use pingpong::{PONG_SERVER, serve_pongs};
 
-use super::{LimitsPlan, Pinned, pinned_line, placement};
+use super::{LimitsPlan, Part, Pinned, pinned_line, placement};
 use crate::cluster::Cluster;
 use crate::cpu::Pin;
 use crate::report::table::Table;
@@ -21,32 +21,8 @@ use batches::BatchRow;
 use copies::CopyRow;
 use cores::CoresRow;
 use serde::Serialize;
-use std::str::FromStr;
 use std::time::Duration;
 use views::ViewRow;
-
-/// What can be measured alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Copies,
-    Views,
-    Batches,
-    Cores,
-}
-
-impl FromStr for Part {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "copies" => Ok(Part::Copies),
-            "views" => Ok(Part::Views),
-            "batches" => Ok(Part::Batches),
-            "cores" => Ok(Part::Cores),
-            _ => Err(format!("\"{text}\" is no part: use copies, views, batches or cores")),
-        }
-    }
-}
 
 /// All figures.
 #[derive(Debug, Serialize)]
@@ -183,12 +159,5 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         assert_eq!((&json["command"], &json["views"][0]["raw"]), (&"limits".into(), &"spin".into()));
         assert_eq!(json["views"][0]["ratio"]["median"], 1.5);
-    }
-
-    #[test]
-    fn parts_are_read_by_their_names() {
-        let parts = [Part::Copies, Part::Views, Part::Batches, Part::Cores];
-        assert_eq!(["copies", "views", "batches", "cores"].map(|name| name.parse()), parts.map(Ok));
-        assert!("all".parse::<Part>().unwrap_err().contains("use copies"));
     }
 }
