@@ -18,7 +18,7 @@ use crate::scan::Item;
 use crate::volume::Volume;
 use crate::write::Value;
 use crate::{Facts, RecordAddress};
-use snowskin_io::{Disk, Platform};
+use snowskin_io::Platform;
 use snowskin_protocol::{Checksum, NameRef, ObjectName, Version};
 use std::time::Duration;
 
@@ -131,14 +131,8 @@ impl<P: Platform> Volume<P> {
     async fn free_region(&self, region: u32) {
         let inner = &self.inner;
         inner.flights.until(|| inner.log.borrow().region(region).readers == 0).await;
-        let was_lost = std::mem::replace(&mut inner.log.borrow_mut().region_mut(region).is_lost, true);
-        let (at, bytes) = (inner.geometry.region_at(region), inner.geometry.region_bytes);
-        // A device that is told wears less. One that cannot be told is none the worse for it.
-        if let Err(error) = inner.disk.discard(at, bytes).await {
-            log::debug!("{}: region {region} cannot be discarded: {error}", inner.id);
-        }
-        // Who gives up in between leaves a discard that may still be under way.
-        inner.log.borrow_mut().region_mut(region).is_lost = was_lost;
+        // Nothing is discarded: the region is soon written over as a whole, and a file that has given its blocks back has to get them again,
+        // one write at a time.
         inner.log.borrow_mut().free(region);
     }
 

@@ -139,11 +139,15 @@ impl Shard {
         tiered.writing.insert(position, record);
     }
 
-    /// There is no room on the SSD either: the object that was to go there is gone.
-    pub fn demotion_refused(&mut self, demotion: Demotion) {
+    /// There is no room for it on any SSD: it goes, unless a lease protects it. Whether it went.
+    pub fn demotion_refused(&mut self, demotion: Demotion, now: Moment) -> bool {
         let Demotion { position, extent, .. } = demotion;
         drop(extent);
-        self.evict(position);
+        let may_go = self.index.row(position).lease_until() <= now;
+        if may_go {
+            self.evict(position);
+        }
+        may_go
     }
 
     /// It was written, or could not be.
