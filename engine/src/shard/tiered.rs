@@ -241,7 +241,9 @@ impl Shard {
         let pinned = self.segments.pin(extent, demoted.value_bytes);
         self.counters.ssd_reads += 1;
         self.counters.ssd_read_bytes += demoted.value_bytes;
-        let has_room = self.used_permille() < u64::from(self.settings.low_watermark_permille);
+        // As long as nothing would be demoted for it.
+        let demoted_above = self.settings.low_watermark_permille.saturating_sub(DEMOTION_LEAD_PERMILLE);
+        let has_room = self.used_permille() < u64::from(demoted_above);
         let promoted = self.row_of(name, demoted).filter(|position| {
             let tiered = self.tiered.as_mut().expect("there is a tier");
             !tiered.read_once.insert(*position) || has_room

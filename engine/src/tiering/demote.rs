@@ -25,10 +25,10 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>) {
     loop {
         core.platform.sleep(LOOK_PAUSE).await;
         let Some(tier) = core.tier.get() else { return };
-        if tier.pass_news(&core) {
-            // Nobody waits for these: they are buried with whatever is committed next, or now.
-            let volume = tier.volume.clone();
-            core.platform.spawn(async move { drop(volume.commit().await) });
+        if !core.is_settled() {
+            // Also what nobody asks for.
+            let core = core.clone();
+            core.clone().platform.spawn(async move { core.settle().await });
         }
         while may_go_on(&core, under_way.get()) && tier.demote_one(&core, &under_way) {}
     }
@@ -57,7 +57,7 @@ impl<P: Platform> Tier<P> {
                 core.shard.borrow_mut().demotion_begun(demotion.position(), record);
                 under_way.set(under_way.get() + value_bytes);
                 let (core, under_way) = (core.clone(), under_way.clone());
-                self.volume_task(core, writing, demotion, under_way);
+                self.finish_later(core, writing, demotion, under_way);
                 true
             }
             // The SSD is full, and reclaim is on its way: until then memory goes on as without one.
@@ -73,7 +73,7 @@ impl<P: Platform> Tier<P> {
         }
     }
 
-    fn volume_task(
+    fn finish_later(
         &self,
         core: Rc<PerCore<P>>,
         writing: Writing<P>,

@@ -47,6 +47,11 @@ pub struct Tier<P: Platform> {
     open_us: u64,
     /// Those who wait for a record that is being read.
     waiting: RefCell<HashMap<RecordId, Vec<Sender<Extent>>>>,
+    /// Names that the volume was told to bury, and how many of these are known to be.
+    told: Cell<u64>,
+    buried: Cell<u64>,
+    /// Nothing can be buried any more, and the volume is emptied.
+    is_given_up: Cell<bool>,
     /// Requests that find no memory to load into.
     starving: Cell<u32>,
     /// Segments whose memory the disk knows, by serial.
@@ -94,27 +99,40 @@ impl<P: Platform> Tier<P> {
         *registered = known;
     }
 
-    /// Tells the volume what the shard has noted; whether names are to be buried.
-    fn pass_news(&self, core: &PerCore<P>) -> bool {
+    /// Tells the volume what the shard has noted. Whoever does so may be another one than whose names these are.
+    fn pass_news(&self, core: &PerCore<P>) {
         let (buried, released) = core.shard.borrow_mut().take_tier_news();
         for (record, name_bytes, value_bytes) in released {
             self.volume.release(self.address_of(record), name_bytes, value_bytes);
         }
         buried.iter().for_each(|(name, version)| self.volume.bury(name.as_ref(), *version));
-        !buried.is_empty()
+        self.told.set(self.told.get() + buried.len() as u64);
+    }
+
+    /// Whether all names that were to be buried are.
+    fn is_settled(&self) -> bool {
+        self.is_given_up.get() || self.buried.get() == self.told.get()
     }
 }
 
 impl<P: Platform> PerCore<P> {
-    /// Ends when what was just done may be told: names of objects that had records and are gone are buried, durably.
+    /// Whether what is here may be told: see [`PerCore::settle`].
+    pub(crate) fn is_settled(&self) -> bool {
+        self.tier.get().is_none_or(|tier| {
+            tier.pass_news(self);
+            tier.is_settled()
+        })
+    }
+
+    /// Ends when what is here may be told, also what was not there: names of objects that had records and are gone are buried, durably.
+    /// Otherwise a value that somebody has seen replaced could be seen again after a crash.
     pub(crate) async fn settle(&self) {
         let Some(tier) = self.tier.get() else { return };
-        if !tier.pass_news(self) {
-            return;
-        }
-        loop {
+        tier.pass_news(self);
+        let told = tier.told.get();
+        while !tier.is_given_up.get() && tier.buried.get() < told {
             match tier.volume.commit().await {
-                Ok(()) => return,
+                Ok(()) => tier.buried.set(tier.buried.get().max(told)),
                 // Reclaim makes room, and the names are kept until then.
                 Err(TierError::Full | TierError::Busy) => self.platform.sleep(ROOM_PAUSE).await,
                 Err(error) => {

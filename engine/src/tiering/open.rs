@@ -2,11 +2,11 @@
 
 use super::Tier;
 use crate::percore::PerCore;
-use crate::shard::{Demoted, RecordId};
+use crate::shard::Demoted;
 use snowskin_io::{Disk, DiskPlace, Platform};
 use snowskin_protocol::ByteSize;
 use snowskin_ssd_tier::format::{FormatError, Owner, SECTOR_BYTES};
-use snowskin_ssd_tier::{Found, RecordAddress, TierError, Volume, VolumeOptions};
+use snowskin_ssd_tier::{Found, TierError, Volume, VolumeOptions};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -99,6 +99,9 @@ impl<P: Platform> PerCore<P> {
             region_sectors: region_sectors as u32,
             open_us: (self.platform.now() - begun).as_micros() as u64,
             waiting: RefCell::default(),
+            told: Cell::new(0),
+            buried: Cell::new(0),
+            is_given_up: Cell::new(false),
             starving: Cell::new(0),
             registered: RefCell::new(HashMap::new()),
         };
@@ -135,9 +138,8 @@ impl<P: Platform> Tier<P> {
         let value_bytes_max = shard.segments().value_bytes_max();
         for Found { name, facts, address } in objects {
             let name = name.as_ref();
-            let record: RecordId = self.id_of(address);
             let demoted = Demoted {
-                record,
+                record: self.id_of(address),
                 version: facts.version,
                 value_bytes: facts.value_bytes,
                 checksum: facts.checksum,
@@ -145,7 +147,6 @@ impl<P: Platform> Tier<P> {
             // What has no room in memory can never be read.
             let is_kept = facts.value_bytes <= value_bytes_max && shard.recover(name, &demoted);
             if !is_kept {
-                let RecordAddress { .. } = address;
                 self.volume.release(address, name.bytes().len(), facts.value_bytes);
             }
         }
@@ -153,6 +154,9 @@ impl<P: Platform> Tier<P> {
 
     /// Nothing can be written any more, and something was to be. What the volume holds must not be found by whoever opens it next.
     pub(super) async fn give_up(&self, core: &PerCore<P>) {
+        if self.is_given_up.replace(true) {
+            return;
+        }
         if let Err(error) = self.volume.abandon().await {
             log::error!(
                 "core {}: the volume could not be emptied: {error}; delete it before the next start, or removed objects come back",

@@ -79,22 +79,19 @@ async fn serve_requests<P: Platform, R: ByteReader, W: ByteWriter>(
         core.hear_epoch(header.epoch);
         match serve_request(core, reader, outbox, &header, &body).await {
             Ok(Served::Reply(reply)) => {
-                core.settle().await;
-                send(core, outbox, reply, since);
+                send(core, outbox, reply, since).await;
             }
             Ok(Served::Cold(cold)) if core.cold_requests.get() < COLD_REQUESTS_MAX => {
                 let (core, outbox, body) = (core.clone(), outbox.clone(), std::mem::take(&mut body));
                 core.clone().platform.spawn(async move {
-                    if let Some(reply) = warm_up(&core, &outbox, &header, &body, cold).await {
-                        send(&core, &outbox, reply, since);
-                    }
+                    let reply = warm_up(&core, &outbox, &header, &body, cold).await;
+                    send(&core, &outbox, reply, since).await;
                 });
             }
             // Too much is waiting for the SSD: this connection waits as well.
             Ok(Served::Cold(cold)) => {
-                if let Some(reply) = warm_up(core, outbox, &header, &body, cold).await {
-                    send(core, outbox, reply, since);
-                }
+                let reply = warm_up(core, outbox, &header, &body, cold).await;
+                send(core, outbox, reply, since).await;
             }
             Err(error) => return refuse_garbage(core, outbox, error).await,
         }
@@ -112,7 +109,14 @@ enum Served {
     Cold(OnSsd),
 }
 
-fn send<P: Platform, W: ByteWriter>(core: &PerCore<P>, outbox: &Outbox<W>, reply: Reply, since: Moment) {
+/// Sends a reply, as soon as what it says may be told.
+async fn send<P: Platform, W: ByteWriter>(
+    core: &PerCore<P>,
+    outbox: &Outbox<W>,
+    reply: Reply,
+    since: Moment,
+) {
+    core.settle().await;
     count(&core.traffic.frames_out);
     core.note_service(since);
     outbox.send(reply);
@@ -125,8 +129,8 @@ async fn warm_up<P: Platform, W: ByteWriter>(
     header: &Header,
     body: &[u8],
     mut on_ssd: OnSsd,
-) -> Option<Reply> {
-    let tier = core.tier.get()?;
+) -> Reply {
+    let tier = core.tier.get().expect("something is on it");
     let _waiting = Waiting::new(core);
     for _ in 0..LOADS_MAX {
         let loaded = tier.load(core, &on_ssd.cold).await;
@@ -134,18 +138,17 @@ async fn warm_up<P: Platform, W: ByteWriter>(
         on_ssd.loaded.add(loaded);
         on_ssd.cold.clear();
         let mut reply = outbox.blank();
-        // It could be decoded before.
-        answer::answer(core, header, body, &mut reply, &mut on_ssd).ok()?;
+        answer::answer(core, header, body, &mut reply, &mut on_ssd).expect("it could be decoded before");
         if on_ssd.cold.is_empty() {
-            return Some(reply);
+            return reply;
         }
         if is_stuck {
             tier.starve(core).await;
         }
     }
     let mut reply = outbox.blank();
-    answer::answer(core, header, body, &mut reply, &mut on_ssd).ok()?;
-    Some(reply)
+    answer::answer(core, header, body, &mut reply, &mut on_ssd).expect("it could be decoded before");
+    reply
 }
 
 /// Counts a request that waits for the SSD.

@@ -118,12 +118,15 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
 
     /// Answers the next items of a batch. Breaks if a prefix does.
     fn read_some(&mut self, opcode: LaneOpcode, asked: &[(KeyItem, HashedName<'_>)]) -> ControlFlow<()> {
+        // What may not be told yet is told by frames, which can wait.
+        let is_settled = self.core.is_settled();
         let mut shard = self.core.shard.borrow_mut();
         if asked.len() > 1 {
             shard.prefetch(asked.iter().map(|(_, name)| name.hash));
         }
         for &(item, name) in asked {
             let record = match opcode {
+                _ if !is_settled => LaneRecord::of(ItemReply::status(ItemStatus::Deferred)),
                 LaneOpcode::Get => match shard.get(name, &item, self.now) {
                     Answer::Not(reply) => LaneRecord::of(reply),
                     // Nobody waits for the SSD in a lane: it is asked for by frames.
