@@ -173,9 +173,13 @@ impl<P: Platform> Volume<P> {
     /// Nothing can be written any more, and names should have been buried: makes whoever opens the volume next find nothing, if the disk lets us.
     pub async fn abandon(&self) -> Result<(), TierError> {
         let floor = self.inner.log.borrow().next_sequence();
-        let emptied = self.inner.superblock.get().next(|block| block.floor = floor);
-        self.write_superblock(emptied).await?;
-        Ok(self.inner.disk.flush().await?)
+        // Both copies: if one is damaged, the other does not bring anything back.
+        for _ in 0..2 {
+            let emptied = self.inner.superblock.get().next(|block| block.floor = floor);
+            self.write_superblock_anyway(emptied).await?;
+            self.inner.disk.flush().await?;
+        }
+        Ok(())
     }
 
     /// Whether nothing is written any more.

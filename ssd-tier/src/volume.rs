@@ -219,6 +219,11 @@ impl<P: Platform> Volume<P> {
         if self.is_ended() {
             return Err(TierError::Ended);
         }
+        self.write_superblock_anyway(block).await
+    }
+
+    /// The same, also when nothing else is written any more.
+    pub(crate) async fn write_superblock_anyway(&self, block: Superblock) -> Result<(), TierError> {
         let mut sector = fresh_buffer(SECTOR_BYTES);
         block.encode(&mut sector);
         self.inner.disk.write_all_at(block.offset(), sector).await.0?;
