@@ -114,6 +114,8 @@ pub struct ClientCounters {
     pub frames_sent: FrameCounters,
     /// Replies.
     pub frames_received: FrameCounters,
+    /// Values that were read on this machine without a request: an engine has them on its shelf.
+    pub found: u64,
     /// Bytes of values sent in requests; counted when the frame is queued.
     pub value_bytes_sent: u64,
     /// Bytes of values that arrived.

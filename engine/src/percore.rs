@@ -209,9 +209,15 @@ impl<P: Platform> PerCore<P> {
     ) -> PutStart {
         let begin = || self.shard.borrow_mut().begin_put(name, item, replace, now);
         match begin() {
-            PutStart::Answered(ItemStatus::NoSpace) if self.lanes.take_back() > 0 => begin(),
+            PutStart::Answered(ItemStatus::NoSpace) if self.take_back() => begin(),
             start => start,
         }
+    }
+
+    /// Takes back what clients of this machine have given back; whether that was something.
+    pub(crate) fn take_back(&self) -> bool {
+        let pins = self.lanes.take_back();
+        self.shard.borrow_mut().look_at_holds() || pins > 0
     }
 
     /// A replica elsewhere has lost its entry: its holder will be told. When too many wait, this one is not: it costs
@@ -249,6 +255,7 @@ impl<P: Platform> PerCore<P> {
     /// All counters.
     pub fn stats(&self) -> CoreStats {
         let (lane_pins, lane_puts) = self.lanes.held();
+        self.shard.borrow_mut().take_in_uses(self.platform.now());
         let of_shard = self.shard.borrow().stats();
         let of_tier = self.tier.get().map_or(of_shard, |tier| tier.add_stats(of_shard));
         CoreStats {

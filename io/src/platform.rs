@@ -77,6 +77,11 @@ pub trait Platform: Clone + 'static {
     /// Now, on the monotonic clock.
     fn now(&self) -> Moment;
 
+    /// Milliseconds of a clock that all processes of this host share.
+    fn host_ms(&self) -> u64 {
+        crate::lane::host_ms()
+    }
+
     /// 64 random bits. Not for secrets.
     fn entropy(&self) -> u64;
 

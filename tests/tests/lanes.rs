@@ -377,7 +377,7 @@ fn a_client_that_scribbles_harms_nobody() {
                 let mut lane = RawLane::open(&platform, address).await;
                 lanes += 1;
                 for _ in 0..random.draw() % 60 {
-                    match random.draw() % 6 {
+                    match random.draw() % 7 {
                         // Slots, words, the ring of pins, chunks.
                         0 => lane.memory.write(random.draw() as usize % 3_000, &random.draw().to_le_bytes()),
                         1 => lane
@@ -386,6 +386,10 @@ fn a_client_that_scribbles_harms_nobody() {
                         2 => lane
                             .memory
                             .write(4_096 + random.draw() as usize % 80_000, &[random.draw() as u8; 99]),
+                        // What it says it holds and has used.
+                        6 => lane
+                            .memory
+                            .write(561_152 + random.draw() as usize % 17_000, &random.draw().to_le_bytes()),
                         3 if lane.caller.has_room() => lane.ask_get(random.draw() as usize % 9),
                         4 if lane.caller.has_room() => {
                             lane.ask_reserve(200 + random.draw() as usize % 9, random.draw() % 90_000)

@@ -282,8 +282,8 @@ fn calls_keep_to_their_deadline_when_the_engine_stops() {
     ];
     let clients = calls.map(|call| (near(), call));
     engine.signal(rustix::process::Signal::STOP);
-    // Its threads stop one after the other, and until then a core answers within a microsecond.
-    std::thread::sleep(Duration::from_millis(100));
+    // Its threads stop one after the other, and until then a core answers within a microsecond; what is on its shelf may be read for a second.
+    std::thread::sleep(Duration::from_millis(1100));
     std::thread::scope(|scope| {
         for (number, (client, call)) in clients.iter().enumerate() {
             let key = &key;

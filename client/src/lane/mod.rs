@@ -8,17 +8,17 @@ mod view;
 
 pub(crate) use body::BodyWriter;
 pub use view::View;
-use view::{PinDesk, Shown};
+use view::{ON_SHELF, PinDesk, Shown};
 pub(crate) use view::{Pinned, Returns};
 
-use snowskin_io::lane::{Access, Caller, Heard, LaneRegion, PinReturns, SegmentNews};
+use snowskin_io::lane::{Access, Caller, Heard, HoldRegion, Holder, LaneRegion, SegmentNews, SharedShelf};
 use snowskin_io::memory::SharedSegment;
-use snowskin_protocol::Epoch;
 use snowskin_protocol::wire::WireError;
-use snowskin_protocol::wire::data::ItemStatus;
+use snowskin_protocol::wire::data::{ItemReply, ItemStatus};
 use snowskin_protocol::wire::lane::{
     LaneOpcode, LaneRecord, LaneReply, LaneRequest, RECORD_BYTES, SharedPlace,
 };
+use snowskin_protocol::{Checksum, Epoch, Version};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,6 +28,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub(crate) struct LaneEnd {
     caller: Caller<LaneRegion>,
     returns: Returns,
+    /// What is found without asking, if it has been shown.
+    shelf: Option<Arc<SharedShelf>>,
+    holder: Holder<HoldRegion>,
+    /// The core should look what has been used.
+    has_many_uses: bool,
     /// Those that have been shown; few.
     segments: Vec<(u32, Arc<Shown>)>,
     atlas: Arc<Atlas>,
@@ -35,15 +40,18 @@ pub(crate) struct LaneEnd {
     bytes: Vec<u8>,
 }
 
-/// The segments of one core that this process has mapped, for all its lanes: each once.
+/// What this process has mapped of one core, for all its lanes: each segment once, and the shelf.
 #[derive(Debug, Default)]
-pub(crate) struct Atlas(Mutex<HashMap<u32, Weak<SharedSegment>>>);
+pub(crate) struct Atlas {
+    segments: Mutex<HashMap<u32, Weak<SharedSegment>>>,
+    shelf: Mutex<Weak<SharedShelf>>,
+}
 
 impl Atlas {
     /// The mapping of a segment that has been shown.
     fn map(&self, news: &SegmentNews, memory: OwnedFd) -> io::Result<Arc<SharedSegment>> {
         // Whoever panicked here had changed nothing, or all.
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(segment) = known.get(&news.segment).and_then(Weak::upgrade) {
             return Ok(segment);
         }
@@ -52,6 +60,17 @@ impl Atlas {
         known.insert(news.segment, Arc::downgrade(&segment));
         known.retain(|_, segment| segment.strong_count() > 0);
         Ok(segment)
+    }
+
+    /// The mapping of the shelf, which has been shown.
+    fn map_shelf(&self, news: &SegmentNews, memory: OwnedFd) -> io::Result<Arc<SharedShelf>> {
+        let mut known = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shelf) = known.upgrade() {
+            return Ok(shelf);
+        }
+        let shelf = Arc::new(SharedShelf::map(memory, news.bytes)?);
+        *known = Arc::downgrade(&shelf);
+        Ok(shelf)
     }
 }
 
@@ -68,7 +87,10 @@ impl LaneEnd {
     pub(crate) fn new(memory: LaneRegion, life: Option<Arc<OwnedFd>>, atlas: Arc<Atlas>) -> Self {
         LaneEnd {
             caller: Caller::new(memory.clone()),
-            returns: PinDesk::new(PinReturns::new(memory), life),
+            shelf: None,
+            holder: Holder::new(HoldRegion::of(&memory)),
+            has_many_uses: false,
+            returns: PinDesk::new(memory, life),
             segments: Vec::new(),
             atlas,
             bytes: Vec::new(),
@@ -147,6 +169,14 @@ impl LaneEnd {
                 self.segments.retain(|(known, _)| *known != segment);
             }
             Heard::News(_, None) => return false,
+            Heard::News(news @ SegmentNews { access: Access::Shelf, .. }, Some(memory)) => {
+                match self.atlas.map_shelf(&news, memory) {
+                    Ok(shelf) => self.shelf = Some(shelf),
+                    Err(error) => {
+                        log::warn!("the engine's shelf cannot be mapped, it is asked for all: {error}")
+                    }
+                }
+            }
             Heard::News(news, Some(memory)) => match self.atlas.map(&news, memory) {
                 Ok(segment) => {
                     let shown = Shown { segment, returns: self.returns.clone() };
@@ -159,6 +189,37 @@ impl LaneEnd {
             },
         }
         true
+    }
+
+    /// Where the value of a name lies, found without asking the core, as if it had answered; it is held until the handle is given back.
+    /// `None`: it is to be asked. The time is that of the host's clock: [`snowskin_io::Platform::host_ms`].
+    #[inline]
+    pub(crate) fn find(&mut self, hash: u64, name: &[u8], now_ms: u64) -> Option<LaneRecord> {
+        let LaneEnd { shelf, holder, returns, segments, .. } = self;
+        let shelf = shelf.as_ref()?;
+        let at = holder.free_place()?;
+        let found = shelf.find(hash, name, now_ms, |card| holder.hold(at, card));
+        // What the card names may be new to this lane: then the core shows it with its answer.
+        let found = found.filter(|(_, card)| segments.iter().any(|(known, _)| *known == card.segment));
+        let handle = ON_SHELF | at as u32;
+        let Some((id, card)) = found else {
+            view::give_back(returns, handle);
+            return None;
+        };
+        self.has_many_uses |= holder.note_use(id);
+        let reply = ItemReply {
+            value_bytes: card.value_bytes,
+            checksum: Checksum(card.checksum),
+            version: Version(card.version),
+            ..ItemReply::status(ItemStatus::Ok)
+        };
+        Some(LaneRecord { reply, place: SharedPlace { segment: card.segment, handle, offset: card.offset } })
+    }
+
+    /// Whether the core is to be woken to look what was found.
+    #[inline]
+    pub(crate) fn must_tell(&mut self) -> bool {
+        std::mem::take(&mut self.has_many_uses) && self.caller.wakes_server()
     }
 
     /// The mapping of a segment, if it has been shown.

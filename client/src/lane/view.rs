@@ -1,6 +1,6 @@
 //! A value that is read where it lies.
 
-use snowskin_io::lane::{LaneRegion, PinReturns};
+use snowskin_io::lane::{HoldRegion, LaneRegion, PinReturns, release};
 use snowskin_io::memory::SharedSegment;
 use snowskin_io::{Birth, Latch};
 use snowskin_protocol::Checksum;
@@ -14,25 +14,36 @@ use std::sync::Arc;
 /// no more use, and when the client is gone.
 pub(crate) type Returns = Arc<PinDesk>;
 
+/// In a handle: it is the place of a card that is held, and no pin of the core's. The core's own numbers are smaller by far.
+pub(super) const ON_SHELF: u32 = 1 << 31;
+
 /// See [`Returns`].
 #[derive(Debug)]
 pub(crate) struct PinDesk {
     returns: Latch<PinReturns<LaneRegion>>,
+    /// Where cards of the shelf are held.
+    holds: HoldRegion,
     _life: Option<Arc<OwnedFd>>,
     /// A process that was forked from ours has our views, and none of their pins.
     birth: Birth,
 }
 
 impl PinDesk {
-    pub(super) fn new(returns: PinReturns<LaneRegion>, life: Option<Arc<OwnedFd>>) -> Returns {
-        Arc::new(PinDesk { returns: Latch::new(returns), _life: life, birth: Birth::new() })
+    pub(super) fn new(memory: LaneRegion, life: Option<Arc<OwnedFd>>) -> Returns {
+        let holds = HoldRegion::of(&memory);
+        let returns = Latch::new(PinReturns::new(memory));
+        Arc::new(PinDesk { returns, holds, _life: life, birth: Birth::new() })
     }
 }
 
 #[inline]
 pub(crate) fn give_back(returns: &Returns, pin: u32) {
-    if returns.birth.is_here() {
-        returns.returns.with(|returns| returns.give_back(pin));
+    if !returns.birth.is_here() {
+        return;
+    }
+    match pin & ON_SHELF {
+        0 => returns.returns.with(|returns| returns.give_back(pin)),
+        _ => release(&returns.holds, (pin ^ ON_SHELF) as usize),
     }
 }
 

@@ -71,6 +71,9 @@ impl<'a> Call<'a> {
             let Some(item) = verb.item(place, name) else { continue };
             let Some(at) = self.lane_to(home) else { continue };
             let lane = &mut *self.lanes[at].1;
+            if V::OPCODE == LaneOpcode::Get && lane.find_for(place, name) {
+                continue;
+            }
             if !lane.push(item, name, place) {
                 self.send::<V>(at, verb);
                 self.lanes[at].1.push(item, name, place);
@@ -80,6 +83,10 @@ impl<'a> Call<'a> {
             if !self.lanes[at].1.is_clear() {
                 self.send::<V>(at, verb);
             }
+        }
+        // While the cores answer the rest.
+        for (_, lane) in &mut self.lanes {
+            settle_found(self.local, lane, verb);
         }
         while self.lanes.iter().any(|(_, lane)| lane.is_waiting() && !lane.is_broken()) {
             for at in 0..self.lanes.len() {
@@ -141,6 +148,14 @@ impl<'a> Call<'a> {
         }
         slept
     }
+}
+
+/// Settles what was found without asking.
+fn settle_found<V: Verb>(local: &Local, lane: &mut LocalLane, verb: &mut V) {
+    let Some(flight) = lane.take_found() else { return };
+    // If what was found makes no sense, the lane is broken now.
+    let _ = verb.settle(local, lane, &flight);
+    lane.land(flight);
 }
 
 /// Waits for the next reply and settles it. Whatever goes wrong breaks the lane.

@@ -3,10 +3,10 @@
 use super::Counts;
 use crate::lane::{Atlas, BodyWriter, LaneAnswer, LaneEnd, place_of};
 use snowskin_io::Lane;
-use snowskin_io::lane::Heard;
+use snowskin_io::lane::{Heard, host_ms};
 use snowskin_io::sockets::{BlockingBell, SocketsBell};
 use snowskin_protocol::wire::data::NamedItem;
-use snowskin_protocol::wire::lane::{LaneOpcode, PublishItem};
+use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, PublishItem};
 use snowskin_protocol::{Epoch, NameRef};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub(crate) struct LocalLane {
     publishing: Draft,
     /// What is under way, in order.
     flights: VecDeque<Flight>,
+    /// What was found without asking, and the places of these in the call.
+    found: (Vec<LaneRecord>, Vec<u32>),
     spare: Vec<Vec<u32>>,
     pub(super) answer: LaneAnswer,
     is_broken: bool,
@@ -61,6 +63,7 @@ impl LocalLane {
             publishing: Draft::default(),
             slept: Duration::ZERO,
             flights: VecDeque::new(),
+            found: Default::default(),
             spare: Vec::new(),
             answer: LaneAnswer::default(),
             is_broken: false,
@@ -126,6 +129,39 @@ impl LocalLane {
         if self.publishing.body.count() > 0 {
             self.send(LaneOpcode::Publish, epoch);
         }
+    }
+
+    /// A value that is found without asking: see [`LaneEnd::find`].
+    #[inline]
+    pub(super) fn find(&mut self, hash: u64, name: &[u8]) -> Option<LaneRecord> {
+        let found = self.end.find(hash, name, host_ms())?;
+        self.counts.found += 1;
+        if self.end.must_tell() {
+            self.bell.ring();
+        }
+        Some(found)
+    }
+
+    /// The same for one of the names of a call, which is kept for [`LocalLane::take_found`]; whether it was found.
+    pub(super) fn find_for(&mut self, place: u32, name: NameRef<'_>) -> bool {
+        let found = self.find(name.hash(), name.bytes());
+        if let Some(record) = found {
+            self.found.0.push(record);
+            self.found.1.push(place);
+        }
+        found.is_some()
+    }
+
+    /// What was found, into `self.answer`, as if it had been asked for.
+    pub(super) fn take_found(&mut self) -> Option<Flight> {
+        if self.found.1.is_empty() || self.is_broken {
+            return None;
+        }
+        std::mem::swap(&mut self.answer.records, &mut self.found.0);
+        self.found.0.clear();
+        let spare = self.spare.pop().unwrap_or_default();
+        let places = std::mem::replace(&mut self.found.1, spare);
+        Some(Flight { opcode: LaneOpcode::Get, places })
     }
 
     /// Sends a request of one item, which is not written down before.

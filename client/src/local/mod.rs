@@ -89,6 +89,8 @@ struct Lanes {
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     requests: [u64; 5],
+    /// Values that were found without a request.
+    found: u64,
     value_bytes_sent: u64,
     value_bytes_received: u64,
     checksum_mismatches: u64,
@@ -109,6 +111,7 @@ impl Counts {
 
     fn add(&mut self, other: &Counts) {
         self.requests.iter_mut().zip(other.requests).for_each(|(sum, requests)| *sum += requests);
+        self.found += other.found;
         self.value_bytes_sent += other.value_bytes_sent;
         self.value_bytes_received += other.value_bytes_received;
         self.checksum_mismatches += other.checksum_mismatches;
@@ -180,6 +183,7 @@ impl Local {
             sum.frames_sent.count_many(opcode, requests);
             sum.frames_received.count_many(opcode, requests);
         }
+        sum.found += counts.found;
         sum.value_bytes_sent += counts.value_bytes_sent;
         sum.value_bytes_received += counts.value_bytes_received;
         sum.checksum_mismatches += counts.checksum_mismatches;

@@ -2,7 +2,7 @@
 
 use super::Local;
 use super::batch::Manner;
-use super::lane::LocalLane;
+use super::lane::{LaneEnded, LocalLane};
 use super::reads::{STRANGE_PLACE, found_of, miss_of, pinned_bytes};
 use super::seat::Seat;
 use crate::error::Error;
@@ -116,28 +116,49 @@ impl Local {
         let (directory, place) = seat.way_to(self, hash)?;
         // Whoever panics leaves no lane behind with a reply that is somebody else's.
         let (home, mut lane) = place.take()?;
-        lane.send_one(opcode, directory.table.epoch, body);
-        let mut answer = None;
-        if lane.wait(patience).is_ok() {
-            let taken = match &lane.answer.records[..] {
-                [record] => take(&lane, record),
-                _ => Err("a reply has the wrong number of answers"),
-            };
-            match taken {
-                Ok(taken) => {
-                    let bytes = lane.answer.records[0].reply.value_bytes;
-                    lane.counts.value_bytes_received +=
-                        if taken.is_some() && opcode == LaneOpcode::Get { bytes } else { 0 };
-                    answer = taken;
+        let found = if opcode == LaneOpcode::Get { lane.find(hash, &body[ITEM_BYTES..]) } else { None };
+        let answer = match found {
+            Some(record) => take_from(&mut lane, opcode, &record, take),
+            None => {
+                lane.send_one(opcode, directory.table.epoch, body);
+                match lane.wait(patience).map(|()| lane.answer.records[..].first_chunk().copied()) {
+                    Ok(Some([record])) if lane.answer.records.len() == 1 => {
+                        take_from(&mut lane, opcode, &record, take)
+                    }
+                    Ok(_) => {
+                        lane.break_down("a reply has the wrong number of answers");
+                        None
+                    }
+                    Err(LaneEnded) => None,
                 }
-                Err(reason) => drop(lane.break_down(reason)),
             }
-        }
+        };
         let slept = lane.take_slept();
         match lane.is_broken() {
             false => *place = Some((home, lane)),
             true => directory.cores[usize::from(home)].put_back(lane, &self.counters),
         }
         Some((answer, slept))
+    }
+}
+
+/// What is made of a record, wherever it comes from; nothing, and the lane is broken, if it makes no sense.
+#[inline]
+fn take_from<T>(
+    lane: &mut LocalLane,
+    opcode: LaneOpcode,
+    record: &LaneRecord,
+    take: impl FnOnce(&LocalLane, &LaneRecord) -> Result<Option<Result<T, Error>>, &'static str>,
+) -> Option<Result<T, Error>> {
+    match take(lane, record) {
+        Ok(taken) => {
+            let has_come = taken.is_some() && opcode == LaneOpcode::Get;
+            lane.counts.value_bytes_received += if has_come { record.reply.value_bytes } else { 0 };
+            taken
+        }
+        Err(reason) => {
+            lane.break_down(reason);
+            None
+        }
     }
 }

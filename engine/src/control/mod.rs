@@ -16,9 +16,10 @@ pub use membership::MasterLink;
 use crate::eviction::PolicyKind;
 use crate::percore::{Identity, PerCore};
 use crate::segment::{Mapping, MappingError, MappingRequest, Segments};
-use crate::shard::{Options, Shard};
+use crate::shard::{Options, Shard, cards_for};
 use crate::tiering::{SsdConfig, SsdError};
 use crate::transport;
+use snowskin_io::lane::ShelfRegion;
 use snowskin_io::memory::Progress;
 use snowskin_io::{Listener, LocalUsers, Platform, local_socket};
 use snowskin_protocol::{CoreId, Incarnation, Settings};
@@ -151,7 +152,10 @@ pub async fn open<P: Platform>(
     };
     let segments = Segments::of(mapping, config.id.engine.0 ^ u64::from(config.id.core));
     let options = Options { settings: config.settings, policy: config.policy };
-    let shard = Shard::new((config.id, config.incarnation), segments, options);
+    let mut shard = Shard::new((config.id, config.incarnation), segments, options);
+    if local.is_some() {
+        enable_shelf(&mut shard, config.id);
+    }
     let mounting = beside_requests(&config.memory);
     let lanes_max = config.local.as_ref().map_or(0, |local| local.lanes_max);
     let core = PerCore::new(platform.clone(), identity, (config.connections_max, lanes_max), mounting, shard);
@@ -159,6 +163,14 @@ pub async fn open<P: Platform>(
         core.open_tier(ssd).await?;
     }
     Ok((core, Doors { anywhere: listener, local }))
+}
+
+/// What clients of this machine read often they need not ask for.
+fn enable_shelf(shard: &mut Shard, id: CoreId) {
+    match ShelfRegion::create(cards_for(shard.segments().capacity_bytes())) {
+        Ok(region) => shard.enable_shelf(region),
+        Err(error) => log::warn!("core {id}: there is no shelf: {error}; clients ask for all they read"),
+    }
 }
 
 /// The socket for clients of this machine, named by the address that they know us by.
@@ -207,6 +219,7 @@ pub async fn run<P: Platform>(
         path
     });
     platform.spawn(transport::lanes::serve(core.clone()));
+    platform.spawn(transport::lanes::say_hours(core.clone()));
     core.start_tier();
     platform.spawn(takeover::run(core.clone()));
     platform.spawn(drops::run(core.clone()));
@@ -253,7 +266,7 @@ async fn sweep<P: Platform>(core: Rc<PerCore<P>>) {
     let mut swept = 0;
     loop {
         core.platform.sleep(SWEEP_PAUSE).await;
-        core.lanes.take_back();
+        core.take_back();
         swept = core.shard.borrow_mut().sweep(swept);
     }
 }

@@ -139,6 +139,7 @@ impl Shard {
         value_bytes: u64,
         soft_too: bool,
     ) -> Option<Position> {
+        self.take_in_uses(now);
         self.note_uses();
         for _ in 0..VICTIMS_PER_SLICE {
             match self.soft_pins.run_out(now) {
@@ -182,6 +183,7 @@ impl Shard {
     pub(super) fn take_out(&mut self, position: Position, why: Why) -> Gone {
         // Uses of rows that are gone mean nothing; others may stand there next.
         self.note_uses();
+        self.take_off_shelf(position);
         self.leave_record(position, why);
         let gone = self.index.remove(position, why);
         if let Place::Here(extent) = gone.place {

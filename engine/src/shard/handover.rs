@@ -132,6 +132,7 @@ impl Shard {
     /// The core goes, whatever it still has: it is no home from now on, and never will be again.
     pub fn retire(&mut self) {
         self.slots.retire();
+        self.follow_slots();
     }
 
     /// Whether slots are on their way here.

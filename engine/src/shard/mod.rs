@@ -22,6 +22,7 @@ mod put;
 mod read;
 mod remove;
 mod row;
+mod shelf;
 mod slots;
 mod table;
 mod tiered;
@@ -39,6 +40,7 @@ pub use put::{PutStart, PutTicket};
 pub use read::{Answer, Held};
 pub use remove::Dropped;
 pub use row::RecordId;
+pub use shelf::{ReaderId, cards_for};
 pub use slots::Life;
 pub use tiered::{Demoted, Demotion};
 pub use together::{TOGETHER, some_at_a_time};
@@ -51,6 +53,7 @@ use groups::Groups;
 use index::{Gone, Index, Why};
 use pins::SoftPins;
 use row::{Place, Position, Row};
+use shelf::Shelf;
 use slots::{Service, Slots};
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
@@ -88,6 +91,8 @@ pub struct Shard {
     unmounts: VecDeque<Unmount>,
     /// What is kept of rows with records on the SSD, if there is one.
     tiered: Option<Tiered>,
+    /// What clients of this machine find without asking, if there is a shelf.
+    shelf: Option<Shelf>,
     /// Rows that the reads of the present batch have used, and the hashes of their names.
     touched: Vec<(Position, u64)>,
     settings: Settings,
@@ -112,6 +117,7 @@ impl Shard {
             groups: Groups::default(),
             unmounts: VecDeque::new(),
             tiered: None,
+            shelf: None,
             touched: Vec::new(),
             settings: options.settings,
             version: if seeded_bug!("lives share versions") {
@@ -127,6 +133,7 @@ impl Shard {
     /// Takes over a newer table.
     pub fn apply_table(&mut self, table: &RoutingTable) {
         self.slots.apply(table, (self.me, self.incarnation));
+        self.follow_slots();
         let is_me = |member: &Member| (member.id, member.incarnation) == (self.me, self.incarnation);
         if table.members.iter().any(is_me) {
             self.settle_recovered();
@@ -176,12 +183,15 @@ impl Shard {
         let usage = self.segments.usage();
         let slots = self.slots.counts();
         let live_bytes = self.index.live_bytes();
+        let (shelf_bytes, shelf_held_bytes) = self.shelf_bytes();
         CoreStats {
             capacity_bytes: usage.capacity_bytes,
             free_bytes: usage.free_bytes,
             reserved_bytes: usage.reserved_bytes,
             live_bytes,
             pinned_bytes: usage.pinned_bytes,
+            shelf_bytes,
+            shelf_held_bytes,
             objects: self.index.here_count(),
             objects_on_ssd: self.index.on_ssd_count(),
             objects_elsewhere: self.index.elsewhere_count(),

@@ -48,6 +48,7 @@ impl Shard {
         let Some(position) = self.find_entry(name) else {
             return (ItemReply::miss(self.miss_reason(name.hash, service)), None);
         };
+        self.take_in_uses(now);
         let force = item.flags & KeyItem::FORCE != 0;
         if !force && self.index.row(position).lease_until() > now && !seeded_bug!("remove under lease") {
             return (ItemReply::status(ItemStatus::Leased), None);
@@ -68,6 +69,7 @@ impl Shard {
         force: bool,
         now: Moment,
     ) -> (RemovedStep, Vec<Dropped>) {
+        self.take_in_uses(now);
         let rows_max = if pattern.is_some() { MATCHED_ROWS_PER_STEP } else { SCAN_ROWS_PER_STEP as u32 };
         let end = self.index.end().min(cursor.saturating_add(rows_max));
         let mut step = RemovedStep { cursor: end, leased: 0, removed: 0 };

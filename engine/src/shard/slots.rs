@@ -86,6 +86,8 @@ pub(crate) struct Slots {
     /// Who gave a slot that was taken, until it knows that it may forget it.
     unconfirmed: BTreeMap<Slot, Life>,
     counts: SlotCounts,
+    /// Slots that were served and are not any more, so far.
+    losses: u64,
     /// No table makes us a home any more.
     is_retired: bool,
 }
@@ -98,6 +100,7 @@ impl Slots {
             origins: BTreeMap::new(),
             unconfirmed: BTreeMap::new(),
             counts: SlotCounts::default(),
+            losses: 0,
             is_retired: false,
         }
     }
@@ -258,6 +261,11 @@ impl Slots {
         }
     }
 
+    /// Slots that were served and are not any more, so far: also those that are served again, with other entries.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses
+    }
+
     /// Numbers of slots by state.
     pub(crate) fn counts(&self) -> SlotCounts {
         self.counts
@@ -265,6 +273,8 @@ impl Slots {
 
     fn set(&mut self, slot: Slot, state: State) {
         let old = std::mem::replace(&mut self.states[slot.index()], state);
+        let serves = |state| matches!(state, State::Serving | State::ServingAfterLoss);
+        self.losses += u64::from(serves(old) && !serves(state));
         if let Some(count) = self.counts.of(old) {
             *count -= 1;
         }

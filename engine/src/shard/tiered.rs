@@ -178,6 +178,7 @@ impl Shard {
     }
 
     fn go_to_ssd(&mut self, position: Position, record: RecordId) {
+        self.take_off_shelf(position);
         let extent = self.index.move_to_ssd(position, record);
         self.segments.let_go(extent);
         self.soft_pins.forget(position);

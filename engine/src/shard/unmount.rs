@@ -83,6 +83,7 @@ impl Shard {
         let is_through =
             unmount.moving.is_none() && (unmount.cursor >= self.index.end() || now < unmount.again_at);
         if is_through {
+            self.look_at_holds();
             let serial = self.segments.serial(unmount.segment);
             if let Some(mapping) = self.segments.finish_unmount(unmount.segment) {
                 return UnmountStep::Gone { segment: unmount.segment, serial, mapping };
@@ -149,6 +150,7 @@ impl Shard {
         if end < from.value().len() {
             return Some(moving);
         }
+        self.take_off_shelf(moving.position);
         self.index.move_to(moving.position, moving.to.publish());
         self.segments.let_go(moving.from);
         None

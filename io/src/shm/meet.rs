@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   client ─ connect ─► engine     the engine looks who it is (SO_PEERCRED)
-//!          ◄─ "snowshm2", 0, bytes of the memory; with it a memfd and two more sockets
+//!          ◄─ "snowshm3", 0, bytes of the memory; with it a memfd and two more sockets
 //!                                                         (without that of the lane, for another user)
-//!          ◄─ "snowshm2", 1, 0                      another user: not here
+//!          ◄─ "snowshm3", 1, 0                      another user: not here
 //! ```
 //!
 //! The engine's own user and root may connect: they could read and write its memory anyway. Others may only where the
@@ -30,7 +30,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-const MAGIC: [u8; 8] = *b"snowshm2";
+const MAGIC: [u8; 8] = *b"snowshm3";
 const WELCOME: u32 = 0;
 const ANOTHER_USER: u32 = 1;
 /// Magic, answer, bytes of the memory.

@@ -20,6 +20,7 @@
 //! |---|---|
 //! | `pipe.rs` | bytes through memory, in one direction |
 //! | `slots.rs` | a lane: requests and replies in slots, without frames |
+//! | `shelf/` | values that are read without a request |
 //! | `link.rs` | a connection: a pipe in each direction, the bells, a lane |
 //! | `region.rs` | the memory of all that |
 //! | `news.rs` | what goes through a lane's socket: rings, and descriptors of segments |
@@ -31,6 +32,7 @@ mod meet;
 pub(crate) mod news;
 mod pipe;
 mod region;
+mod shelf;
 mod slots;
 
 /// What a lane is made of, for both of its ends.
@@ -38,6 +40,10 @@ pub mod lane {
     pub use super::news::{Access, Heard, SegmentNews};
     pub use super::pipe::Broken;
     pub use super::region::{LINK_BYTES, LaneRegion};
+    pub use super::shelf::{
+        CARDS_PER_SET, Card, CardId, HOLDS, HoldRegion, Holder, NAME_BYTES_MAX as CARD_NAME_BYTES_MAX,
+        Placed, SharedShelf, ShelfRegion, Watch, host_ms, release,
+    };
     pub use super::slots::{
         Caller, Completion, LANE_PINS_MAX, LANE_SLOTS, LaneMemory, PinReturns, Server, Submission,
     };

@@ -24,6 +24,8 @@ pub enum Access {
     Read = 2,
     /// It is there no more; whoever has mapped it should let it go.
     Gone = 3,
+    /// It is no segment but the core's shelf, which may be read; not its bytes are said, but how many cards it has.
+    Shelf = 4,
 }
 
 /// News of a segment.
@@ -64,6 +66,7 @@ impl SegmentNews {
             1 => Access::ReadWrite,
             2 => Access::Read,
             3 => Access::Gone,
+            4 => Access::Shelf,
             _ => return None,
         };
         let segment = u32::from_le_bytes(*bytes.first_chunk()?);

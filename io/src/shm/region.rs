@@ -4,7 +4,8 @@
 //! copied in and out by address, and whatever they are is a byte.
 
 use super::pipe::{CONTROL_WORDS, Memory};
-use super::slots::{LANE_BYTES, LaneMemory};
+use super::shelf::HOLD_BYTES;
+use super::slots::{HOLDS_AT, LANE_BYTES, LaneMemory};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::fs::File;
@@ -99,8 +100,8 @@ pub struct LaneRegion {
 }
 
 impl LaneRegion {
-    /// A fresh one, as two simulated processes have mapped it.
-    pub(crate) fn pair() -> io::Result<(Self, Self)> {
+    /// A fresh one, as two processes have mapped it: for simulated ones, and tests.
+    pub fn pair() -> io::Result<(Self, Self)> {
         let memory = File::from(create()?);
         let ((_, _, one), (_, _, other)) = (map(&memory)?, map(&memory)?);
         Ok((one, other))
@@ -116,6 +117,13 @@ impl LaneRegion {
             rustix::mm::mmap_anonymous(self.region.as_mut_ptr().cast(), LINK_BYTES, protection, flags)
         };
         assert!(replaced.is_ok(), "{replaced:?}");
+    }
+
+    /// Where the words are in which the client says what it has of the core's shelf: [`HOLD_BYTES`] from there on.
+    #[inline]
+    pub(super) fn hold_words(&self) -> *mut u8 {
+        const { assert!(HOLDS_AT + HOLD_BYTES <= LANE_BYTES && (LANE_AT + HOLDS_AT).is_multiple_of(64)) }
+        self.region.as_mut_ptr().wrapping_add(LANE_AT + HOLDS_AT)
     }
 
     /// Whether nobody else has it any more.

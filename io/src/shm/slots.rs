@@ -6,6 +6,7 @@
 //!   words         client sleeps · core sleeps · pins given back · core's processor · retired    each in lines of its own
 //!   given back    the numbers of pins, a ring                          client writes
 //!   chunks        ├ body 16 KiB │ records 16 KiB ┤ × 16                for what does not fit into a slot
+//!   holds         what the client has of the core's shelf: see `shelf`
 //! ```
 //!
 //! Request *n* lies in slot *n* mod 16, and so do its reply and its chunk; replies come in the order of requests. A slot's
@@ -48,8 +49,10 @@ const SERVER_CPU_AT: usize = GIVEN_BACK_AT + APART_BYTES;
 const RETIRED_AT: usize = SERVER_CPU_AT + APART_BYTES;
 const PINS_AT: usize = 4096;
 const CHUNKS_AT: usize = PINS_AT + LANE_PINS_MAX * size_of::<u32>();
+/// Where the client says what it has of the core's shelf, see `shelf`: from a page on.
+pub(super) const HOLDS_AT: usize = CHUNKS_AT + LANE_SLOTS as usize * 2 * HALF_BYTES;
 /// Bytes of a lane's memory.
-pub(super) const LANE_BYTES: usize = CHUNKS_AT + LANE_SLOTS as usize * 2 * HALF_BYTES;
+pub(super) const LANE_BYTES: usize = HOLDS_AT + 5 * 4096;
 
 const _: () = assert!(STAMP_BYTES + REPLY_HEAD_BYTES + RECORD_BYTES == COMPLETION_BYTES);
 const _: () = assert!(RETIRED_AT + APART_BYTES <= PINS_AT);

@@ -64,6 +64,11 @@ impl Platform for SimPlatform {
         self.shared.with(|world| Moment(world.now_ns.saturating_add(world.node(self.node).clock_ahead_ns)))
     }
 
+    /// The same for all nodes, however fast their clocks are.
+    fn host_ms(&self) -> u64 {
+        self.shared.with(|world| world.now_ns / 1_000_000)
+    }
+
     fn entropy(&self) -> u64 {
         self.shared.with(|world| world.draw_entropy(self.node))
     }

@@ -71,6 +71,12 @@ counters! {
     puts_broken,
     /// Reads that found the value.
     get_hits,
+    /// Of these, by clients of this machine that found the value on the shelf, without asking.
+    shelf_hits,
+    /// Bytes of values on the shelf now.
+    shelf_bytes,
+    /// Bytes of values that were on the shelf, and are only kept because clients read them.
+    shelf_held_bytes,
     /// Reads that did not.
     get_misses,
     /// Lookups (and prefix matches) that found the key.

@@ -39,7 +39,7 @@ const MASTER: &str = "snowskin-master";
 const TESTS: &str = "snowskin-tests";
 
 /// All of them.
-pub const SEEDED_BUGS: [SeededBug; 48] = [
+pub const SEEDED_BUGS: [SeededBug; 51] = [
     test(
         "version unchecked",
         "a holder gives whatever version it has",
@@ -62,6 +62,21 @@ pub const SEEDED_BUGS: [SeededBug; 48] = [
         "lane pins unlimited",
         "a client may pin all memory",
         (TESTS, "who_holds_too_much_is_served_by_frames"),
+    ),
+    test(
+        "card outlives its row",
+        "what is gone is found on the shelf",
+        (ENGINE, "what_is_read_twice_is_found_without_asking_until_it_is_no_more"),
+    ),
+    test(
+        "shelf outlives its slots",
+        "what a core no longer answers for is found on its shelf",
+        (ENGINE, "who_moves_out_leaves_nothing_on_the_shelf"),
+    ),
+    test(
+        "shelf forgets who holds",
+        "bytes that clients have found on the shelf are used again while they read them",
+        (ENGINE, "bytes_that_a_client_holds_are_kept_until_it_does_not_or_is_gone"),
     ),
     seeds("reservation leaked", "the memory of a put whose connection broke is never free again"),
     seeds("reserved for ever", "published bytes go on counting as reserved"),

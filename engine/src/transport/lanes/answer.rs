@@ -7,7 +7,7 @@ use crate::shard::{self, Answer, PutStart};
 use snowskin_io::{Bell, Moment, Platform, seeded_bug};
 use snowskin_protocol::wire::data::{Batch, ItemReply, ItemStatus, KeyItem, PutItem};
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, LaneReply, LaneRequest, PublishItem};
-use snowskin_protocol::{HashedName, NameRef};
+use snowskin_protocol::{HashedName, NameRef, Version};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -89,6 +89,9 @@ impl<B: Bell> Served<B> {
         count(&core.traffic.data_frames_in);
         count(&core.traffic.frames_out);
         core.hear_epoch(request.epoch);
+        if self.reads_shelf() {
+            core.shard.borrow_mut().take_in_uses(now);
+        }
         core.shard.borrow_mut().note_many_uses();
         self.take_back_some(&mut server)?;
         self.requests.set(self.requests.get().wrapping_add(1));
@@ -136,7 +139,12 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
                         let may_pin = self.lane.may_pin(held.reply.value_bytes, capacity_bytes);
                         let place = may_pin.then(|| self.lane.pin(held.extent, shard.segments())).flatten();
                         match place {
-                            Some(place) => LaneRecord { reply: held.reply, place },
+                            Some(place) => {
+                                if self.lane.reads_shelf() && item.version == Version::ANY {
+                                    shard.shelve(name, place);
+                                }
+                                LaneRecord { reply: held.reply, place }
+                            }
                             None => LaneRecord::of(ItemReply::status(ItemStatus::Deferred)),
                         }
                     }

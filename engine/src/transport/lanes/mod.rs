@@ -43,6 +43,9 @@ const GAP_MAX: Duration = Duration::from_millis(2);
 /// A lane in which nothing came for so many looks is no longer looked at, while others are busy.
 const QUIET_LOOKS: u32 = 4096;
 
+/// How often the hour is said.
+const HOUR_PAUSE: Duration = Duration::from_millis(300);
+
 type BellOf<P> = <<P as Platform>::Stream as Stream>::Bell;
 
 /// The lanes of a core.
@@ -129,7 +132,8 @@ pub(super) fn open<P: Platform>(core: &Rc<PerCore<P>>, lane: Lane<BellOf<P>>, pe
         log::info!("core {}: no lane for {peer}: there are as many as there may be", core.identity.id);
         return lane.bell.close();
     };
-    let served = Rc::new(Served::new(lane, client, core.platform.cpu()));
+    let served = Served::new(lane, client, core.platform.cpu(), &mut core.shard.borrow_mut());
+    let served = Rc::new(served);
     core.lanes.all.borrow_mut().push(served.clone());
     core.lanes.wake(&served);
     core.platform.spawn(listen(core.clone(), served, peer));
@@ -148,7 +152,15 @@ async fn listen<P: Platform>(core: Rc<PerCore<P>>, lane: Rc<Served<BellOf<P>>>, 
     log::debug!("core {}: a lane of {peer} ends", core.identity.id);
     core.lanes.all.borrow_mut().retain(|other| !Rc::ptr_eq(other, &lane));
     core.lanes.awake.borrow_mut().retain(|other| !Rc::ptr_eq(other, &lane));
-    lane.end(&mut core.shard.borrow_mut());
+    lane.end(&mut core.shard.borrow_mut(), core.platform.now());
+}
+
+/// Says the hour on the shelf, for as long as the core runs: clients do not believe one that hangs.
+pub(crate) async fn say_hours<P: Platform>(core: Rc<PerCore<P>>) {
+    while core.shard.borrow().shelf().is_some() {
+        core.shard.borrow().say_hour(core.platform.host_ms());
+        core.platform.sleep(HOUR_PAUSE).await;
+    }
 }
 
 /// Serves all lanes, for as long as the core runs.
@@ -167,6 +179,7 @@ pub(crate) async fn serve<P: Platform>(core: Rc<PerCore<P>>) {
             patience.end_turn();
             patience.expect();
         } else if core.lanes.doze() {
+            core.shard.borrow_mut().take_in_uses(now);
             patience.rest();
             core.lanes.woken.wait().await;
         }

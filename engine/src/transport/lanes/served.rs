@@ -3,9 +3,9 @@
 use super::LaneError;
 use super::client::Client;
 use crate::segment::{Extent, Segments, allocated_bytes};
-use crate::shard::{PutTicket, Shard};
+use crate::shard::{PutTicket, ReaderId, Shard};
 use snowskin_io::lane::{Access, LANE_PINS_MAX, LaneRegion, SegmentNews, Server};
-use snowskin_io::{Bell, Lane, seeded_bug};
+use snowskin_io::{Bell, Lane, Moment, seeded_bug};
 use snowskin_protocol::NameRef;
 use snowskin_protocol::wire::lane::SharedPlace;
 use std::cell::{Cell, RefCell};
@@ -31,6 +31,8 @@ pub(super) struct Served<B> {
     /// Requests so far.
     pub(super) requests: Cell<u32>,
     client: Rc<Client>,
+    /// Its client finds values on the shelf.
+    reader: Cell<Option<ReaderId>>,
     /// Pins given since pins were taken back, and the bytes of their values.
     given: Cell<(u32, u64)>,
     pins: RefCell<Slab<Extent>>,
@@ -54,6 +56,14 @@ pub(super) struct Put {
 /// What a reservation costs: its memory, and the name that is kept with it.
 fn reserved_bytes(ticket: &PutTicket, name: &[u8]) -> u64 {
     allocated_bytes(ticket.bytes()) + name.len() as u64
+}
+
+/// Shows a client the shelf, if there is one and it can be told now.
+fn show_shelf<B: Bell>(lane: &Lane<B>, shard: &mut Shard) -> Option<ReaderId> {
+    let (memory, cards) = shard.shelf()?;
+    let news = SegmentNews { segment: 0, access: Access::Shelf, bytes: cards };
+    lane.bell.show(&news, Some(memory)).ok()?;
+    shard.add_reader(&lane.memory)
 }
 
 /// Things by number: the numbers of things that are gone are used again.
@@ -100,7 +110,8 @@ impl<T> Slab<T> {
 }
 
 impl<B: Bell> Served<B> {
-    pub(super) fn new(lane: Lane<B>, client: Rc<Client>, cpu: Option<u32>) -> Self {
+    pub(super) fn new(lane: Lane<B>, client: Rc<Client>, cpu: Option<u32>, shard: &mut Shard) -> Self {
+        let reader = show_shelf(&lane, shard);
         let server = Server::new(lane.memory);
         if let Some(cpu) = cpu {
             server.show_cpu(cpu);
@@ -113,13 +124,20 @@ impl<B: Bell> Served<B> {
             quiet_looks: Cell::new(0),
             requests: Cell::new(0),
             client,
+            reader: Cell::new(reader),
             given: Cell::default(),
             pins: RefCell::default(),
             puts: RefCell::default(),
             shown: RefCell::default(),
             untold: RefCell::default(),
-            has_news: Cell::new(false),
+            has_news: Cell::new(reader.is_some()),
         }
+    }
+
+    /// Whether its client finds values on the shelf.
+    #[inline]
+    pub(super) fn reads_shelf(&self) -> bool {
+        self.reader.get().is_some()
     }
 
     /// Pins that its client holds, as far as we know.
@@ -237,9 +255,12 @@ impl<B: Bell> Served<B> {
     }
 
     /// The client is gone, and all that it held is nobody's.
-    pub(super) fn end(&self, shard: &mut Shard) {
+    pub(super) fn end(&self, shard: &mut Shard, now: Moment) {
         self.is_over.set(true);
         self.client.leave();
+        if let Some(reader) = self.reader.take() {
+            shard.remove_reader(reader, now);
+        }
         for extent in self.pins.borrow_mut().drain() {
             self.client.unpin(allocated_bytes(extent.bytes()));
             if seeded_bug!("pins outlive their lane") {

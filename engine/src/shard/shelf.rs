@@ -1,0 +1,321 @@
+//! The shelf: what clients of this machine read often they find themselves, see `snowskin_io::lane::ShelfRegion`.
+//!
+//! ```text
+//!                  read in a lane, the second time              leaves its place, or is no entry any more
+//!   entry, in memory ─────────────────────────────► on the shelf ──────────────────────────────────────► off it
+//!                                                                                                          │ a client holds it
+//!                                                                                                          ▼
+//!                                                                                 its bytes are kept until it does not
+//! ```
+//!
+//! A card stands for exactly what [`Shard::get`] would answer: it is taken back before the row goes, its bytes move, or the core stops
+//! answering for its slot. Uses of cards are taken in before anything is decided by them: what to evict, what a lease protects.
+
+use super::Shard;
+use super::row::{Place, Position};
+use crate::segment::{Extent, ExtentId, Segments};
+use snowskin_io::Moment;
+use snowskin_io::lane::{
+    CARD_NAME_BYTES_MAX, Card, CardId, HoldRegion, LaneRegion, Placed, ShelfRegion, Watch,
+};
+use snowskin_io::seeded_bug;
+use snowskin_protocol::HashedName;
+use snowskin_protocol::wire::lane::SharedPlace;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// What is on the shelf, and what clients hold that was, is no more than this part of the memory: nobody can take it away from them.
+const BYTES_SHARE: u64 = 2;
+
+/// A card for so many bytes of memory, ...
+const BYTES_A_CARD: u64 = 128 << 10;
+/// ... of little memory for fewer, up to so many cards, ...
+const BYTES_A_CARD_OF_FEW: u64 = 16 << 10;
+const FEW_CARDS: u64 = 4096;
+/// ... and no more than these: 16 MiB of cards are enough.
+const CARDS_MAX: u64 = 65_536;
+const CARDS_MIN: u64 = 16;
+
+/// The eviction policy hears of the uses of a card so often at most: it looks at what happens in seconds, and each use costs it as much as
+/// two reads cost a client.
+const TOLD_EVERY: Duration = Duration::from_millis(1);
+
+/// How many cards a core has with so much memory.
+pub fn cards_for(capacity_bytes: u64) -> usize {
+    let few = (capacity_bytes / BYTES_A_CARD_OF_FEW).min(FEW_CARDS);
+    let cards = (capacity_bytes / BYTES_A_CARD).max(few);
+    cards.clamp(CARDS_MIN, CARDS_MAX).next_power_of_two() as usize
+}
+
+/// The cards of a core, and who reads them.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    region: ShelfRegion,
+    /// What each card stands for.
+    cards: Vec<Option<Shelved>>,
+    /// Of hashes that were read once: a part of each, by another part.
+    read_once: Vec<u32>,
+    /// Bytes of values on cards.
+    bytes: u64,
+    /// What was taken off while clients held it.
+    held: Vec<(CardId, Extent)>,
+    held_bytes: u64,
+    readers: Vec<(ReaderId, Watch<HoldRegion>)>,
+    readers_so_far: u64,
+    /// Changes of slots that have been followed.
+    changes: u64,
+    /// Room for what is held now.
+    room: Vec<CardId>,
+}
+
+/// A lane whose client reads the shelf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderId(u64);
+
+#[derive(Debug)]
+struct Shelved {
+    position: Position,
+    hash: u64,
+    extent: ExtentId,
+    value_bytes: u64,
+    /// Since others wanted its place.
+    is_used: bool,
+    /// When the eviction policy heard of a use last.
+    told: Moment,
+}
+
+impl Shelf {
+    fn new(region: ShelfRegion) -> Self {
+        let count = region.cards();
+        Shelf {
+            region,
+            cards: (0..count).map(|_| None).collect(),
+            read_once: vec![0; count],
+            bytes: 0,
+            held: Vec::new(),
+            held_bytes: 0,
+            readers: Vec::new(),
+            readers_so_far: 0,
+            changes: 0,
+            room: Vec::new(),
+        }
+    }
+
+    /// Whether a name with this hash was read before, as far as is remembered.
+    fn is_read_again(&mut self, hash: u64) -> bool {
+        let (part, other) = ((hash >> 32) as u32 | 1, hash as usize & (self.read_once.len() - 1));
+        std::mem::replace(&mut self.read_once[other], part) == part
+    }
+
+    /// The place of the card of a name with this hash.
+    fn place_of(&self, hash: u64) -> Option<usize> {
+        let has_it = |place: &usize| self.cards[*place].as_ref().is_some_and(|card| card.hash == hash);
+        self.region.places(hash).find(has_it)
+    }
+
+    /// A place for the card of a name with this hash: an empty one, or that of a card that nobody has used. If there is none, those that are
+    /// there have to be used once more to stay.
+    fn place_for(&mut self, hash: u64) -> Option<usize> {
+        let places = self.region.places(hash);
+        let is_free = |place: &usize| self.cards[*place].is_none();
+        let is_idle = |place: &usize| self.cards[*place].as_ref().is_some_and(|card| !card.is_used);
+        let found = places.clone().find(is_free).or_else(|| places.clone().find(is_idle));
+        if found.is_none() {
+            self.cards[places].iter_mut().flatten().for_each(|card| card.is_used = false);
+        }
+        found
+    }
+
+    /// Takes a card back. The bytes of one that is held are kept.
+    fn take_off(&mut self, place: usize, segments: &Segments) {
+        let Some(card) = self.cards[place].take() else { return };
+        let id = self.region.take_back(place).expect("a card stands there");
+        self.bytes -= card.value_bytes;
+        self.look();
+        self.keep_if_held(id, &card, segments);
+        self.let_go();
+    }
+
+    /// A card was taken back, and then it was looked what is held: keeps its bytes if it is.
+    fn keep_if_held(&mut self, id: CardId, card: &Shelved, segments: &Segments) {
+        if self.room.contains(&id) && !seeded_bug!("shelf forgets who holds") {
+            self.held_bytes += card.value_bytes;
+            self.held.push((id, segments.pin(card.extent, card.value_bytes)));
+        }
+    }
+
+    /// Takes all cards back.
+    fn take_all_off(&mut self, segments: &Segments) {
+        let Shelf { cards, region, .. } = self;
+        let take_back =
+            |(place, card): (usize, &mut Option<Shelved>)| Some((region.take_back(place)?, card.take()?));
+        let taken: Vec<(CardId, Shelved)> = cards.iter_mut().enumerate().filter_map(take_back).collect();
+        self.bytes = 0;
+        self.look();
+        for (id, card) in taken {
+            self.keep_if_held(id, &card, segments);
+        }
+        self.let_go();
+    }
+
+    /// Looks what is held.
+    fn look(&mut self) {
+        let Shelf { readers, room, .. } = self;
+        room.clear();
+        readers.iter().for_each(|(_, watch)| watch.held(|id| room.push(id)));
+    }
+
+    /// Lets go of bytes that were held when it was last looked before, and were not this time.
+    fn let_go(&mut self) {
+        let Shelf { held, held_bytes, room, .. } = self;
+        held.retain(|(id, extent)| {
+            let is_held = room.contains(id);
+            *held_bytes -= if is_held { 0 } else { extent.bytes() };
+            is_held
+        });
+    }
+}
+
+impl Shard {
+    /// There is a shelf from now on.
+    pub fn enable_shelf(&mut self, region: ShelfRegion) {
+        self.shelf = Some(Shelf::new(region));
+    }
+
+    /// The memory of the shelf, for clients, and how many cards it has.
+    pub fn shelf(&self) -> Option<(BorrowedFd<'_>, u64)> {
+        let shelf = self.shelf.as_ref()?;
+        Some((shelf.region.file(), shelf.region.cards() as u64))
+    }
+
+    /// The core lives: so late is it, by `snowskin_io::lane::host_ms`.
+    pub fn say_hour(&self, now_ms: u64) {
+        self.shelf.iter().for_each(|shelf| shelf.region.say_hour(now_ms));
+    }
+
+    /// A client reads the shelf from now on, and says in this lane what it holds.
+    pub fn add_reader(&mut self, lane: &LaneRegion) -> Option<ReaderId> {
+        let shelf = self.shelf.as_mut()?;
+        shelf.readers_so_far += 1;
+        let reader = ReaderId(shelf.readers_so_far);
+        shelf.readers.push((reader, Watch::new(HoldRegion::of(lane))));
+        Some(reader)
+    }
+
+    /// Its client is gone, and what it held is nobody's.
+    pub fn remove_reader(&mut self, reader: ReaderId, now: Moment) {
+        self.take_in_uses(now);
+        let Some(shelf) = &mut self.shelf else { return };
+        shelf.readers.retain(|(other, _)| *other != reader);
+        shelf.look();
+        shelf.let_go();
+    }
+
+    /// Lets go of what clients no longer hold; whether that was something.
+    pub fn look_at_holds(&mut self) -> bool {
+        let Some(shelf) = self.shelf.as_mut().filter(|shelf| !shelf.held.is_empty()) else { return false };
+        let before = shelf.held.len();
+        shelf.look();
+        shelf.let_go();
+        shelf.held.len() < before
+    }
+
+    /// Takes in what clients have read.
+    #[inline]
+    pub fn take_in_uses(&mut self, now: Moment) {
+        let Some(shelf) = &mut self.shelf else { return };
+        let Shelf { readers, region, cards, .. } = shelf;
+        let lease_end = now + Duration::from_millis(u64::from(self.settings.lease_ms));
+        for (_, watch) in readers {
+            watch.uses(|id| {
+                let standing = region.standing(id.place()) == Some(id);
+                let Some(card) = cards.get_mut(id.place()).and_then(Option::as_mut).filter(|_| standing)
+                else {
+                    return;
+                };
+                card.is_used = true;
+                self.counters.get_hits += 1;
+                self.counters.shelf_hits += 1;
+                self.counters.value_bytes_out += card.value_bytes;
+                self.index.extend_lease(card.position, lease_end);
+                self.soft_pins.renew(card.position, now);
+                if now - card.told >= TOLD_EVERY {
+                    card.told = now;
+                    self.touched.push((card.position, card.hash));
+                }
+            });
+        }
+    }
+
+    /// The entry of this name was read in a lane: its bytes are at this place of a segment, as clients know it. The second time it goes
+    /// on the shelf.
+    pub fn shelve(&mut self, name: HashedName<'_>, place: SharedPlace) {
+        let capacity_bytes = self.segments.capacity_bytes();
+        let Some(shelf) = &mut self.shelf else { return };
+        let fits = name.hash != 0 && name.name.bytes().len() <= CARD_NAME_BYTES_MAX;
+        let is_new = fits && !shelf.readers.is_empty() && shelf.place_of(name.hash).is_none();
+        if !is_new || !shelf.is_read_again(name.hash) {
+            return;
+        }
+        let Some(position) = self.index.find(name) else { return };
+        let row = self.index.row(position);
+        let Place::Here(extent) = self.index.place(position) else { return };
+        let value_bytes = row.value_bytes();
+        if shelf.bytes + shelf.held_bytes + value_bytes > capacity_bytes / BYTES_SHARE {
+            return;
+        }
+        let Some(at) = shelf.place_for(name.hash) else { return };
+        shelf.take_off(at, &self.segments);
+        let card = Card {
+            segment: place.segment,
+            offset: place.offset,
+            value_bytes,
+            checksum: row.checksum().0,
+            version: row.version().0,
+        };
+        shelf.region.put(at, &Placed { hash: name.hash, name: name.name.bytes(), card });
+        shelf.cards[at] = Some(Shelved {
+            position,
+            hash: name.hash,
+            extent,
+            value_bytes,
+            is_used: false,
+            told: Moment::default(),
+        });
+        shelf.bytes += value_bytes;
+    }
+
+    /// The row at a position goes, or its bytes move.
+    pub(super) fn take_off_shelf(&mut self, position: Position) {
+        let Some(shelf) = self.shelf.as_mut().filter(|shelf| shelf.bytes > 0) else { return };
+        let hash = self.index.name(position).hash();
+        let place = shelf.place_of(hash);
+        let is_its =
+            |place: &usize| shelf.cards[*place].as_ref().is_some_and(|card| card.position == position);
+        if let Some(place) = place.filter(is_its)
+            && !seeded_bug!("card outlives its row")
+        {
+            shelf.take_off(place, &self.segments);
+        }
+    }
+
+    /// Slots may have changed hands: if this core answers for one less, nothing is found without asking.
+    pub(super) fn follow_slots(&mut self) {
+        let changes = self.slots.losses();
+        if let Some(shelf) = self.shelf.as_mut().filter(|shelf| shelf.changes != changes) {
+            shelf.changes = changes;
+            if !seeded_bug!("shelf outlives its slots") {
+                shelf.take_all_off(&self.segments);
+            }
+        }
+    }
+
+    /// Bytes on the shelf, and bytes that clients hold that were.
+    pub fn shelf_bytes(&self) -> (u64, u64) {
+        self.shelf.as_ref().map_or((0, 0), |shelf| (shelf.bytes, shelf.held_bytes))
+    }
+}
+
+#[cfg(test)]
+#[path = "shelf_tests.rs"]
+mod tests;
