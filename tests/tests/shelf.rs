@@ -25,7 +25,7 @@ impl Drop for Folder {
 
 fn engine(folder: &Folder, name: &str, listen: &str, master: SocketAddr) -> Process {
     let (master, sockets) = (master.to_string(), folder.0.to_str().unwrap());
-    let args = ["--cores", "1", "--memory", "64MiB", "--log", "warn", "--lease-ms", "100"];
+    let args = ["--cores", "1", "--memory", "64MiB", "--log", "warn"];
     let more = ["--listen", listen, "--name", name, "--master", &master, "--local-sockets", sockets];
     Process::start("snowskin-engine", &[&args[..], &more].concat())
 }
