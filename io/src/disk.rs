@@ -225,17 +225,41 @@ pub struct DiskPlace {
     /// The size, a multiple of [`SECTOR_BYTES`]. A file that is not there is made with it; what is there must have it.
     /// `None`: the size of what is there.
     pub bytes: Option<u64>,
+    /// `None`: all of it.
+    pub part: Option<DiskPart>,
+}
+
+/// Part of a file or device, that is a disk of its own: offsets begin at its beginning, and its end is an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskPart {
+    /// Where it begins, a multiple of [`SECTOR_BYTES`].
+    pub at: u64,
+    /// How long it is, a multiple of it, too.
+    pub bytes: u64,
+}
+
+impl DiskPart {
+    /// Whether both have a sector.
+    pub(crate) fn overlaps(self, other: DiskPart) -> bool {
+        self.at < other.at + other.bytes && other.at < self.at + self.bytes
+    }
 }
 
 impl DiskPlace {
     /// What is at `path`, whatever its size.
     pub fn existing(path: impl AsRef<Path>) -> DiskPlace {
-        DiskPlace { path: path.as_ref().to_owned(), bytes: None }
+        DiskPlace { path: path.as_ref().to_owned(), bytes: None, part: None }
     }
 
     /// A disk of `bytes`, made if there is none.
     pub fn sized(path: impl AsRef<Path>, bytes: u64) -> DiskPlace {
-        DiskPlace { path: path.as_ref().to_owned(), bytes: Some(bytes) }
+        DiskPlace { path: path.as_ref().to_owned(), bytes: Some(bytes), part: None }
+    }
+
+    /// A part of it.
+    #[must_use]
+    pub fn part(self, at: u64, bytes: u64) -> DiskPlace {
+        DiskPlace { part: Some(DiskPart { at, bytes }), ..self }
     }
 }
 
@@ -303,6 +327,20 @@ pub enum DiskError {
     },
     /// `InvalidInput`.
     #[error(
+        "{path} has {there_bytes} bytes: {bytes} at {at} are no part of it, of whole sectors of {SECTOR_BYTES} bytes"
+    )]
+    NoPart {
+        /// Which disk.
+        path: PathBuf,
+        /// Where the part would begin.
+        at: u64,
+        /// How long it would be.
+        bytes: u64,
+        /// What the disk has.
+        there_bytes: u64,
+    },
+    /// `InvalidInput`.
+    #[error(
         "{path} is neither a regular file nor a block device: name one of those, or a file that can be made"
     )]
     NoDisk {
@@ -322,6 +360,7 @@ impl DiskError {
             DiskError::NotSectors { .. }
             | DiskError::OtherSize { .. }
             | DiskError::OddSize { .. }
+            | DiskError::NoPart { .. }
             | DiskError::NoDisk { .. } => io::ErrorKind::InvalidInput,
             DiskError::End { .. } => io::ErrorKind::UnexpectedEof,
             DiskError::NothingWritten { .. } => io::ErrorKind::WriteZero,
@@ -351,6 +390,16 @@ pub(crate) fn check_size(path: &Path, bytes: u64) -> Result<(), DiskError> {
     match bytes > 0 && bytes.is_multiple_of(SECTOR_BYTES) {
         true => Ok(()),
         false => Err(DiskError::OddSize { path: path.to_owned(), bytes }),
+    }
+}
+
+/// Refuses a part that no disk of so many bytes has.
+pub(crate) fn check_part(path: &Path, part: DiskPart, there_bytes: u64) -> Result<(), DiskError> {
+    let DiskPart { at, bytes } = part;
+    let is_whole = at.is_multiple_of(SECTOR_BYTES) && bytes.is_multiple_of(SECTOR_BYTES) && bytes > 0;
+    match is_whole && at.checked_add(bytes).is_some_and(|end| end <= there_bytes) {
+        true => Ok(()),
+        false => Err(DiskError::NoPart { path: path.to_owned(), at, bytes, there_bytes }),
     }
 }
 

@@ -35,7 +35,7 @@ pub mod topology;
 pub mod uring;
 
 pub use birth::Birth;
-pub use disk::{Disk, DiskPlace, NoDisk, SECTOR_BYTES};
+pub use disk::{Disk, DiskPart, DiskPlace, NoDisk, SECTOR_BYTES};
 pub use either::Either;
 pub use latch::Latch;
 pub use platform::{

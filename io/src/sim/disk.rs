@@ -9,6 +9,8 @@
 //! A disk has one owner at a time, a life of a node, which may open it as often as it likes. For others it is busy
 //! while that one lives, also paused: the lock of a real device. Who is killed holds nothing any more.
 //!
+//! A part of a disk is a view of it, with an end of its own; faults and power are the disk's.
+//!
 //! **What always holds.** A sector is written and read whole: it has the content of one write, never of two, but for
 //! what a power loss tears. What an operation has been acknowledged to have written is what every later read returns,
 //! until it is overwritten, the power fails, or a fault below. What a flush has been acknowledged for stays, power or

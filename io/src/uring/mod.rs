@@ -16,7 +16,7 @@ mod spin;
 mod stream;
 mod turn;
 
-pub use disk::{RingCounts, UringDisk};
+pub use disk::{HeldDisk, RingCounts, UringDisk};
 pub use local::{UringBell, UringLocal, UringLocalListener, UringLocalReader, UringLocalWriter};
 pub use spin::Spin;
 pub use stream::{

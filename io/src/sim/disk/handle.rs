@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use super::operations::Request;
 use super::{DiskId, SECTOR_BYTES};
-use crate::disk::{Disk, DiskPlace, DiskSource, DiskTarget};
+use crate::disk::{Disk, DiskPart, DiskPlace, DiskSource, DiskTarget, check_part};
 use crate::sim::node::SimPlatform;
 use crate::sim::world::{NodeId, Shared};
 
@@ -25,6 +25,8 @@ pub struct SimDisk {
     node: NodeId,
     id: DiskId,
     bytes: u64,
+    /// It is a part of the disk.
+    part: Option<DiskPart>,
 }
 
 impl SimPlatform {
@@ -35,13 +37,16 @@ impl SimPlatform {
     /// Fails with `ResourceBusy` while another node lives that has opened it, and with ENODEV once this one is dead.
     pub fn disk(&self, name: &str, bytes: u64) -> io::Result<SimDisk> {
         let id = self.shared.with(|world| world.open_disk(self.node, name, bytes))?;
-        Ok(SimDisk { shared: self.shared.clone(), node: self.node, id, bytes })
+        Ok(SimDisk { shared: self.shared.clone(), node: self.node, id, bytes, part: None })
     }
 
     /// Opens the disk of that name; `NotFound` if it is to be of any size and was never made.
     pub(in crate::sim) fn open_place(&self, place: &DiskPlace) -> io::Result<SimDisk> {
         let bytes = self.shared.with(|world| world.place_bytes(self.node, place))?;
-        self.disk(&place.path.to_string_lossy(), bytes)
+        let Some(part) = place.part else { return self.disk(&place.path.to_string_lossy(), bytes) };
+        check_part(&place.path, part, bytes)?;
+        let whole = self.disk(&place.path.to_string_lossy(), bytes)?;
+        Ok(SimDisk { part: Some(part), bytes: part.bytes, ..whole })
     }
 }
 
@@ -109,13 +114,16 @@ impl<B, R: Fn(&mut B) -> Request, F: Fn(&mut B, &[u8])> InFlight<B, R, F> {
     }
 
     fn poll_bytes(&mut self, context: &Context<'_>) -> Poll<io::Result<usize>> {
-        let SimDisk { shared, node, id, .. } = &self.disk;
+        let SimDisk { shared, node, id, part, .. } = &self.disk;
         let buffer = self.buffer.as_mut().expect("polled after its end");
         let number = match self.number {
             Some(number) => number,
             None => {
                 // The buffer's code is foreign: it runs before and after the state is borrowed.
-                let request = (self.request)(buffer);
+                let mut request = (self.request)(buffer);
+                if let Some(part) = part {
+                    request = request.of_part(*part)?;
+                }
                 let number = shared.with(|world| world.begin_disk_operation(*id, *node, request))?;
                 *self.number.insert(number)
             }

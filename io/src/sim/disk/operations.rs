@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::medium::Fate;
 use super::truth::DiskFault;
 use super::{Disk, DiskId, Latency, SECTOR_BYTES};
-use crate::disk::check_sectors;
+use crate::disk::{DiskPart, check_sectors};
 use crate::sim::trace::Event;
 use crate::sim::world::{Due, NodeId, World, nanoseconds};
 
@@ -95,6 +95,29 @@ impl Request {
             Request::Write { offset, data } => (*offset, data.len() as u64),
             Request::Flush => (0, 0),
         }
+    }
+
+    /// The same of the disk, asked of a part of it: whose end is an end.
+    pub(super) fn of_part(self, part: DiskPart) -> io::Result<Request> {
+        let (offset, bytes) = self.range();
+        let left = part.bytes.saturating_sub(offset);
+        if check_sectors(offset, bytes).is_err() {
+            // It is refused with the place that was asked for.
+            return Ok(self);
+        }
+        let at = part.at + offset.min(part.bytes);
+        Ok(match self {
+            Request::Write { data, .. } if left == 0 && !data.is_empty() => {
+                return Err(Errno::NOSPC.into());
+            }
+            Request::Write { mut data, .. } => {
+                data.truncate(left as usize);
+                Request::Write { offset: at, data }
+            }
+            Request::Read { .. } => Request::Read { offset: at, bytes: bytes.min(left) },
+            Request::Discard { .. } => Request::Discard { offset: at, bytes: bytes.min(left) },
+            Request::Flush => Request::Flush,
+        })
     }
 
     /// What it asks for besides its place, as a number of the event hash: of a write, the content.

@@ -7,7 +7,8 @@
 //! * A buffer that the kernel may use is not freed, whatever is dropped, in whatever order, also when the core ends.
 //! * No allocation for each operation, but for buffers that the disk cannot use (see below) and for the executor's own
 //!   at each time it is woken.
-//! * A disk is used by one owner: a second one, of this process or another, gets `ResourceBusy`.
+//! * A disk is used by one owner: a second one, of this process or another, gets `ResourceBusy`. Cores of a process may have parts of one that
+//!   do not overlap.
 //! * A file's end is a disk's end: it never grows.
 //!
 //! **Faults.** What the kernel says is passed on with its number, once: nothing is written again here. `EINTR` and
@@ -19,7 +20,8 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | `open.rs` | opening, locking, sizes, `O_DIRECT` |
+//! | `held.rs` | files and devices that the process has: locks, parts, sizes, `O_DIRECT` |
+//! | `open.rs` | a disk of a core |
 //! | `ring.rs` | the ring: operations, batches, registered files and memory |
 //! | `slots.rs`, `parcel.rs` | operations in flight, and the buffers that they own |
 //! | `pieces.rs` | memory that the kernel knows |
@@ -27,6 +29,7 @@
 //! | `driver.rs` | the task that drives it: when to submit, to look, to wait |
 
 mod driver;
+mod held;
 mod kernel;
 mod open;
 mod parcel;
@@ -34,6 +37,7 @@ mod pieces;
 mod ring;
 mod slots;
 
+pub use held::HeldDisk;
 pub use ring::Counts as RingCounts;
 
 use super::Shared;
@@ -115,17 +119,17 @@ impl UringDisk {
 
     /// What addresses of buffers are multiples of, if nothing is to be copied.
     pub fn memory_alignment(&self) -> usize {
-        self.opened.memory_alignment
+        self.opened.held().memory_alignment
     }
 
     /// How many bytes of so many from `offset` there are.
     fn cut(&self, offset: u64, bytes: u64) -> u64 {
-        bytes.min(self.opened.bytes.saturating_sub(offset))
+        bytes.min(self.opened.bytes().saturating_sub(offset))
     }
 
     /// Whether the disk cannot use memory at this address.
     fn needs_bounce(&self, start: *const u8) -> bool {
-        !start.addr().is_multiple_of(self.opened.memory_alignment)
+        !start.addr().is_multiple_of(self.opened.held().memory_alignment)
     }
 
     /// A read or write of `asked` bytes at `start`, or what comes of it at once.
@@ -139,7 +143,7 @@ impl UringDisk {
         let bytes = self.cut(offset, asked).min(TRANSFER_BYTES_MAX);
         match (bytes, kind) {
             (0, Kind::Write) if asked > 0 => {
-                return Err(Err(DiskError::BehindTheEnd { offset, bytes: self.opened.bytes }.into()));
+                return Err(Err(DiskError::BehindTheEnd { offset, bytes: self.opened.bytes() }.into()));
             }
             (0, _) => return Err(Ok(0)),
             _ => {}
@@ -160,11 +164,11 @@ impl UringDisk {
 
 impl Disk for UringDisk {
     fn bytes(&self) -> u64 {
-        self.opened.bytes
+        self.opened.bytes()
     }
 
     fn is_direct(&self) -> bool {
-        self.opened.is_direct
+        self.opened.held().is_direct
     }
 
     fn read<B: DiskTarget>(

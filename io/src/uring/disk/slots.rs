@@ -189,33 +189,31 @@ impl Operation {
 
     /// As the kernel wants it, for memory that is registered under a number, or is not.
     pub(super) fn entry(&self, index: u32, registered: Option<u16>) -> squeue::Entry {
-        let (memory, bytes) = (self.memory(), self.bytes as u32);
+        let (memory, bytes, at) = (self.memory(), self.bytes as u32, self.disk.in_file(self.offset));
         // The kinds of files are of two types.
         macro_rules! entry {
             ($file:expr) => {
                 match (self.kind, registered) {
-                    (Kind::Read, None) => opcode::Read::new($file, memory, bytes).offset(self.offset).build(),
+                    (Kind::Read, None) => opcode::Read::new($file, memory, bytes).offset(at).build(),
                     (Kind::Read, Some(piece)) => {
-                        opcode::ReadFixed::new($file, memory, bytes, piece).offset(self.offset).build()
+                        opcode::ReadFixed::new($file, memory, bytes, piece).offset(at).build()
                     }
-                    (Kind::Write, None) => {
-                        opcode::Write::new($file, memory, bytes).offset(self.offset).build()
-                    }
+                    (Kind::Write, None) => opcode::Write::new($file, memory, bytes).offset(at).build(),
                     (Kind::Write, Some(piece)) => {
-                        opcode::WriteFixed::new($file, memory, bytes, piece).offset(self.offset).build()
+                        opcode::WriteFixed::new($file, memory, bytes, piece).offset(at).build()
                     }
                     (Kind::Flush, _) => opcode::Fsync::new($file).flags(FsyncFlags::DATASYNC).build(),
                     (Kind::Discard, _) => {
                         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                         let punch = opcode::Fallocate::new($file, self.bytes);
-                        punch.offset(self.offset).mode(mode.bits() as i32).build()
+                        punch.offset(at).mode(mode.bits() as i32).build()
                     }
                 }
             };
         }
         let entry = match self.disk.fixed {
             Some(fixed) => entry!(Fixed(fixed)),
-            None => entry!(Fd(self.disk.file.as_raw_fd())),
+            None => entry!(Fd(self.disk.held().file.as_raw_fd())),
         };
         entry.user_data(u64::from(index))
     }

@@ -31,6 +31,30 @@ fn it_does_what_every_disk_must() {
 }
 
 #[test]
+fn a_part_of_a_disk_is_a_disk() {
+    for (seed, options) in [(5, DiskOptions::calm()), (6, rough())] {
+        let sim = simulation(seed, options);
+        let node = sim.node("node");
+        let whole = DiskPlace::sized("ssd", 3 * conformance::BYTES);
+        let open = |at: u64, bytes: u64| node.open_disk(&whole.clone().part(at, bytes));
+        let part = open(conformance::BYTES, conformance::BYTES).expect("a third of it");
+        let all = node.open_disk(&whole).expect("the same owner");
+        run(&sim, &node, async move {
+            conformance::put(&all, 9, 0, 3 * conformance::SECTORS).await.expect("no faults");
+            conformance::put(&part, 0, 0, conformance::SECTORS).await.expect("no faults");
+            conformance::all(part).await;
+            let first = conformance::get(&all, 0, conformance::SECTORS).await.expect("no faults");
+            let last = conformance::get(&all, 2 * conformance::SECTORS, conformance::SECTORS);
+            assert!(first.iter().chain(&last.await.expect("no faults")).all(|writing| *writing == 9));
+        });
+        for (at, bytes) in [(1, 4_096), (0, 4_095), (0, 0), (3 * conformance::BYTES, 4_096)] {
+            let none = open(at, bytes).err().expect("no part of it");
+            assert!(matches!(DiskError::of(&none), Some(DiskError::NoPart { .. })), "{none}");
+        }
+    }
+}
+
+#[test]
 fn a_place_has_a_size_and_keeps_it() {
     let (sim, node, disk) = disk(4, DiskOptions::calm());
     let open = |place: DiskPlace| node.open_disk(&place);

@@ -127,6 +127,57 @@ fn a_disk_of_another_process_is_busy() {
 }
 
 #[test]
+fn cores_have_parts_of_a_disk_and_others_have_none() {
+    let folder = folder();
+    let path = folder.path().join("disk");
+    let whole = DiskPlace::sized(&path, 3 * BYTES);
+    let (begin, place) = (path.clone(), whole.clone());
+    let head = HeldDisk::open(&whole.clone().part(0, BYTES)).expect("nobody has it");
+    on_core(async move |platform| {
+        let second = platform.open_disk(&place.clone().part(BYTES, BYTES)).expect("it is free");
+        assert_eq!(second.bytes(), BYTES);
+        for (at, bytes) in
+            [(0, BYTES), (BYTES, SECTOR_BYTES), (2 * BYTES - SECTOR_BYTES, BYTES), (0, 3 * BYTES)]
+        {
+            let busy = error_of(platform.open_disk(&place.clone().part(at, bytes)));
+            assert_eq!(DiskError::of(&busy), Some(&DiskError::Busy { path: begin.clone() }));
+        }
+        let none = error_of(platform.open_disk(&place.clone().part(2 * BYTES, BYTES + SECTOR_BYTES)));
+        assert!(matches!(DiskError::of(&none), Some(DiskError::NoPart { at: 8_388_608, .. })), "{none}");
+        let other = error_of(platform.open_disk(&DiskPlace::sized(&begin, BYTES).part(2 * BYTES, BYTES)));
+        assert!(matches!(DiskError::of(&other), Some(DiskError::OtherSize { .. })), "{other}");
+        // Another core, meanwhile.
+        let (third, last) = (place.clone().part(2 * BYTES, BYTES), begin.clone());
+        let neighbour = spawn_core("neighbour", 0, Duration::ZERO, async move |platform| {
+            let third = platform.open_disk(&third).expect("it is free");
+            put(&third, 7, 0, SECTORS).await.expect("no faults");
+            third.flush().await.expect("no faults");
+            let file = File::open(&last).expect("it is there");
+            assert!(flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(), "it is locked");
+        });
+        conformance::all(second).await;
+        neighbour.expect("a core").join().expect("the core ends");
+        // What the core had is free again, and the rest is not.
+        drop(platform.open_disk(&place.clone().part(BYTES, 2 * BYTES)).expect("it is free"));
+    });
+    head.write(SECTOR_BYTES, &bytes_of(8, 1, 2)).expect("no faults");
+    head.flush().expect("no faults");
+    assert_eq!(
+        head.read(0, 3 * SECTOR).expect("no faults"),
+        bytes_of(0, 0, 1).into_iter().chain(bytes_of(8, 1, 2)).collect::<Vec<u8>>()
+    );
+    assert!(head.read(BYTES, SECTOR).is_err() && head.write(1, &[0; SECTOR]).is_err());
+    assert_eq!(head.whole_bytes(), 3 * BYTES);
+    let file = File::open(&path).expect("it is there");
+    assert!(flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(), "it is locked");
+    drop(head);
+    flock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody has it");
+    assert_eq!(HeldDisk::open(&whole).err().expect("it is locked").kind(), ErrorKind::ResourceBusy);
+    let bytes = std::fs::read(&path).expect("it is there");
+    assert!(bytes[2 * BYTES as usize..] == bytes_of(7, 0, SECTORS), "the last part is the neighbour's");
+}
+
+#[test]
 fn a_file_that_is_removed_goes_on_and_one_that_is_cut_ends() {
     let folder = folder();
     let path = folder.path().join("disk");
@@ -236,5 +287,23 @@ fn a_block_device_is_a_disk() {
         conformance::all(disk).await;
         let other = error_of(platform.open_disk(&DiskPlace::sized(&path, 2 * BYTES)));
         assert!(matches!(DiskError::of(&other), Some(DiskError::OtherSize { there_bytes: BYTES, .. })));
+        // Two parts of it, and two cores: the device is opened once.
+        let half = BYTES / 2;
+        let [first, second] = [0, half].map(|at| DiskPlace::existing(&path).part(at, half));
+        let first = platform.open_disk(&first).expect("nobody has it");
+        let neighbour = spawn_core("neighbour", 0, Duration::ZERO, async move |platform| {
+            let second = platform.open_disk(&second).expect("it is free");
+            put(&second, 7, 0, SECTORS / 2).await.expect("no faults");
+            second.flush().await.expect("no faults");
+        });
+        neighbour.expect("a core").join().expect("the core ends");
+        put(&first, 6, 0, SECTORS / 2).await.expect("no faults");
+        assert!(put(&first, 6, SECTORS / 2, 1).await.is_err(), "the part ends there");
+        drop(first);
+        let whole = platform.open_disk(&DiskPlace::existing(&path)).expect("nobody has it");
+        let (read, bytes) = whole.read_exact_at(0, vec![0; BYTES as usize]).await;
+        read.expect("no faults");
+        let expected = [bytes_of(6, 0, SECTORS / 2), bytes_of(7, 0, SECTORS / 2)].concat();
+        assert!(bytes == expected, "each part has what was written to it");
     });
 }
