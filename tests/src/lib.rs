@@ -10,5 +10,6 @@ pub mod processes;
 pub mod sim;
 pub mod simulated;
 pub mod values;
+pub mod vm;
 
 pub use failure::Failure;

@@ -151,7 +151,7 @@ fn survivors(unflushed: &[Write], random: &SplitMix) -> Vec<Vec<bool>> {
 }
 
 /// The sector after a torn write: some blocks of 512 bytes are new.
-fn torn(old: Option<&Rc<[u8]>>, new: &[u8], blocks: u64) -> Rc<[u8]> {
+pub(crate) fn torn(old: Option<&Rc<[u8]>>, new: &[u8], blocks: u64) -> Rc<[u8]> {
     let mut sector = old.map_or(vec![0; SECTOR], |old| old.to_vec());
     for block in (0..SECTOR / 512).filter(|block| blocks >> block & 1 == 1) {
         let range = block * 512..(block + 1) * 512;

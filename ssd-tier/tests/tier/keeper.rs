@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use snowskin_ssd_tier::{
     Writing,
 };
 
-use crate::model::{Key, Model};
+use crate::model::{Key, Model, Window};
 use crate::paper::SECTOR;
 
 /// Room is there after so many tries, or never.
@@ -28,6 +29,9 @@ pub(crate) struct Row {
     pub(crate) address: Option<RecordAddress>,
 }
 
+/// Is told of each commit that has succeeded, with what may have been found since the one before it. What it gives back is awaited.
+pub(crate) type Witness = Rc<dyn Fn(Window) -> Pin<Box<dyn Future<Output = ()>>>>;
+
 /// A core.
 pub(crate) struct Core<P: Platform> {
     pub(crate) volume: Volume<P>,
@@ -37,6 +41,7 @@ pub(crate) struct Core<P: Platform> {
     latest: RefCell<BTreeMap<(Key, u64), RecordAddress>>,
     /// Of 100 records that reclaim asks for, so many are kept.
     pub(crate) keep_percent: Cell<u64>,
+    pub(crate) witness: RefCell<Option<Witness>>,
     platform: P,
     segment: Segment,
     buffers: DiskBuffers,
@@ -90,6 +95,7 @@ impl<P: Platform> Core<P> {
             latest: RefCell::default(),
             model,
             keep_percent: Cell::new(0),
+            witness: RefCell::default(),
             segment: Segment::new(0, mapping),
             buffers: DiskBuffers::new(8 << 20),
         })
@@ -278,6 +284,11 @@ impl<P: Platform> Core<P> {
         let mark = self.model.borrow().mark();
         self.volume.commit().await?;
         self.model.borrow_mut().committed(&mark);
+        let witness = self.witness.borrow().clone();
+        if let Some(witness) = witness {
+            let window = self.model.borrow_mut().next_window();
+            witness(window).await;
+        }
         Ok(())
     }
 

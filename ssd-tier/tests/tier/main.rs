@@ -5,6 +5,7 @@
 //! | `paper` | a disk that can be stopped anywhere |
 //! | `model` | what may be found under a name |
 //! | `keeper` | a core that uses a volume |
+//! | `power` | the same on the disk of a virtual machine, whose power fails |
 //! | `stories` | one sequence of events each, that once went wrong or well could |
 
 mod crashes;
@@ -15,8 +16,12 @@ mod limits;
 mod lives;
 mod model;
 mod paper;
+mod power;
 mod steps;
 mod stories;
+#[allow(unreachable_pub, dead_code, reason = "shared with the tests of whole engines")]
+#[path = "../../../tests/src/vm.rs"]
+mod vm;
 
 use std::cell::RefCell;
 use std::future::Future;

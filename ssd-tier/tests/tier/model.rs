@@ -11,6 +11,9 @@ pub(crate) type Key = u16;
 /// An object's version; `None`: nothing is there.
 pub(crate) type What = Option<u64>;
 
+/// What may be found under each name at one of several moments.
+pub(crate) type Window = BTreeMap<Key, BTreeSet<What>>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Begun,
@@ -44,6 +47,8 @@ pub(crate) struct Model {
     going: BTreeSet<(Key, u64)>,
     /// A flush has failed: what is found may be what the disk has given up already, and goes with the next failure or the power.
     is_shaky: bool,
+    /// All that was allowed at any moment since the last call of [`Model::next_window`], if there was one.
+    window: Option<Window>,
     said: u64,
     versions: u64,
 }
@@ -75,12 +80,14 @@ impl Model {
         self.said += 1;
         let event = Event { number: self.said, what, state };
         self.names.entry(key).or_default().events.push(event);
+        self.note(key);
         self.said
     }
 
     /// Reclaim looks at the record: from some moment on it is gone, unless it stands elsewhere.
     pub(crate) fn going(&mut self, key: Key, version: u64) {
         self.going.insert((key, version));
+        self.note(key);
     }
 
     /// It does.
@@ -96,6 +103,7 @@ impl Model {
         }
         let events = history.events.iter_mut().filter(|event| event.what == Some(version));
         events.for_each(|event| event.what = None);
+        self.note(key);
     }
 
     /// What a commit that begins now is for.
@@ -141,5 +149,32 @@ impl Model {
     /// A flush has failed.
     pub(crate) fn shake(&mut self) {
         self.is_shaky = true;
+    }
+
+    // -- for who looks at it later, and does not know when --
+
+    /// What may be found in one of several states.
+    pub(crate) fn of_window(window: &Window) -> Self {
+        let names =
+            window.iter().map(|(key, sure)| (*key, History { sure: sure.clone(), events: Vec::new() }));
+        let versions = window.values().flatten().flatten().copied().max().unwrap_or(0);
+        Model { names: names.collect(), versions, ..Model::default() }
+    }
+
+    /// What was allowed at any moment since the last call. What is allowed now belongs to the next one.
+    pub(crate) fn next_window(&mut self) -> Window {
+        let now = self.keys().into_iter().map(|key| (key, self.allowed(key))).collect();
+        self.window.replace(now).unwrap_or_default()
+    }
+
+    fn note(&mut self, key: Key) {
+        if self.window.is_none() {
+            return;
+        }
+        let allowed = self.allowed(key);
+        if let Some(window) = &mut self.window {
+            // Before the first word of a name nothing was there.
+            window.entry(key).or_insert_with(|| [None].into()).extend(allowed);
+        }
     }
 }
