@@ -14,7 +14,7 @@ SIM_MINUTES ?= 60
 BINARIES := snowskin-engine snowskin-master snowskin-bench snowskin-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint format check sim canary watch nightly loom fuzz
+.PHONY: help setup build run test lint format check sim canary watch nightly vm loom fuzz
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -80,6 +80,12 @@ watch: setup ## find every bug of docs/SEEDED-BUGS.md and print its table
 nightly: setup ## SIM_MINUTES of seeds (60) with all situations reached, every seeded bug, loom
 	@$(MAKE) --no-print-directory sim SIM="--minutes $(SIM_MINUTES) --coverage"
 	@$(MAKE) --no-print-directory watch loom
+
+vm: setup ## lose power in a virtual machine with an NVMe disk; SNOWSKIN_VM names the program that runs one (tests/src/vm.rs)
+	@test -n "$(SNOWSKIN_VM)" || { echo "name a program that runs a virtual machine: make vm SNOWSKIN_VM=…; tests/src/vm.rs says how it is called" >&2; exit 1; }
+	@$(CARGO) build --workspace --bins
+	@SNOWSKIN_VM="$(SNOWSKIN_VM)" $(CARGO) test -p snowskin-ssd-tier --test tier power -- --nocapture --test-threads 1
+	@SNOWSKIN_VM="$(SNOWSKIN_VM)" $(CARGO) test -p snowskin-tests --test vm -- --nocapture --test-threads 1
 
 fuzz: setup ## fuzz every decoder, FUZZ_SECONDS each; installs cargo-fuzz and needs a nightly Rust
 	@command -v cargo-fuzz >/dev/null || rustup run nightly $(CARGO) install cargo-fuzz --locked

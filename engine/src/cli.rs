@@ -61,10 +61,11 @@ pub struct EngineArgs {
     /// fill that memory before serving: true or false (default: true)
     #[argh(option)]
     pub prefault: Option<String>,
-    /// folder for what goes from memory to an SSD, a file for each core; or a block device, for one core (default: none)
+    /// folder for what goes from memory to an SSD, a file for each core; or a block device, a part for each core; or several of them, with
+    /// commas between: cores are spread over them, by NUMA node (default: none)
     #[argh(option)]
     pub ssd: Option<String>,
-    /// bytes there, of all cores together, such as 100GB: with --ssd
+    /// bytes there, of all cores together, such as 100GB: with --ssd (default: for devices all they have)
     #[argh(option)]
     pub ssd_size: Option<String>,
     /// bytes that are written in order and reclaimed together there, when it is made (default: 64MiB)

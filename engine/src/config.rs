@@ -32,7 +32,6 @@ use crate::cli::EngineArgs;
 use crate::control::LocalSockets;
 use crate::eviction::PolicyKind;
 use crate::placement::{self, CpuPlan, PlacementError, PlacementWish};
-use crate::tiering::SsdConfig;
 use memory::{
     MEMORY_DEFAULT_BYTES_BLIND, MEMORY_DEFAULT_BYTES_MAX, MEMORY_DEFAULT_DIVISOR, MEMORY_PER_CORE_BYTES_MIN,
 };
@@ -119,8 +118,8 @@ pub struct Config {
     pub prefault: Setting<bool>,
     /// Start even if less memory is available than the plan needs.
     pub overcommit: Setting<bool>,
-    /// The folder, or block device, of what goes from memory to an SSD.
-    pub ssd: Setting<Option<PathBuf>>,
+    /// The folders, or block devices, of what goes from memory to an SSD; empty: it goes nowhere.
+    pub ssd: Setting<Vec<PathBuf>>,
     /// Bytes there, of all cores together.
     pub ssd_size: Setting<Option<ByteSize>>,
     /// Bytes of a region there, when it is made.
@@ -320,21 +319,6 @@ impl Config {
         self.master_settings_fit()
     }
 
-    /// A tier has a size, and room for a few regions in each core's part.
-    fn ssd_fits(&self) -> Result<(), ConfigError> {
-        let (cores, region) = (self.cores.value, self.ssd_region.value);
-        let least = ssd::bytes_min(cores, region);
-        match (&self.ssd.value, self.ssd_size.value) {
-            (None, None) => Ok(()),
-            (None, Some(_)) => Err(refused("ssd-size", &self.ssd_size, ValueError::SsdMissing)),
-            (Some(_), Some(size)) if size >= least => Ok(()),
-            (Some(_), given) => {
-                let given = given.unwrap_or(ByteSize(0));
-                Err(refused("ssd-size", &self.ssd_size, ValueError::SsdSize { given, cores, least }))
-            }
-        }
-    }
-
     fn master_settings_fit(&self) -> Result<(), ConfigError> {
         if let Some(master) = self.master.value {
             let not_ours = || ValueError::MastersOwn(master);
@@ -417,12 +401,6 @@ impl Config {
         self.page_plan.request(&self.cpu_plan.cores[usize::from(core)], self.prefault.value)
     }
 
-    /// Where the SSD tier of a core is.
-    pub fn ssd(&self, core: u16) -> Option<SsdConfig> {
-        let (path, size) = self.ssd.value.as_ref().zip(self.ssd_size.value)?;
-        Some(ssd::of_core(path, size, self.ssd_region.value, (core, self.cores.value)))
-    }
-
     /// What the embedded master tells all engines.
     pub fn cluster_settings(&self) -> Settings {
         Settings {
@@ -452,8 +430,9 @@ impl Config {
             row(&self.huge_pages, PageChoice::to_string),
             row(&self.prefault, bool::to_string),
             row(&self.overcommit, bool::to_string),
-            row(&self.ssd, |ssd| {
-                ssd.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+            row(&self.ssd, |places| match &places[..] {
+                [] => "none".to_owned(),
+                some => some.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(","),
             }),
             row(&self.ssd_size, or("nothing")),
             row(&self.ssd_region, ByteSize::to_string),
@@ -543,11 +522,11 @@ fn local_settings(layers: &Layers) -> Result<(Setting<Option<PathBuf>>, Setting<
     Ok((layers.setting("local-sockets", value::local_sockets, || Some(local_folder()))?, lanes_max))
 }
 
-type SsdSettings = (Setting<Option<PathBuf>>, Setting<Option<ByteSize>>, Setting<ByteSize>);
+type SsdSettings = (Setting<Vec<PathBuf>>, Setting<Option<ByteSize>>, Setting<ByteSize>);
 
 fn ssd_settings(layers: &Layers) -> Result<SsdSettings, ConfigError> {
     Ok((
-        layers.setting("ssd", value::ssd, || None)?,
+        layers.setting("ssd", value::ssd, Vec::new)?,
         layers.setting("ssd-size", |text| Ok(Some(text.parse()?)), || None)?,
         layers.setting("ssd-region", value::ssd_region, || ByteSize(REGION_BYTES_DEFAULT))?,
     ))

@@ -5,6 +5,7 @@
 
 use crate::config::Config;
 use crate::control::{self, CoreConfig, CoreError, Supervisor};
+use crate::tiering::devices::{PlaceError, SsdPlaces};
 #[cfg(all(test, snowskin_loom))]
 use loom::sync::Arc;
 #[cfg(all(test, snowskin_loom))]
@@ -43,6 +44,9 @@ pub enum LaunchError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// There is no place for the SSD tier.
+    #[error(transparent)]
+    Ssd(#[from] PlaceError),
     /// A core could not be set up.
     #[error("core {core}: {source}")]
     Core {
@@ -106,11 +110,14 @@ pub struct Engine {
     threads: Vec<CoreThread>,
     news: Receiver<News>,
     stop: Stop,
+    /// Keeps devices of the SSD tier for this engine.
+    _ssd: SsdPlaces,
 }
 
 impl Engine {
     /// Starts all cores. They set themselves up and register with the master meanwhile.
     pub fn start(config: &Config, master: SocketAddr, stop: Stop) -> Result<Engine, LaunchError> {
+        let ssd = config.ssd_plan().map_or_else(|| Ok(SsdPlaces::default()), |plan| plan.prepare())?;
         let (sender, news) = channel();
         let engine = EngineId::of_name(&config.name.value);
         let incarnation = Incarnation(RandomState::new().hash_one(std::process::id()).max(1));
@@ -130,7 +137,7 @@ impl Engine {
                 advertise,
                 master,
                 memory: config.mapping_request(core),
-                ssd: config.ssd(core),
+                ssd: ssd.configs.get(usize::from(core)).cloned(),
                 policy: config.eviction_policy.value,
                 connections_max: u64::from(config.connections_max.value),
                 settings: config.cluster_settings(),
@@ -156,7 +163,7 @@ impl Engine {
             let cpu = placement.cpu;
             threads.push(thread.map_err(|source| LaunchError::Thread { core, cpu, source })?);
         }
-        Ok(Engine { threads, news, stop })
+        Ok(Engine { threads, news, stop, _ssd: ssd })
     }
 
     /// Waits until all cores are in the table, or the engine is told to stop. Answers where they listen, in the order of

@@ -5,11 +5,13 @@
 
 use snowskin_protocol::{Checksum, NameRef};
 use snowskin_ssd_tier::format::{
-    FORMAT_VERSION, Footer, FooterWriter, FormatError, Head, Kind, REGION_BYTES_DEFAULT, Record,
-    RegionHeader, SECTOR_BYTES, Sequence, Superblock, VolumeId, entries_of, record_bytes, tombstones_of,
+    FORMAT_VERSION, Footer, FooterWriter, FormatError, Head, Kind, PARTS_AT, PartTable, REGION_BYTES_DEFAULT,
+    Record, RegionHeader, SECTOR_BYTES, Sequence, Superblock, VolumeId, entries_of, record_bytes,
+    tombstones_of,
 };
 
 /// Bytes of structures, with their checksums at the end.
+const TABLE_BYTES: usize = 2104;
 const SUPERBLOCK_BYTES: usize = 128;
 const HEADER_BYTES: usize = 64;
 const FOOTER_BYTES: usize = 128;
@@ -24,13 +26,31 @@ const DISK_BYTES: u64 = 1 << 40;
 pub type Oracle = fn(&[u8]);
 
 /// What is to be tried: the name of its corpus, and its function.
-pub const TARGETS: [(&str, Oracle); 5] = [
+pub const TARGETS: [(&str, Oracle); 6] = [
+    ("part_table", part_table),
     ("superblock", superblock),
     ("region_header", region_header),
     ("record", record),
     ("footer", footer),
     ("tombstones", tombstones),
 ];
+
+/// One copy of a table of parts.
+pub fn part_table(bytes: &[u8]) {
+    for bytes in [bytes.to_vec(), sealed(bytes, TABLE_BYTES, *b"SNOWPART")] {
+        let decoded = PartTable::decode(&bytes, DISK_BYTES);
+        assert_eq!(PartTable::choose([&bytes, &bytes], DISK_BYTES), decoded);
+        let Ok(table) = decoded else { continue };
+        let mut end = PARTS_AT;
+        for (core, at) in table.parts() {
+            assert!(at == end && core < table.engine_cores, "parts lie one behind the other");
+            assert_eq!(table.part_of(core), Some(at), "each core has one");
+            end += table.part_bytes;
+        }
+        assert!(end > PARTS_AT && end <= DISK_BYTES);
+        written_again(&bytes[..TABLE_BYTES], |sector| table.encode(sector));
+    }
+}
 
 /// One copy of a superblock.
 pub fn superblock(bytes: &[u8]) {

@@ -12,6 +12,7 @@
 //! The plan that is made from it: `engine/src/placement.rs`.
 
 use hwloc2::{Bitmap, ObjectType};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::{fmt, fs, io};
 
@@ -21,6 +22,8 @@ const CPU_NUMBER_LIMIT: usize = 1 << 16;
 const STATUS_PATH: &str = "/proc/self/status";
 /// Where the kernel says how much memory a NUMA node has.
 const NODES_PATH: &str = "/sys/devices/system/node";
+/// Where the kernel has each block device, by its number.
+const DEVICES_PATH: &str = "/sys/dev/block";
 /// Variables that make hwloc describe another machine than this one.
 const SIMULATION_VARIABLES: [&str; 2] = ["HWLOC_SYNTHETIC", "HWLOC_XMLFILE"];
 
@@ -175,6 +178,22 @@ pub fn cpu_list(text: &str) -> Result<Vec<usize>, CpuListError> {
     Ok(cpus)
 }
 
+/// The NUMA node beside which a disk is: a block device, or the one that a file or folder is on. `None`: the machine has one node, or does not
+/// say.
+pub fn node_of_disk(path: &Path) -> Option<u32> {
+    let metadata = fs::metadata(path).ok()?;
+    let number = if metadata.file_type().is_block_device() { metadata.rdev() } else { metadata.dev() };
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    node_above(&fs::canonicalize(format!("{DEVICES_PATH}/{major}:{minor}")).ok()?)
+}
+
+/// What the device says, or the nearest one that it is attached to.
+fn node_above(device: &Path) -> Option<u32> {
+    let said = device.ancestors().find_map(|folder| fs::read_to_string(folder.join("numa_node")).ok())?;
+    // -1: it is none of a node.
+    said.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,5 +281,18 @@ mod tests {
             let unit = format!("cpu: {cpu}, physical_core: {cpu}");
             assert!(printed.contains(&unit), "{unit} is not in {printed}");
         }
+    }
+
+    #[test]
+    fn a_disk_is_beside_the_node_of_what_it_is_attached_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = folder.path().join("pci/nvme0/nvme0n1");
+        fs::create_dir_all(&disk).expect("a folder");
+        assert_eq!(node_above(&disk), None);
+        fs::write(folder.path().join("pci/numa_node"), "1\n").expect("room");
+        assert_eq!(node_above(&disk), Some(1));
+        fs::write(folder.path().join("pci/nvme0/numa_node"), "-1\n").expect("room");
+        assert_eq!(node_above(&disk), None);
+        assert_eq!(node_of_disk(&folder.path().join("no such file")), None);
     }
 }

@@ -10,8 +10,8 @@ mod mutation;
 use mutation::{Mutator, corpus};
 use snowskin_protocol::Checksum;
 use snowskin_ssd_tier::format::{
-    Footer, Head, Kind, REGION_BYTES_DEFAULT, Record, RegionHeader, Sequence, Superblock, VolumeId,
-    entries_of, tombstones_of,
+    Footer, Head, Kind, PartTable, REGION_BYTES_DEFAULT, Record, RegionHeader, Sequence, Superblock,
+    VolumeId, entries_of, tombstones_of,
 };
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,7 @@ fn each_target_has_an_input_that_is_accepted() {
         assert!(corpus(&root(), target).iter().any(|input| accepts(input)), "{target}: all are refused");
     };
     let volume = VolumeId(*b"a golden volume!");
+    any("part_table", &|input| PartTable::decode(input, 1 << 40).is_ok_and(|table| table.cores == [1, 3]));
     any("superblock", &|input| Superblock::decode(input, 1 << 40).is_ok());
     any("region_header", &|input| RegionHeader::decode(input, volume, 3).is_ok());
     for kind in [Kind::Value, Kind::Tombstones] {

@@ -11,6 +11,7 @@ mod image;
 use image::{Image, name, value};
 use quickcheck::{Gen, QuickCheck};
 use serde_json::Value;
+use snowskin_ssd_tier::format::{PARTS_AT, PartTable, SECTOR_BYTES, SetId, TABLES_AT};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -121,6 +122,62 @@ fn superblock_shows_both_copies_and_the_one_that_counts() {
     let out = Disk::golden("torn-superblock").out(&["superblock"], 1);
     assert_eq!(row(&out, "generation"), ["generation", "2"]);
     assert!(out.contains("damaged: superblock at 4096: the checksum"), "{out}");
+}
+
+/// A disk that is divided among two cores of four; the second has the golden volume, the first none yet.
+fn divided() -> Disk {
+    let volume = golden::committed("whole");
+    let part = volume.len().next_multiple_of(PARTS_AT as usize);
+    let mut bytes = vec![0; PARTS_AT as usize + 2 * part];
+    let table = PartTable::of_disk(SetId(*b"two disks of one"), bytes.len() as u64, 4, vec![1, 3]);
+    let table = table.expect("room for two");
+    TABLES_AT.iter().for_each(|at| table.encode(&mut bytes[*at as usize..][..SECTOR_BYTES]));
+    let at = table.part_of(3).expect("it has one") as usize;
+    bytes[at..at + volume.len()].copy_from_slice(&volume);
+    Disk::of(bytes)
+}
+
+#[test]
+fn a_disk_of_several_cores_has_a_volume_for_each() {
+    let disk = divided();
+    let out = disk.out(&["parts"], 0);
+    let part = |core: u16| format!("{}@{core}", disk.path());
+    assert_eq!(row(&out, "1 of 4"), ["1 of 4", &part(1), "1,048,576", "2 MiB", "none yet"], "{out}");
+    assert_eq!(row(&out, "3 of 4")[4], "6120676f6c64656e20766f6c756d6521", "{out}");
+    // Each command takes a part.
+    let whole = Disk::golden("whole");
+    for command in COMMANDS {
+        let mut arguments: Vec<&str> = command.to_vec();
+        if !arguments.contains(&"PATH") {
+            arguments.insert(1, "PATH");
+        }
+        let (name, path) = (part(3), whole.path());
+        let on = |place: &str| {
+            let ran = inspect(
+                &arguments.iter().map(|word| if *word == "PATH" { place } else { word }).collect::<Vec<_>>(),
+            );
+            (ran.status, ran.out)
+        };
+        assert_eq!(on(&name), on(&path), "{arguments:?}");
+    }
+    for (place, words) in [
+        (disk.path(), "is divided among cores: name one of"),
+        (part(2), "is divided among cores: name one of"),
+        (part(1), "there is no superblock in"),
+        (format!("{}@0", whole.path()), "is not divided among cores"),
+    ] {
+        let ran = inspect(&["verify", &place]);
+        assert!(ran.status == 2 && ran.errors.contains(words), "{place}: {ran:?}");
+    }
+    let ran = inspect(&["parts", &whole.path()]);
+    assert!(ran.status == 2 && ran.errors.contains("is not divided among cores"), "{ran:?}");
+    // One copy of the table is enough; with none that is whole nothing is guessed.
+    let mut bytes = disk.bytes.clone();
+    bytes[40] ^= 1;
+    assert!(Disk::of(bytes.clone()).out(&["parts"], 0).contains("3 of 4"));
+    bytes[4_096 + 40] ^= 1;
+    let ran = Disk::of(bytes).run(&["parts"]);
+    assert!(ran.status == 2 && ran.errors.contains("the checksum of the table of parts"), "{ran:?}");
 }
 
 #[test]

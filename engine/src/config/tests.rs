@@ -245,3 +245,27 @@ fn this_machine_can_be_configured() {
     let error = Config::load(&args).expect_err("no file").to_string();
     assert!(error.contains("cannot read the configuration file"), "{error}");
 }
+
+#[test]
+fn the_ssd_tier_has_places_and_a_size() {
+    let places = |text: &'static str| {
+        let flags = [("ssd", text), ("ssd-size", "10GB"), ("cores", "2")];
+        resolve_on(machine(), &flags, "").map(|config| config.ssd_plan().map(|plan| plan.places))
+    };
+    let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+    assert_eq!(places("/srv/a, /srv/b").expect("two"), Some(paths(&["/srv/a", "/srv/b"])));
+    assert!(from_flags(&[("ssd", "none")]).ssd_plan().is_none());
+    for (text, words) in
+        [("srv", "no place for what goes"), ("/a,", "no place for"), ("/a,/b,/a", "/a is named twice")]
+    {
+        let said = places(text).expect_err("a refusal").to_string();
+        assert!(said.contains(words), "{said}");
+    }
+    let plan = from_flags(&[("ssd", "/srv"), ("ssd-size", "10GB"), ("ssd-region", "1MiB"), ("cores", "2")]);
+    let plan = plan.ssd_plan().expect("there is one");
+    assert_eq!((plan.bytes, plan.region_bytes), (Some(10 * GIB), MIB));
+    assert_eq!(plan.nodes, [Some(0), Some(0)]);
+    let said = refusal(&[("ssd", "/srv"), ("cores", "2")], "");
+    assert!(said.contains("give --ssd-size of at least 1.0 GiB"), "{said}");
+    assert!(refusal(&[("ssd-size", "10GB")], "").contains("there is no --ssd"));
+}

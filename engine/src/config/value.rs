@@ -98,9 +98,12 @@ pub enum ValueError {
     LocalSockets(String),
     /// Not a place for an SSD tier.
     #[error(
-        "\"{0}\" is no place for what goes to an SSD: write an absolute path of a folder, or of a block device"
+        "\"{0}\" is no place for what goes to an SSD: write an absolute path of a folder or of a block device, or several with commas between"
     )]
     Ssd(String),
+    /// One place for two parts.
+    #[error("{0} is named twice: name each place once, cores share it")]
+    SsdTwice(String),
     /// Not the size of a region.
     #[error("regions of {0}: write 1MiB to 2GiB, a multiple of 4KiB")]
     SsdRegion(ByteSize),
@@ -295,13 +298,22 @@ pub(crate) fn local_sockets(text: &str) -> Result<Option<PathBuf>, ValueError> {
     }
 }
 
-/// A place for an SSD tier, or `none`.
-pub(crate) fn ssd(text: &str) -> Result<Option<PathBuf>, ValueError> {
-    match Path::new(text.trim()) {
-        _ if text.trim() == "none" => Ok(None),
-        path if path.is_absolute() => Ok(Some(path.to_owned())),
-        _ => Err(ValueError::Ssd(text.to_owned())),
+/// Places for an SSD tier, or `none`.
+pub(crate) fn ssd(text: &str) -> Result<Vec<PathBuf>, ValueError> {
+    if text.trim() == "none" {
+        return Ok(Vec::new());
     }
+    let mut places: Vec<PathBuf> = Vec::new();
+    for text in text.split(',').map(str::trim) {
+        match Path::new(text) {
+            path if places.iter().any(|other| other == path) => {
+                return Err(ValueError::SsdTwice(text.to_owned()));
+            }
+            path if path.is_absolute() => places.push(path.to_owned()),
+            _ => return Err(ValueError::Ssd(text.to_owned())),
+        }
+    }
+    Ok(places)
 }
 
 /// The size of a region.

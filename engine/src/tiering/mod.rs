@@ -2,6 +2,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
+//! | [`devices`] | files, devices and their parts: whose is which, before the cores start |
 //! | `open` | the volume of a core, and what it held |
 //! | `demote` | from memory to the SSD, before memory is needed |
 //! | `load` | from the SSD into memory, for one request or to stay |
@@ -14,6 +15,7 @@
 //! that is durable: see [`Tier::settle`].
 
 mod demote;
+pub mod devices;
 mod load;
 mod open;
 mod reclaim;

@@ -1,6 +1,7 @@
 //! What stands on the medium, byte by byte: `docs/FORMAT.md` has the same with its reasons.
 //!
 //! ```text
+//!   disk     │ table of parts, twice │ nothing, to 1 MiB │ volume of a core │ volume of a core │ …      if cores share it
 //!   volume   │ superblock │ superblock │ nothing, to 1 MiB │ region 0 │ region 1 │ …
 //!   region   │ header │ record │ record │ …        │ nothing │ index │ footer │       64 MiB unless told otherwise
 //!   record   │ fields │ name │ end of the value │ 0 │ the rest of the value, in whole sectors │
@@ -13,11 +14,13 @@
 //! Plain code over slices: no I/O. Tools use nothing but this module.
 
 mod footer;
+mod parts;
 mod record;
 mod region;
 mod superblock;
 
 pub use footer::{Entry, Footer, FooterWriter, entries_of};
+pub use parts::{PARTS_AT, PARTS_MAX, PartTable, SetId, TABLES_AT};
 pub use record::{Head, Kind, Record, Tombstone, record_bytes, tombstones_of};
 pub use region::RegionHeader;
 pub use superblock::{Owner, Superblock};
@@ -126,6 +129,18 @@ pub enum FormatError {
     /// Its fields contradict each other.
     #[error("the {0} makes no sense")]
     Nonsense(&'static str),
+    /// A disk cannot be divided among cores like that.
+    #[error(
+        "{parts} parts of {part_bytes} bytes on a disk of {disk_bytes}: parts are whole MiB, one at least, and begin behind the first MiB"
+    )]
+    Parts {
+        /// How many.
+        parts: u32,
+        /// Of each.
+        part_bytes: u64,
+        /// Of the disk.
+        disk_bytes: u64,
+    },
     /// A disk cannot be divided like that.
     #[error(
         "{regions} regions of {region_bytes} bytes on a disk of {disk_bytes}: regions have 16 KiB to 2 GiB, in multiples of 4 KiB, \

@@ -2,8 +2,11 @@
 //!
 //! A [`Window`] reads ahead in bounded memory; where a part of it cannot be read, it reads no more than was asked for, so that a bad sector
 //! costs what stands in it and nothing else.
+//!
+//! A disk that cores share is divided, and says so in its table: then a volume is one part of it, and `PATH@2` is that of core 2.
 
 use super::failure::Failure;
+use snowskin_ssd_tier::format::{FormatError, PartTable, SECTOR_BYTES, TABLES_AT};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -12,16 +15,42 @@ use std::path::{Path, PathBuf};
 /// Bytes that a window reads at a time.
 pub(crate) const WINDOW_BYTES: usize = 1 << 20;
 
-/// A file or block device.
+/// A file or block device, or a part of one.
 pub(crate) struct Device {
     file: File,
     path: PathBuf,
+    /// Where the part begins.
+    at: u64,
     bytes: u64,
 }
 
 impl Device {
-    /// Opens it for reading.
+    /// Opens the part that has a volume for reading: the one named, or the only one, or all of it.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let (whole_path, core) = match numbered(path) {
+            Some((whole, core)) if !path.exists() => (whole, Some(core)),
+            _ => (path.to_owned(), None),
+        };
+        let whole = Device::open_whole(&whole_path)?;
+        let table = match (whole.table()?, core) {
+            (None, None) => return Ok(whole),
+            (None, Some(_)) => return Err(Failure::Undivided(whole_path)),
+            (Some(table), _) => table,
+        };
+        let at = match (core, &table.cores[..]) {
+            (Some(core), _) => table.part_of(core),
+            (None, [only]) => table.part_of(*only),
+            (None, _) => None,
+        };
+        let path = path.to_owned();
+        match at {
+            Some(at) => Ok(Device { path, at, bytes: table.part_bytes, ..whole }),
+            None => Err(Failure::Divided(whole_path, table.cores)),
+        }
+    }
+
+    /// Opens all of it for reading.
+    pub(crate) fn open_whole(path: &Path) -> Result<Self, Failure> {
         let unreadable = |error| Failure::Open(path.to_owned(), error);
         let mut file = File::open(path).map_err(unreadable)?;
         if file.metadata().map_err(unreadable)?.is_dir() {
@@ -29,7 +58,18 @@ impl Device {
         }
         // A block device has no length of its own, and an end all the same.
         let bytes = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
-        Ok(Device { file, path: path.to_owned(), bytes })
+        Ok(Device { file, path: path.to_owned(), at: 0, bytes })
+    }
+
+    /// Its table of parts, if it has one.
+    pub(crate) fn table(&self) -> Result<Option<PartTable>, Failure> {
+        let copies = TABLES_AT.map(|at| self.read(at, SECTOR_BYTES).unwrap_or_default());
+        match PartTable::choose([&copies[0], &copies[1]], self.bytes) {
+            Ok(table) => Ok(Some(table)),
+            // Of a sector that cannot be read nothing is known.
+            Err(FormatError::Magic(_) | FormatError::Nonsense(_)) => Ok(None),
+            Err(error) => Err(Failure::Table(self.path.clone(), error)),
+        }
     }
 
     /// How it is called.
@@ -45,9 +85,15 @@ impl Device {
     /// Reads exactly so many bytes.
     pub(crate) fn read(&self, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; bytes];
-        self.file.read_exact_at(&mut buffer, at)?;
+        self.file.read_exact_at(&mut buffer, self.at + at)?;
         Ok(buffer)
     }
+}
+
+/// `PATH@2` as a path and a core.
+fn numbered(path: &Path) -> Option<(PathBuf, u16)> {
+    let (path, core) = path.to_str()?.rsplit_once('@')?;
+    Some((path.into(), core.parse().ok()?))
 }
 
 /// What is read one behind the other.

@@ -9,7 +9,7 @@
 use snowskin_protocol::ByteSize;
 use snowskin_ssd_tier::format::{FORMAT_VERSION, FormatError};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What a command ends with when nothing kept it from its work.
@@ -37,6 +37,16 @@ pub(crate) enum Failure {
     Open(PathBuf, io::Error),
     #[error("{} is a directory: name the file or the block device that the volume is on", .0.display())]
     Directory(PathBuf),
+    #[error(
+        "{path} is divided among cores: name one of {names}; `snowskin-inspect parts {path}` says more",
+        path = .0.display(),
+        names = names(.0, .1)
+    )]
+    Divided(PathBuf, Vec<u16>),
+    #[error("{path} is not divided among cores: name it without a number", path = .0.display())]
+    Undivided(PathBuf),
+    #[error("{path}: {1}", path = .0.display())]
+    Table(PathBuf, FormatError),
     #[error(
         "there is no superblock in {}: it is no volume of Snowskin, or both copies are destroyed. Is it the whole device, and not a \
          partition of it or another file?",
@@ -97,6 +107,12 @@ impl Failure {
             _ => Failure::NoSuperblock(path, errors.map(|error| error.to_string())),
         }
     }
+}
+
+/// The parts of a disk, as they are named.
+fn names(path: &Path, cores: &[u16]) -> String {
+    let names: Vec<String> = cores.iter().map(|core| format!("{}@{core}", path.display())).collect();
+    names.join(", ")
 }
 
 impl From<io::Error> for Failure {

@@ -9,6 +9,7 @@ mod export;
 mod failure;
 mod get;
 mod map;
+mod parts;
 mod picture;
 mod progress;
 mod records;
@@ -35,7 +36,7 @@ use volume::Volume;
 #[argh(
     example = "{command_name} superblock /dev/nvme1n1\n{command_name} regions tier.img\n{command_name} records tier.img --match '^llama/'\n\
                {command_name} get tier.img some/key > value.bin\n{command_name} verify tier.img && echo whole",
-    note = "PATH is a file or block device. An engine may use it meanwhile.",
+    note = "PATH is a file or block device. Where cores share one, PATH@2 is the part of core 2. An engine may use it meanwhile.",
     error_code(1, "something is damaged, absent or different"),
     error_code(2, "it cannot be read at all: no file, no volume, another version")
 )]
@@ -47,6 +48,7 @@ struct Args {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Verb {
+    Parts(parts::PartsVerb),
     Superblock(superblock::SuperblockVerb),
     Regions(regions::RegionsVerb),
     Region(regions::RegionVerb),
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, out: &mut impl Write, is_terminal: bool) -> Result<Verdict, Failure> {
     match &args.verb {
+        Verb::Parts(verb) => parts::run(verb, out),
         Verb::Superblock(verb) => superblock::run(verb, out),
         Verb::Regions(verb) => regions::run(verb, out),
         Verb::Region(verb) => regions::run_one(verb, out),
