@@ -17,7 +17,9 @@ use tempfile::TempDir;
 /// The disk in the guest.
 pub const DISK: &str = "/dev/nvme0n1";
 /// The status if there is no guest, although there should be one.
-const NO_GUEST: i32 = 125;
+pub const NO_GUEST: i32 = 125;
+/// How the names of libraries begin that come with the guest's C library and belong to it.
+const OF_EVERY_GUEST: [&str; 6] = ["libc.", "libm.", "libdl.", "libpthread.", "librt.", "ld-linux"];
 /// Seconds for a guest, with its start.
 const SECONDS_MAX: u32 = 400;
 
@@ -63,12 +65,26 @@ impl Vm {
         self.folder.path()
     }
 
-    /// Makes a program known to the guest.
+    /// Makes a program known to the guest, with the libraries that it needs and the guest may lack.
     pub fn bring(&self, program: &Path) -> PathBuf {
         let name = program.file_name().expect("a program");
         let there = self.folder().join(name);
         std::fs::copy(program, &there).expect("it can be copied");
+        let libraries = self.libraries();
+        std::fs::create_dir_all(&libraries).expect("a folder");
+        let listed = Command::new("ldd").arg(program).output().expect("the C library has it");
+        for line in String::from_utf8_lossy(&listed.stdout).lines() {
+            let path = line.split_once("=> ").and_then(|(_, path)| path.split(' ').next()).map(Path::new);
+            let Some((path, name)) = path.and_then(|path| Some((path, path.file_name()?))) else { continue };
+            if !OF_EVERY_GUEST.iter().any(|known| name.to_string_lossy().starts_with(known)) {
+                std::fs::copy(path, libraries.join(name)).expect("it can be copied");
+            }
+        }
         there
+    }
+
+    fn libraries(&self) -> PathBuf {
+        self.folder().join("libraries")
     }
 
     /// Starts a guest that runs a command, with the disk that this file keeps.
@@ -78,6 +94,7 @@ impl Vm {
             .args(["run", "--timeout", &SECONDS_MAX.to_string(), "--nvme"])
             .arg(disk);
         call.args(&guest.options);
+        call.arg("--env").arg(format!("LD_LIBRARY_PATH={}", self.libraries().display()));
         for (name, value) in &guest.variables {
             call.arg("--env").arg(format!("{name}={value}"));
         }

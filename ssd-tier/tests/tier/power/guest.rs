@@ -42,6 +42,14 @@ async fn lives(platform: UringPlatform, plan: GuestPlan) {
     model.borrow_mut().next_window();
     journal.mark(Window::new()).await;
     drop(first);
+    // Where a volume has nothing either.
+    let at = (MARKER_SECTOR + 1) * SECTOR as u64;
+    disk.write_all_at(at, vec![7; SECTOR]).await.0.expect("no faults");
+    let discarded = disk.discard(at, SECTOR as u64).await;
+    let (read, sector) = disk.read_exact_at(at, vec![1; SECTOR]).await;
+    read.expect("no faults");
+    println!("discarded: {discarded:?}, and then there is {}", sector[0]);
+    assert!(sector == [0; SECTOR] || sector == [7; SECTOR], "zeros or what was there");
     for life in 0..plan.lives {
         let opened = Core::open(platform.clone(), disk.clone(), options, model.clone()).await;
         let (core, _) = opened.expect("it opens");

@@ -122,6 +122,8 @@ struct Trial<'t> {
     disk_bytes: u64,
     journal: Vec<Line>,
     random: SplitMix,
+    /// What survives at one moment: so many choices.
+    choices: u64,
     folder: &'t Path,
     inspect: PathBuf,
     tally: Tally,
@@ -168,6 +170,7 @@ impl Trial<'_> {
         let lost = writes[writes.len() / 3 + (SplitMix::split(lie, 0) % (writes.len() as u64 / 3)) as usize];
         let mut lying = log.to_vec();
         lying.remove(lost);
+        self.choices = 1;
         catch_unwind(AssertUnwindSafe(|| self.run(&lying))).is_err()
     }
 
@@ -179,7 +182,7 @@ impl Trial<'_> {
         self.tally.moments += 1;
         let allowed = allowed_at(&self.journal, marker);
         let count = volatile.len() as u64;
-        let choices = if count == 0 { 1 } else { CHOICES };
+        let choices = if count == 0 { 1 } else { self.choices };
         for choice in 0..choices {
             let end = self.random.draw() % (count + 1);
             let is_torn = choice > CHOICES / 2;
@@ -273,6 +276,7 @@ fn lose_power(vm: &Vm, plan: GuestPlan, options: &[&str]) -> Option<Tally> {
         disk_bytes: std::fs::metadata(&disk).expect("the guest had it").len(),
         journal: journal.lines().map(read_line).collect(),
         random: SplitMix::new(plan.seed),
+        choices: CHOICES,
         folder: vm.folder(),
         inspect: inspect_path(),
         tally: Tally::default(),
