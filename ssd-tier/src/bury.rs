@@ -2,6 +2,9 @@
 //!
 //! A tombstone ends all records of its name that stand before it in the log, and none behind it. Names wait for the next commit, so that many go into
 //! one record; but what is written under such a name meanwhile has its place behind the tombstone, which takes its own first.
+//!
+//! The record is written twice, one copy behind the other: until the region has its footer nothing else says what is buried, and a sector that is
+//! damaged meanwhile must not bring names back.
 
 use crate::Facts;
 use crate::error::TierError;
@@ -9,12 +12,16 @@ use crate::format::{Entry, Kind, Record, SECTOR_BYTES, Tombstone, record_bytes};
 use crate::log::Room;
 use crate::volume::Volume;
 use crate::write::{Body, Writing, fresh_buffer};
+use futures_util::future::join;
 use snowskin_io::Platform;
 use snowskin_protocol::{Checksum, NameRef, ObjectName, Version};
 use std::collections::{HashMap, VecDeque};
 
 /// Bytes of one record of tombstones, about, at most: what does not fit into it is written in the next.
 const BURIAL_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a tombstone beside its name.
+const TOMBSTONE_BYTES: usize = size_of::<u16>() + size_of::<Version>();
 
 /// Names that wait for their tombstones.
 #[derive(Debug, Default)]
@@ -45,6 +52,8 @@ impl Burials {
 /// A record of tombstones that has its place.
 pub(crate) struct Burying<P: Platform> {
     writing: Writing<P>,
+    /// `None`: a region has no room for both.
+    twin: Option<Writing<P>>,
     count: usize,
 }
 
@@ -78,6 +87,7 @@ impl<P: Platform> Volume<P> {
         }
         let mut burials = self.inner.burials.borrow_mut();
         let (mut list, count) = self.tombstones_for_one(&burials.names);
+        let names_bytes = list.len() - count * TOMBSTONE_BYTES;
         if count == 0 {
             return Ok(None);
         }
@@ -96,20 +106,23 @@ impl<P: Platform> Volume<P> {
             })
             .collect();
         let end = list.split_off(list.len() / SECTOR_BYTES * SECTOR_BYTES);
-        let head = fresh_buffer(record_bytes(0, record.value_bytes).0 as usize);
-        // These may not wait for room: reclaim's own is theirs, too.
-        let (landing, head) = self.place(&record, &[], &end, &entries, head, true)?;
-        burials.remove(count);
-        drop(burials);
-        let body = match list.len() {
-            0 => Body::None,
-            bytes => {
-                let mut body = fresh_buffer(bytes);
-                body.copy_from_slice(&list);
-                Body::Buffer(body)
-            }
+        let record_bytes = record.bytes(0);
+        let twin_bytes = match self.inner.log.borrow().room(2 * record_bytes, count, names_bytes) {
+            Room::Never => 0,
+            Room::Yes | Room::Next => record_bytes,
         };
-        Ok(Some(Burying { writing: Writing { landing, head, body }, count }))
+        let writing = |entries: &[Entry<'_>], behind_bytes| {
+            let head = fresh_buffer(crate::format::record_bytes(0, record.value_bytes).0 as usize);
+            // These may not wait for room: reclaim's own is theirs, too.
+            let (landing, head) = self.place(&record, &[], &end, entries, head, (true, behind_bytes))?;
+            Ok::<_, TierError>(Writing { landing, head, body: body_of(&list) })
+        };
+        let first = writing(&entries, twin_bytes)?;
+        // The index lists each name once. There is room: it was asked for.
+        let twin = (twin_bytes > 0).then(|| writing(&[], 0)).transpose()?;
+        drop(entries);
+        burials.remove(count);
+        Ok(Some(Burying { writing: first, twin, count }))
     }
 
     /// The list of as many names as go into one record, and how many.
@@ -133,7 +146,7 @@ impl<P: Platform> Volume<P> {
 
     /// Whether there is room for the tombstone of a name of so many bytes.
     pub(crate) fn tombstone_room(&self, name_bytes: usize) -> Room {
-        self.burial_room(size_of::<u16>() + size_of::<Version>() + name_bytes, 1, name_bytes)
+        self.burial_room(TOMBSTONE_BYTES + name_bytes, 1, name_bytes)
     }
 
     fn burial_room(&self, list_bytes: usize, count: usize, names_bytes: usize) -> Room {
@@ -144,15 +157,33 @@ impl<P: Platform> Volume<P> {
     /// Writes tombstones. What was buried would come back if they were not there, and later records may count on them: so nothing is
     /// written any more if they cannot be.
     pub(crate) async fn write_burials(&self, burying: Burying<P>) -> Result<(), TierError> {
-        let Burying { writing, count } = burying;
+        let Burying { writing, twin, count } = burying;
         let (region, bytes) = (writing.landing.address.region, writing.landing.record_bytes);
-        if let Err(error) = writing.finish().await {
+        let copies = 1 + u64::from(twin.is_some());
+        let twin = async {
+            match twin {
+                Some(twin) => twin.finish().await.map(drop),
+                None => Ok(()),
+            }
+        };
+        let (first, twin) = join(writing.finish(), twin).await;
+        if let Err(error) = first.and(twin) {
             self.end_writing(&error);
             return Err(error);
         }
         // Nobody wants a tombstone.
-        self.release_bytes(region, bytes);
+        self.release_bytes(region, copies * bytes);
         self.add(|counters| &counters.tombstones_written, count as u64);
         Ok(())
     }
+}
+
+/// The whole sectors of a list.
+fn body_of(list: &[u8]) -> Body {
+    if list.is_empty() {
+        return Body::None;
+    }
+    let mut body = fresh_buffer(list.len());
+    body.copy_from_slice(list);
+    Body::Buffer(body)
 }

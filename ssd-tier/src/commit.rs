@@ -166,7 +166,7 @@ impl<P: Platform> Volume<P> {
     /// Nothing is written any more.
     pub(crate) fn end_writing(&self, why: &dyn Display) {
         if !self.inner.is_ended.replace(true) {
-            log::error!("{}: nothing is written to it any more: {why}", self.inner.id);
+            log::error!("{}: nothing is written to it any more: {why}", self.inner.id.mark());
         }
     }
 

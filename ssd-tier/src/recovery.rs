@@ -2,18 +2,19 @@
 //!
 //! Regions are read in the order in which they were opened; of a name, what was written last counts: an object, or nothing. A region is part of the
 //! volume if its sequence is not below the superblock's floor. Its sequence is in its header; if that is damaged or is an old one, in
-//! its footer or in the head of its first record.
+//! its footer or in the head of its first record. A region without a footer gets one, of what was found in it.
 
 use crate::error::TierError;
 use crate::format::{Sequence, record_bytes};
 use crate::log::Log;
-use crate::scan::{Contents, Item};
+use crate::scan::{Contents, Item, Scan};
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
 use futures_util::stream::{self, StreamExt};
 use snowskin_io::Platform;
 use snowskin_protocol::ObjectName;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 
 /// Headers that are read at once.
 const HEADERS_AT_ONCE: usize = 32;
@@ -55,11 +56,16 @@ impl<P: Platform> Volume<P> {
         let mut recovered = Recovered { regions: used.len() as u32, ..Recovered::default() };
         let mut names: HashMap<ObjectName, (u64, Facts, RecordAddress)> = HashMap::new();
         let mut count = 0;
-        let reads = used.iter().map(|(sequence, region)| self.contents(*region, *sequence));
+        let reads = used.iter().map(|&(sequence, region)| async move {
+            ((region, sequence), self.contents(region, sequence).await)
+        });
         let mut contents = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
-        while let Some(contents) = contents.next().await {
-            let Contents { items, is_scanned, damaged, .. } = contents?;
-            recovered.regions_scanned += u32::from(is_scanned);
+        while let Some((place, contents)) = contents.next().await {
+            let Contents { items, scan, damaged } = contents?;
+            recovered.regions_scanned += u32::from(scan.is_some());
+            if let Some(scan) = scan {
+                self.complete_found(place, scan).await?;
+            }
             recovered.records_damaged += damaged;
             for item in items {
                 count += 1;
@@ -83,6 +89,27 @@ impl<P: Platform> Volume<P> {
         }
         *self.inner.log.borrow_mut() = log;
         Ok(recovered)
+    }
+
+    /// Gives a region that was read record by record the footer that it lacks, before anybody hears of what was found.
+    ///
+    /// The last life may have ended with a flush that failed: then what was found can be read now, and may be gone when the power fails. What
+    /// is listed here is written once more, names that are buried among it: so nothing that this life tells of a name is undone by that. A value
+    /// that goes all the same is a miss, and no earlier one takes its place.
+    async fn complete_found(&self, place: (u32, Sequence), scan: Scan) -> Result<(), TierError> {
+        let Scan { footer, end, .. } = scan;
+        let (region, tail_bytes) = (place.0, footer.sectors_bytes_with(0, 0));
+        if u64::from(end) + tail_bytes > self.inner.geometry.region_bytes {
+            log::warn!("{}: region {region} has no room for its index", self.inner.id.mark());
+            return Ok(());
+        }
+        match self.write_footer(place, &footer, end).await {
+            Err(TierError::Disk(error)) if error.kind() == ErrorKind::StorageFull => {
+                log::warn!("{}: region {region} stays without a footer: {error}", self.inner.id.mark());
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     /// Regions that hold something, with their sequences.

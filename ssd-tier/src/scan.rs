@@ -5,8 +5,8 @@
 
 use crate::error::TierError;
 use crate::format::{
-    Entry, Footer, FormatError, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, entries_of,
-    record_bytes, tombstones_of,
+    Entry, Footer, FooterWriter, FormatError, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence,
+    Tombstone, entries_of, record_bytes, tombstones_of,
 };
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
@@ -27,10 +27,52 @@ pub(crate) enum Item {
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) items: Vec<Item>,
-    /// It was read record by record.
-    pub(crate) is_scanned: bool,
+    /// It was read record by record: what its footer would list.
+    pub(crate) scan: Option<Scan>,
     /// Records that were there and were not whole.
     pub(crate) damaged: u64,
+}
+
+/// What was found record by record.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) footer: FooterWriter,
+    /// Where the last record ends.
+    pub(crate) end: u32,
+    /// The tombstones of the last record, if it has any: the next one may be its twin.
+    list: Vec<u8>,
+}
+
+impl Contents {
+    /// A record that is whole.
+    fn found(
+        &mut self,
+        Head { region, offset, .. }: Head,
+        record: Record,
+        name: &[u8],
+        list: Option<Vec<u8>>,
+    ) {
+        let scan = self.scan.as_mut().expect("read record by record");
+        let end = offset + record.bytes(name.len()) as u32;
+        let is_twin = list.is_some() && list.as_ref() == Some(&scan.list) && scan.end == offset;
+        scan.end = end;
+        let Some(list) = list else {
+            scan.list.clear();
+            let (name, Record { version, value_bytes, checksum, .. }) = (NameRef::known(name), record);
+            scan.footer.push(&Entry { record, offset, name });
+            let facts = Facts { version, value_bytes, checksum };
+            let address = RecordAddress { region, offset };
+            return self.items.push(Item::Value { name: name.to_owned(), facts, address });
+        };
+        if !is_twin {
+            for Tombstone { version, name } in tombstones_of(&list).map_while(Result::ok) {
+                let record = Record { version, value_bytes: 0, checksum: Checksum(0), ..record };
+                scan.footer.push(&Entry { record, offset, name });
+                self.items.push(Item::Tombstone { name: name.to_owned() });
+            }
+        }
+        scan.list = list;
+    }
 }
 
 impl<P: Platform> Volume<P> {
@@ -105,7 +147,8 @@ impl<P: Platform> Volume<P> {
 
     /// Looks for records from sector to sector.
     async fn scanned(&self, region: u32, sequence: Sequence) -> Result<Contents, TierError> {
-        let mut contents = Contents { is_scanned: true, ..Contents::default() };
+        let scan = Scan { footer: FooterWriter::default(), end: SECTOR_BYTES as u32, list: Vec::new() };
+        let mut contents = Contents { scan: Some(scan), ..Contents::default() };
         let mut window = Window::new(self, region);
         let mut offset = SECTOR_BYTES as u64;
         while offset < window.end {
@@ -175,7 +218,7 @@ impl<'v, P: Platform> Window<'v, P> {
 
     /// Adds the record at a place to what is found, if there is one and it is whole. Answers its bytes.
     async fn record_at(&mut self, at: Head, contents: &mut Contents) -> Result<Option<u64>, TierError> {
-        let Head { region, offset, .. } = at;
+        let offset = at.offset;
         let Some((record, name, end)) = self.head_at(at).await? else {
             contents.damaged += u64::from(self.is_torn_at(at).await?);
             return Ok(None);
@@ -190,22 +233,7 @@ impl<'v, P: Platform> Window<'v, P> {
             contents.damaged += 1;
             return Ok(None);
         }
-        match list {
-            None => {
-                let Record { version, value_bytes, checksum, .. } = record;
-                contents.items.push(Item::Value {
-                    name: NameRef::known(&name).to_owned(),
-                    facts: Facts { version, value_bytes, checksum },
-                    address: RecordAddress { region, offset },
-                });
-            }
-            Some(list) => {
-                let names = tombstones_of(&list).map_while(Result::ok);
-                contents
-                    .items
-                    .extend(names.map(|tombstone| Item::Tombstone { name: tombstone.name.to_owned() }));
-            }
-        }
+        contents.found(at, record, &name, list);
         Ok(Some(bytes))
     }
 

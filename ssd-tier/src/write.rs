@@ -3,7 +3,9 @@
 //! The place of a record in the log is decided when it is begun, at once. From then on others see it in that order, whatever lands first.
 
 use crate::error::TierError;
-use crate::format::{Entry, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, record_bytes};
+use crate::format::{
+    Entry, FooterWriter, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, record_bytes,
+};
 use crate::log::{Open, Room};
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
@@ -138,7 +140,7 @@ impl<P: Platform> Volume<P> {
         }
         let take = |end: &[u8]| {
             let head = self.inner.buffers.take_used(head_bytes as usize).ok_or(TierError::Busy)?;
-            self.place(&record, name.bytes(), end, &[entry], head, for_reclaim)
+            self.place(&record, name.bytes(), end, &[entry], head, (for_reclaim, 0))
         };
         let (landing, head, body) = match value {
             Value::Extent(extent) => {
@@ -165,7 +167,7 @@ impl<P: Platform> Volume<P> {
         Record { kind, version, value_bytes, checksum, written_unix_ms: (self.inner.unix_ms)() }
     }
 
-    /// Takes a place and makes the head that will stand there.
+    /// Takes a place, if so many bytes have room behind it, and makes the head that will stand there.
     pub(crate) fn place(
         &self,
         record: &Record,
@@ -173,14 +175,14 @@ impl<P: Platform> Volume<P> {
         end: &[u8],
         entries: &[Entry<'_>],
         mut head: DiskBuffer,
-        for_reclaim: bool,
+        (for_reclaim, behind_bytes): (bool, u64),
     ) -> Result<(Landing<P>, DiskBuffer), TierError> {
         if self.is_ended() {
             return Err(TierError::Ended);
         }
         let record_bytes = record.bytes(name.len());
         let names_bytes = entries.iter().map(|entry| entry.name.bytes().len()).sum();
-        let room = self.inner.log.borrow().room(record_bytes, entries.len(), names_bytes);
+        let room = self.inner.log.borrow().room(record_bytes + behind_bytes, entries.len(), names_bytes);
         match room {
             Room::Never => return Err(TierError::TooLarge(record_bytes)),
             Room::Next => self.open_next(for_reclaim)?,
@@ -272,25 +274,38 @@ impl<P: Platform> Volume<P> {
             failed.retain(|address| address.region != region);
             footer
         };
-        let bytes = footer.sectors_bytes_with(0, 0);
         let sequence = inner.log.borrow().region(region).sequence;
-        let mut sectors = fresh_buffer(bytes as usize);
-        footer.encode((inner.id, region, sequence), end, &mut sectors);
-        let at =
-            self.disk_offset(RecordAddress { region, offset: (inner.geometry.region_bytes - bytes) as u32 });
         let written = match self.flush().await {
-            Ok(()) => inner.disk.write_all_at(at, sectors).await.0.map_err(TierError::from),
+            Ok(()) => self.write_footer((region, sequence), &footer, end).await,
             Err(error) => Err(error),
         };
         match written {
-            Ok(()) => self.add(|counters| &counters.bytes_written, bytes),
+            Ok(()) => {}
             Err(error) => {
                 self.count(|counters| &counters.footers_failed);
-                log::warn!("{}: region {region} has no footer: {error}", inner.id);
+                log::warn!("{}: region {region} has no footer: {error}", inner.id.mark());
             }
         }
         inner.log.borrow_mut().complete(region);
         inner.flights.tell();
+    }
+
+    /// Writes the footer of a region whose records are durable.
+    pub(crate) async fn write_footer(
+        &self,
+        (region, sequence): (u32, Sequence),
+        footer: &FooterWriter,
+        end: u32,
+    ) -> Result<(), TierError> {
+        let inner = &self.inner;
+        let bytes = footer.sectors_bytes_with(0, 0);
+        let mut sectors = fresh_buffer(bytes as usize);
+        footer.encode((inner.id, region, sequence), end, &mut sectors);
+        let at =
+            self.disk_offset(RecordAddress { region, offset: (inner.geometry.region_bytes - bytes) as u32 });
+        inner.disk.write_all_at(at, sectors).await.0?;
+        self.add(|counters| &counters.bytes_written, bytes);
+        Ok(())
     }
 }
 

@@ -48,6 +48,14 @@ pub const REGION_BYTES_MAX: u64 = 1 << 31;
 #[repr(transparent)]
 pub struct VolumeId(pub [u8; 16]);
 
+impl VolumeId {
+    /// Its beginning, for logs. All of it is for who may read the disk: whoever knows it could make up records.
+    pub fn mark(self) -> impl std::fmt::Display {
+        let [a, b, c, d, ..] = self.0;
+        format!("volume {a:02x}{b:02x}{c:02x}{d:02x}")
+    }
+}
+
 impl std::fmt::Display for VolumeId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

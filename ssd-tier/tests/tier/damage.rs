@@ -1,7 +1,8 @@
 //! Damage to a volume at rest: bits, sectors of zeros, sectors in the place of others, sectors as they once were.
 //!
-//! A volume is opened all the same, or refused with a reason. What is lost is explained by what was damaged: a record's own sectors, or the tombstones of
-//! a region that has no footer yet; headers, footers, indexes and superblocks lose nothing.
+//! A volume is opened all the same, or refused with a reason. What is lost is explained by what was damaged: a record's own sectors; headers, footers,
+//! indexes, superblocks and a copy of tombstones lose nothing. What is buried comes back only from two damaged sectors: both copies of its
+//! tombstone, or all that says when a region without footer was opened.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,13 +88,26 @@ impl Rest {
         if is_list && kind == Kind::Tombstones as u8 + 1 { Holds::Tombstones } else { Holds::Other }
     }
 
+    /// Whether nothing says any more that a region without footer holds anything: its header is damaged, and its first record.
+    fn is_region_lost(&self, region: u32, damaged: &[u64]) -> bool {
+        let first = BEFORE_REGIONS / SECTOR as u64 + u64::from(region) * REGION_SECTORS;
+        let footer = self.now.get(&(first + REGION_SECTORS - 1));
+        let sequence = self.now.get(&first).map(|header| &header[32..40]);
+        let has_footer =
+            footer.is_some_and(|footer| footer.starts_with(b"SNOWFOOT") && Some(&footer[32..40]) == sequence);
+        !has_footer && [first, first + 1].iter().all(|sector| damaged.contains(sector))
+    }
+
     /// Opens what is left of a volume after damage to some sectors. Answers how many names were lost.
     fn check(&self, image: Image, damaged: &[u64]) -> u64 {
         let hurt: BTreeSet<Holds> = damaged.iter().map(|sector| self.holds(*sector)).collect();
         let superblocks = damaged.iter().filter(|sector| self.holds(**sector) == Holds::Superblock).count();
         let disk = PaperDisk::new(disk_bytes(REGION_SECTORS, REGIONS), image, Plan::Calm);
         let (model, rows) = (Rc::new(RefCell::new(Model::default())), self.rows.clone());
-        let may_rise = if hurt.contains(&Holds::Tombstones) { self.buried.clone() } else { BTreeSet::new() };
+        let is_lost = |region: u32| self.is_region_lost(region, damaged);
+        let lost: Vec<u32> = (0..REGIONS as u32).filter(|region| is_lost(*region)).collect();
+        let copies = damaged.iter().filter(|sector| self.holds(**sector) == Holds::Tombstones).count();
+        let may_rise = if copies > 1 || !lost.is_empty() { self.buried.clone() } else { BTreeSet::new() };
         // Whatever is found is held against the rows here.
         on_paper(&disk, |platform, disk| async move {
             let opened = Core::open_any(platform, disk, options(REGION_SECTORS), model).await;
@@ -111,9 +125,11 @@ impl Rest {
                 let is_known = rows.get(key) == Some(row) || may_rise.contains(key);
                 assert!(is_known, "{key} is there: {row:?}, {hurt:?}");
             }
+            let regions_lost = lost;
             let mut lost = 0;
-            for key in rows.keys() {
-                let is_hurt = hurt.contains(&Holds::Record(*key));
+            for (key, row) in &rows {
+                let is_away = regions_lost.contains(&row.address.expect("written").region);
+                let is_hurt = is_away || hurt.contains(&Holds::Record(*key));
                 match core.read(*key).await {
                     Ok(true) => {}
                     Ok(false) | Err(TierError::Damaged) => {

@@ -88,10 +88,10 @@ impl Volume {
         let (alive, tally) = (self.core.clone(), self.tally.clone());
         let work = async move {
             let region_bytes = options.region_bytes;
-            let opened = Core::open(platform.clone(), disk, options, model).await;
+            let opened = Core::open(platform.clone(), disk, options, model.clone()).await;
             let (core, recovered) = match opened {
                 Ok(opened) => opened,
-                Err(TierError::Disk(_)) if !is_calm => return,
+                Err(TierError::Disk(_)) if !is_calm => return model.borrow_mut().shake(),
                 Err(error) => panic!("{error}"),
             };
             alive.replace(Some(core.clone()));
@@ -188,7 +188,7 @@ fn what_was_committed_outlives_deaths() {
 /// Faults that damage nothing that was flushed: what fails is said to have failed.
 #[test]
 fn what_was_committed_outlives_a_disk_that_refuses() {
-    let ends = [End::Kill, End::Quiet, End::Kill, End::Kill, End::Quiet];
+    let ends = [End::Kill, End::Quiet, End::Power, End::Kill, End::Power, End::Quiet];
     let tally = sum((2_000..2_200).map(|seed| {
         let rates = DiskFaultRates::default()
             .with(DiskFault::FailedWrite, 10_000)
@@ -203,9 +203,6 @@ fn what_was_committed_outlives_a_disk_that_refuses() {
         for (life, end) in (0..).zip(ends) {
             volume.live(&node, life, end);
             node = volume.next(&node, end);
-            if faults.counts().faults(DiskFault::FailedFlush) > 0 {
-                volume.model.borrow_mut().shake();
-            }
         }
         volume.tally.get()
     }));

@@ -45,7 +45,8 @@ pub(crate) struct Model {
     names: BTreeMap<Key, History>,
     /// Records that reclaim is about to forget.
     going: BTreeSet<(Key, u64)>,
-    /// A flush has failed: what is found may be what the disk has given up already, and goes with the next failure or the power.
+    /// A flush has failed while the volume was opened: what is found next may be what the disk has given up already, and goes with the next
+    /// failure or the power. One that fails later does no harm.
     is_shaky: bool,
     /// All that was allowed at any moment since the last call of [`Model::next_window`], if there was one.
     window: Option<Window>,
@@ -146,7 +147,7 @@ impl Model {
         self.names.insert(key, History { sure, events: Vec::new() });
     }
 
-    /// A flush has failed.
+    /// A flush has failed while the volume was opened.
     pub(crate) fn shake(&mut self) {
         self.is_shaky = true;
     }
