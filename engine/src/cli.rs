@@ -71,6 +71,13 @@ pub struct EngineArgs {
     /// bytes that are written in order and reclaimed together there, when it is made (default: 64MiB)
     #[argh(option)]
     pub ssd_region: Option<String>,
+    /// how fast all of it is read to see whether it is whole: bytes a second of all cores together, auto (once in four weeks) or off; only while
+    /// nobody else reads or writes there (default: auto)
+    #[argh(option)]
+    pub ssd_scrub: Option<String>,
+    /// whether the device is told what is of no use there: auto (a block device is, a file is not), on or off (default: auto)
+    #[argh(option)]
+    pub ssd_trim: Option<String>,
     /// which object goes when room is needed: hit_density, s3fifo or lru (default: hit_density)
     #[argh(option)]
     pub eviction_policy: Option<String>,
@@ -139,6 +146,8 @@ impl EngineArgs {
             ("ssd", &self.ssd),
             ("ssd-size", &self.ssd_size),
             ("ssd-region", &self.ssd_region),
+            ("ssd-scrub", &self.ssd_scrub),
+            ("ssd-trim", &self.ssd_trim),
             ("eviction-policy", &self.eviction_policy),
             ("listen", &self.listen),
             ("advertise", &self.advertise),

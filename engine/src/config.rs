@@ -32,6 +32,7 @@ use crate::cli::EngineArgs;
 use crate::control::LocalSockets;
 use crate::eviction::PolicyKind;
 use crate::placement::{self, CpuPlan, PlacementError, PlacementWish};
+use crate::tiering::ScrubRate;
 use memory::{
     MEMORY_DEFAULT_BYTES_BLIND, MEMORY_DEFAULT_BYTES_MAX, MEMORY_DEFAULT_DIVISOR, MEMORY_PER_CORE_BYTES_MIN,
 };
@@ -39,6 +40,7 @@ use snowskin_io::memory::{MappingRequest, PageChoice, PageFacts};
 use snowskin_io::topology::{Topology, TopologyError, cpu_list};
 use snowskin_io::{LocalUsers, local_folder};
 use snowskin_protocol::{ByteSize, Settings, Strategy};
+use snowskin_ssd_tier::Trim;
 use snowskin_ssd_tier::format::REGION_BYTES_DEFAULT;
 use source::{Fallback, Layers};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -66,7 +68,7 @@ pub const LOCAL_LANES_MAX_LIMIT: u32 = CONNECTIONS_MAX_LIMIT;
 pub const LEASE_MS_MAX: u32 = 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const KEYS: [&str; 26] = [
+pub const KEYS: [&str; 28] = [
     "name",
     "cores",
     "numa",
@@ -78,6 +80,8 @@ pub const KEYS: [&str; 26] = [
     "ssd",
     "ssd-size",
     "ssd-region",
+    "ssd-scrub",
+    "ssd-trim",
     "eviction-policy",
     "listen",
     "advertise",
@@ -124,6 +128,10 @@ pub struct Config {
     pub ssd_size: Setting<Option<ByteSize>>,
     /// Bytes of a region there, when it is made.
     pub ssd_region: Setting<ByteSize>,
+    /// How fast it is scrubbed, by all cores together.
+    pub ssd_scrub: Setting<ScrubRate>,
+    /// Whether what is of no use there is discarded.
+    pub ssd_trim: Setting<Trim>,
     /// Which object goes when room is needed.
     pub eviction_policy: Setting<PolicyKind>,
     /// Where core 0 listens; see [`Config::listen_address`].
@@ -262,6 +270,8 @@ impl Config {
             ssd,
             ssd_size,
             ssd_region,
+            ssd_scrub: layers.setting("ssd-scrub", value::ssd_choice, ScrubRate::default)?,
+            ssd_trim: layers.setting("ssd-trim", value::ssd_choice, Trim::default)?,
             eviction_policy: layers.setting("eviction-policy", value::policy, PolicyKind::default)?,
             advertise: layers.setting(
                 "advertise",
@@ -436,6 +446,8 @@ impl Config {
             }),
             row(&self.ssd_size, or("nothing")),
             row(&self.ssd_region, ByteSize::to_string),
+            row(&self.ssd_scrub, ScrubRate::to_string),
+            row(&self.ssd_trim, Trim::to_string),
             row(&self.eviction_policy, PolicyKind::to_string),
             row(&self.listen, SocketAddr::to_string),
             row(&self.advertise, or("as listen")),

@@ -107,6 +107,10 @@ pub trait Disk: Clone + 'static {
     /// a later flush that succeeds does not say that it is.
     fn flush(&self) -> impl Future<Output = io::Result<()>> + 'static;
 
+    /// Whether it is worth telling it what is of no use any more: it is a device that then has less to move. A file would give its blocks
+    /// back, and have to get them again.
+    fn wants_discards(&self) -> bool;
+
     /// Says that the content of a range is of no use any more; what lies behind the disk's end is nobody's. Afterwards,
     /// until it is written again, each of its sectors has zeros or any old content, and that is volatile as a write is.
     /// A file gives its blocks back: writing there again may find the file system full. `Unsupported`: the device or
@@ -418,6 +422,10 @@ impl Disk for NoDisk {
     }
 
     fn is_direct(&self) -> bool {
+        match *self {}
+    }
+
+    fn wants_discards(&self) -> bool {
         match *self {}
     }
 

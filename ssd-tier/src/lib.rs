@@ -24,6 +24,8 @@
 //! | `scan` | what stands in a region, with or without a footer |
 //! | `recovery` | what a volume held when it was opened |
 //! | `reclaim` | the oldest region makes room |
+//! | `trim` | the device is told what is of no use any more |
+//! | `scrub` | what nobody asks for is read, so that damage is found |
 //!
 //! **What may go wrong** is the fault model of disks (`io/src/sim/disk.rs`): writes that are lost, torn, astray or refused, bits that rot,
 //! power that fails at any moment. What is promised in spite of it:
@@ -43,13 +45,16 @@ mod read;
 mod reclaim;
 mod recovery;
 mod scan;
+mod scrub;
+mod trim;
 mod volume;
 mod write;
 
 pub use error::TierError;
 pub use reclaim::{Fate, Keeper, Reclaimed};
 pub use recovery::{Found, Recovered};
-pub use volume::{TierCounters, Usage, Volume, VolumeOptions};
+pub use scrub::{Scrub, Scrubbed};
+pub use volume::{TierCounters, Trim, Usage, Volume, VolumeOptions};
 pub use write::{Value, Writing};
 
 use snowskin_protocol::{Checksum, Version};

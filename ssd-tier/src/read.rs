@@ -20,13 +20,16 @@ pub(crate) struct Reading<P: Platform> {
 impl<P: Platform> Reading<P> {
     pub(crate) fn begin(volume: &Volume<P>, region: u32) -> Self {
         volume.inner.log.borrow_mut().region_mut(region).readers += 1;
+        volume.inner.readers.set(volume.inner.readers.get() + 1);
         Reading { volume: volume.clone(), region }
     }
 }
 
 impl<P: Platform> Drop for Reading<P> {
     fn drop(&mut self) {
-        self.volume.inner.log.borrow_mut().region_mut(self.region).readers -= 1;
+        let inner = &self.volume.inner;
+        inner.log.borrow_mut().region_mut(self.region).readers -= 1;
+        inner.readers.set(inner.readers.get() - 1);
         self.volume.inner.flights.tell();
     }
 }
@@ -62,9 +65,11 @@ impl<P: Platform> Volume<P> {
             return Err(error.into());
         }
         let mut room = body.into_reservation();
-        let is_whole =
-            self.take_end(address, name, facts, &head, &mut room.value_mut()[body_bytes as usize..])
-                && Checksum::of(room.value()) == facts.checksum;
+        let end = self.end_in(address, name, facts, &head);
+        let is_whole = end.is_some_and(|end| {
+            room.value_mut()[body_bytes as usize..].copy_from_slice(end);
+            Checksum::of(room.value()) == facts.checksum
+        });
         drop(reading);
         if !is_whole {
             self.count(|counters| &counters.records_damaged);
@@ -74,26 +79,20 @@ impl<P: Platform> Volume<P> {
         Ok(room)
     }
 
-    /// Takes the end of a value out of the head of its record; whether it is the record that was asked for.
-    fn take_end(
+    /// The end of the value that stands in the head of a record, if it is the record that was asked for.
+    pub(crate) fn end_in<'h>(
         &self,
         address: RecordAddress,
         name: NameRef<'_>,
         facts: Facts,
-        head: &[u8],
-        end: &mut [u8],
-    ) -> bool {
-        let Ok((record, found, found_end)) = Record::decode(head, self.head_at(address)) else {
-            return false;
-        };
+        head: &'h [u8],
+    ) -> Option<&'h [u8]> {
+        let (record, found, end) = Record::decode(head, self.head_at(address)).ok()?;
         let is_it = record.kind == Kind::Value
             && found == name.bytes()
             && (record.version, record.value_bytes, record.checksum)
                 == (facts.version, facts.value_bytes, facts.checksum);
-        if is_it {
-            end.copy_from_slice(found_end);
-        }
-        is_it
+        is_it.then_some(end)
     }
 
     /// The place that a record is bound to.

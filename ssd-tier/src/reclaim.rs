@@ -12,7 +12,7 @@
 //! is reclaimed later.
 
 use crate::error::TierError;
-use crate::format::{Record, record_bytes};
+use crate::format::record_bytes;
 use crate::read::Reading;
 use crate::scan::Item;
 use crate::volume::Volume;
@@ -131,8 +131,7 @@ impl<P: Platform> Volume<P> {
     async fn free_region(&self, region: u32) {
         let inner = &self.inner;
         inner.flights.until(|| inner.log.borrow().region(region).readers == 0).await;
-        // Nothing is discarded: the region is soon written over as a whole, and a file that has given its blocks back has to get them again,
-        // one write at a time.
+        self.trim_region(region).await;
         inner.log.borrow_mut().free(region);
     }
 
@@ -203,12 +202,7 @@ impl<P: Platform> Volume<P> {
         else {
             return Ok(None);
         };
-        let Ok((record, found, end)) = Record::decode(&head, self.head_at(address)) else { return Ok(None) };
-        if found != name.as_ref().bytes()
-            || (record.version, record.checksum) != (facts.version, facts.checksum)
-        {
-            return Ok(None);
-        }
+        let Some(end) = self.end_in(address, name.as_ref(), facts, &head) else { return Ok(None) };
         let body_at = u64::from(address.offset) + head_bytes;
         let body = match body_bytes {
             0 => None,

@@ -8,6 +8,7 @@ use crate::error::TierError;
 use crate::format::{Sequence, record_bytes};
 use crate::log::Log;
 use crate::scan::{Contents, Item, Scan};
+use crate::scrub::Turns;
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
 use futures_util::stream::{self, StreamExt};
@@ -61,7 +62,7 @@ impl<P: Platform> Volume<P> {
         });
         let mut contents = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
         while let Some((place, contents)) = contents.next().await {
-            let Contents { items, scan, damaged } = contents?;
+            let Contents { items, scan, damaged, .. } = contents?;
             recovered.regions_scanned += u32::from(scan.is_some());
             if let Some(scan) = scan {
                 self.complete_found(place, scan).await?;
@@ -87,6 +88,7 @@ impl<P: Platform> Volume<P> {
             log.region_mut(address.region).live_bytes += head + body;
             recovered.objects.push(Found { name, facts, address });
         }
+        *self.inner.turns.borrow_mut() = Turns::begin(&log, superblock.mounts);
         *self.inner.log.borrow_mut() = log;
         Ok(recovered)
     }
@@ -96,7 +98,7 @@ impl<P: Platform> Volume<P> {
     /// The last life may have ended with a flush that failed: then what was found can be read now, and may be gone when the power fails. What
     /// is listed here is written once more, names that are buried among it: so nothing that this life tells of a name is undone by that. A value
     /// that goes all the same is a miss, and no earlier one takes its place.
-    async fn complete_found(&self, place: (u32, Sequence), scan: Scan) -> Result<(), TierError> {
+    pub(crate) async fn complete_found(&self, place: (u32, Sequence), scan: Scan) -> Result<(), TierError> {
         let Scan { footer, end, .. } = scan;
         let (region, tail_bytes) = (place.0, footer.sectors_bytes_with(0, 0));
         if u64::from(end) + tail_bytes > self.inner.geometry.region_bytes {

@@ -6,7 +6,7 @@
 use crate::error::TierError;
 use crate::format::{
     Entry, Footer, FooterWriter, FormatError, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence,
-    Tombstone, entries_of, record_bytes, tombstones_of,
+    Tombstone, entries_of, record_bytes, tombstones_of, whole_sectors,
 };
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
@@ -31,6 +31,8 @@ pub(crate) struct Contents {
     pub(crate) scan: Option<Scan>,
     /// Records that were there and were not whole.
     pub(crate) damaged: u64,
+    /// Bytes that were read for it.
+    pub(crate) bytes: u64,
 }
 
 /// What was found record by record.
@@ -123,7 +125,7 @@ impl<P: Platform> Volume<P> {
     async fn listed(&self, region: u32, footer: &Footer) -> Result<Option<Contents>, TierError> {
         let offset = footer.entries_offset(self.inner.geometry.region_bytes);
         if footer.entries_bytes == 0 {
-            return Ok(Some(Contents::default()));
+            return Ok(Some(Contents { bytes: SECTOR_BYTES as u64, ..Contents::default() }));
         }
         let mut index = Vec::with_capacity(footer.entries_bytes as usize);
         while index.len() < footer.entries_bytes as usize {
@@ -142,13 +144,15 @@ impl<P: Platform> Volume<P> {
             }
             Kind::Tombstones => Item::Tombstone { name: name.to_owned() },
         });
-        Ok(Some(Contents { items: items.collect(), ..Contents::default() }))
+        let bytes = SECTOR_BYTES as u64 + whole_sectors(footer.entries_bytes.into());
+        Ok(Some(Contents { items: items.collect(), bytes, ..Contents::default() }))
     }
 
     /// Looks for records from sector to sector.
     async fn scanned(&self, region: u32, sequence: Sequence) -> Result<Contents, TierError> {
         let scan = Scan { footer: FooterWriter::default(), end: SECTOR_BYTES as u32, list: Vec::new() };
-        let mut contents = Contents { scan: Some(scan), ..Contents::default() };
+        let bytes = self.inner.geometry.region_bytes;
+        let mut contents = Contents { scan: Some(scan), bytes, ..Contents::default() };
         let mut window = Window::new(self, region);
         let mut offset = SECTOR_BYTES as u64;
         while offset < window.end {

@@ -9,19 +9,57 @@ use crate::format::{
 };
 use crate::log::{Log, Phase};
 use crate::recovery::FOOTERS_AT_ONCE;
+use crate::scrub::Turns;
 use crate::write::fresh_buffer;
 use crate::{RecordAddress, Recovered};
 use snowskin_io::disk::{DiskBuffer, DiskBuffers};
 use snowskin_io::{Disk, Platform};
 use snowskin_protocol::CHUNK_BYTES;
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::str::FromStr;
 
 /// The least memory with which a volume can be opened.
 const BUFFERS_BYTES_MIN: usize = 1 << 20;
 /// Bytes that are read at a time, if there is memory for that.
 const WINDOW_BYTES_MAX: usize = 1 << 20;
+
+/// Whether the device is told of regions that are of no use any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trim {
+    /// If it is a device. A file would give its blocks back, and get them again one write at a time.
+    #[default]
+    Auto,
+    /// In any case.
+    On,
+    /// Never.
+    Off,
+}
+
+impl FromStr for Trim {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "auto" => Ok(Trim::Auto),
+            "on" => Ok(Trim::On),
+            "off" => Ok(Trim::Off),
+            _ => Err(format!("\"{text}\" says not whether to trim: write auto, on or off")),
+        }
+    }
+}
+
+impl fmt::Display for Trim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Trim::Auto => "auto",
+            Trim::On => "on",
+            Trim::Off => "off",
+        })
+    }
+}
 
 /// How a volume is opened.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +70,8 @@ pub struct VolumeOptions {
     pub owner: Owner,
     /// Bytes of memory for heads, what is moved, and what is read when it is opened, at most; but 1 MiB at least.
     pub buffers_bytes: usize,
+    /// Whether regions that hold nothing any more are discarded.
+    pub trim: Trim,
     /// Milliseconds of Unix time, for whoever looks at the volume: nothing is decided by it.
     pub unix_ms: fn() -> u64,
 }
@@ -42,6 +82,7 @@ impl Default for VolumeOptions {
             region_bytes: REGION_BYTES_DEFAULT,
             owner: Owner::default(),
             buffers_bytes: 64 << 20,
+            trim: Trim::default(),
             unix_ms: || 0,
         }
     }
@@ -65,6 +106,10 @@ pub(crate) struct Inner<P: Platform> {
     pub(crate) geometry: Geometry,
     pub(crate) superblock: Cell<Superblock>,
     pub(crate) log: RefCell<Log>,
+    /// When regions were scrubbed.
+    pub(crate) turns: RefCell<Turns>,
+    /// Reads under way.
+    pub(crate) readers: Cell<u32>,
     pub(crate) buffers: DiskBuffers,
     /// Bytes that are read at a time: whole chunks of a checksum.
     pub(crate) window_bytes: usize,
@@ -77,6 +122,8 @@ pub(crate) struct Inner<P: Platform> {
     pub(crate) failed: RefCell<Vec<RecordAddress>>,
     pub(crate) is_ended: Cell<bool>,
     pub(crate) is_reclaiming: Cell<bool>,
+    /// Whether discards are to be tried.
+    pub(crate) is_trimming: Cell<bool>,
     pub(crate) unix_ms: fn() -> u64,
     counters: TierCounters,
 }
@@ -98,6 +145,12 @@ pub struct TierCounters {
     pub records_read: Cell<u64>,
     /// Records that were read and were not what was written.
     pub records_damaged: Cell<u64>,
+    /// Bytes read by scrubs.
+    pub bytes_scrubbed: Cell<u64>,
+    /// Regions whose index was damaged when they were scrubbed.
+    pub indexes_damaged: Cell<u64>,
+    /// Bytes that the device was told are of no use.
+    pub bytes_discarded: Cell<u64>,
     /// Reads that the disk refused.
     pub reads_failed: Cell<u64>,
     /// Regions reclaimed.
@@ -127,10 +180,7 @@ impl<P: Platform> Volume<P> {
     /// Makes a volume on a disk, whatever stands there.
     pub async fn format(platform: P, disk: P::Disk, options: &VolumeOptions) -> Result<Self, TierError> {
         let geometry = Geometry::of_disk(disk.bytes(), options.region_bytes)?;
-        let mut id = VolumeId::default();
-        for half in id.0.chunks_exact_mut(8) {
-            half.copy_from_slice(&platform.entropy().to_le_bytes());
-        }
+        let id = VolumeId(platform.secret());
         let superblock = Superblock {
             volume: id,
             generation: 1,
@@ -141,6 +191,7 @@ impl<P: Platform> Volume<P> {
         };
         let log = Log::new(geometry, superblock.floor);
         let volume = Volume::assemble(platform, disk, superblock, log, options);
+        volume.trim_all().await;
         // Both, so that nothing of what stood there before is taken for a copy.
         volume.write_superblock(superblock).await?;
         volume.write_superblock(superblock.next(|_| {})).await?;
@@ -160,6 +211,10 @@ impl<P: Platform> Volume<P> {
         let log = Log::new(superblock.geometry, superblock.floor);
         let volume = Volume::assemble(platform, disk, superblock, log, options);
         let recovered = volume.recover().await?;
+        if recovered.regions == 0 {
+            // One that was given up, maybe full of what nobody finds.
+            volume.trim_all().await;
+        }
         let owner = options.owner;
         let mounted = superblock.next(|block| (block.mounts, block.owner) = (block.mounts + 1, owner));
         volume.write_superblock(mounted).await?;
@@ -191,13 +246,21 @@ impl<P: Platform> Volume<P> {
         log: Log,
         options: &VolumeOptions,
     ) -> Self {
+        let is_trimming = match options.trim {
+            Trim::Auto => disk.wants_discards(),
+            Trim::On => true,
+            Trim::Off => false,
+        };
         Volume {
             inner: Rc::new(Inner {
                 platform,
                 disk,
+                is_trimming: Cell::new(is_trimming),
                 id: superblock.volume,
                 geometry: superblock.geometry,
                 superblock: Cell::new(superblock),
+                turns: RefCell::new(Turns::begin(&log, superblock.mounts)),
+                readers: Cell::new(0),
                 log: RefCell::new(log),
                 buffers: DiskBuffers::new(options.buffers_bytes.max(BUFFERS_BYTES_MIN)),
                 window_bytes: window_bytes(options.buffers_bytes),

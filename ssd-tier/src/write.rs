@@ -233,6 +233,7 @@ impl<P: Platform> Volume<P> {
     pub(crate) fn open_next(&self, for_reclaim: bool) -> Result<(), TierError> {
         let opened = self.inner.log.borrow_mut().open_next(for_reclaim);
         let (full, region, sequence) = opened.ok_or(TierError::Full)?;
+        self.inner.turns.borrow_mut().forget(region);
         self.write_header(region, sequence);
         if let Some(full) = full {
             let volume = self.clone();

@@ -8,7 +8,7 @@ use snowskin_engine::control::{self, CoreConfig, LocalSockets, Supervisor};
 use snowskin_engine::eviction::PolicyKind;
 use snowskin_engine::percore::PerCore;
 use snowskin_engine::segment::MappingRequest;
-use snowskin_engine::tiering::SsdConfig;
+use snowskin_engine::tiering::{ScrubRate, SsdConfig, TierSettings, Trim};
 use snowskin_io::sim::{Options, SimPlatform, Simulation};
 use snowskin_io::{DiskPlace, LocalUsers, Moment};
 use snowskin_master::{Master, MasterConfig, MasterHandle, Timing};
@@ -45,6 +45,8 @@ pub struct Shape {
 
 /// Bytes of a region there.
 const SSD_REGION_BYTES: u64 = 64 << 10;
+/// All of a volume is scrubbed in seconds.
+const SSD_SCRUB: ScrubRate = ScrubRate::Bytes(256 << 10);
 
 impl Default for Shape {
     fn default() -> Self {
@@ -349,8 +351,12 @@ impl SimCluster {
             memory: MappingRequest::plain(self.shape.core_bytes),
             ssd: (self.shape.ssd_bytes > 0).then(|| SsdConfig {
                 place: DiskPlace::sized("ssd", self.shape.ssd_bytes),
-                region_bytes: SSD_REGION_BYTES,
-                unix_ms: || 0,
+                settings: TierSettings {
+                    region_bytes: SSD_REGION_BYTES,
+                    scrub: SSD_SCRUB,
+                    trim: Trim::Auto,
+                    unix_ms: || 0,
+                },
             }),
             policy: self.shape.policy,
             connections_max: 64,

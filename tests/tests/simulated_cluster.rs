@@ -318,6 +318,38 @@ fn full_memory_goes_on_taking_values() {
 }
 
 #[test]
+fn damage_on_an_ssd_is_found_before_anybody_asks() {
+    let shape = Shape { core_bytes: 256 << 10, ssd_bytes: 3 << 20, ..Shape::default() };
+    let mut cluster = SimCluster::start(12, 1, shape);
+    let client = cluster.client("client");
+    for batch in 0..10 {
+        put(&mut cluster, &client, batch * 20..(batch + 1) * 20, 4_000);
+        cluster.pass(Duration::from_millis(200));
+    }
+    cluster.pass(Duration::from_secs(20));
+    let before = cluster.stats();
+    assert!(before.ssd_scrubbed_bytes > 1 << 20 && before.objects_on_ssd > 50, "{before:?}");
+    assert_eq!((before.ssd_damaged, before.ssd_lost), (0, 0));
+    // The first record of each region.
+    let node = cluster.engines[0].cores[0].platform.clone();
+    let disk = cluster.sim.faults().disk(&node, "ssd").expect("it is open");
+    for region in 0..32 {
+        let first = (1 << 20) + region * (64 << 10) + 4_096;
+        disk.make_unreadable(first..first + 4_096);
+    }
+    cluster.pass(Duration::from_secs(20));
+    let after = cluster.stats();
+    let lost = after.ssd_lost;
+    assert!(lost > 5 && after.ssd_damaged >= lost, "{after:?}");
+    assert_eq!(after.objects_on_ssd, before.objects_on_ssd - lost);
+    assert_eq!(after.get_hits + after.get_misses, 0, "nobody has asked");
+    let (_, misses) = get(&mut cluster, &client, 0..200);
+    let corrupt = misses.iter().filter(|reason| **reason == MissReason::Corrupt).count();
+    assert_eq!(corrupt as u64, lost, "{misses:?}");
+    assert_eq!(cluster.stats().ssd_lost, lost, "all of it was found");
+}
+
+#[test]
 fn values_of_one_byte_to_a_whole_segment() {
     let mut cluster = SimCluster::start(11, 1, Shape::default());
     let client = cluster.client("client");

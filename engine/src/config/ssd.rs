@@ -2,8 +2,10 @@
 
 use super::value::ValueError;
 use super::{Config, ConfigError, refused};
+use crate::tiering::TierSettings;
 use crate::tiering::devices::{self, SsdPlan};
 use snowskin_protocol::ByteSize;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Config {
     /// The SSD tier; `None`: there is none.
@@ -12,7 +14,12 @@ impl Config {
         (!places.is_empty()).then(|| SsdPlan {
             places,
             bytes: self.ssd_size.value.map(|size| size.0),
-            region_bytes: self.ssd_region.value.0,
+            settings: TierSettings {
+                region_bytes: self.ssd_region.value.0,
+                scrub: self.ssd_scrub.value.of_core(self.cores.value),
+                trim: self.ssd_trim.value,
+                unix_ms,
+            },
             nodes: self.cpu_plan.cores.iter().map(|core| core.node).collect(),
         })
     }
@@ -35,4 +42,8 @@ impl Config {
             }
         }
     }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }

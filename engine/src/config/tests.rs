@@ -263,7 +263,7 @@ fn the_ssd_tier_has_places_and_a_size() {
     }
     let plan = from_flags(&[("ssd", "/srv"), ("ssd-size", "10GB"), ("ssd-region", "1MiB"), ("cores", "2")]);
     let plan = plan.ssd_plan().expect("there is one");
-    assert_eq!((plan.bytes, plan.region_bytes), (Some(10 * GIB), MIB));
+    assert_eq!((plan.bytes, plan.settings.region_bytes), (Some(10 * GIB), MIB));
     assert_eq!(plan.nodes, [Some(0), Some(0)]);
     let said = refusal(&[("ssd", "/srv"), ("cores", "2")], "");
     assert!(said.contains("give --ssd-size of at least 1.0 GiB"), "{said}");

@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Characters of an engine's name, at most.
 const NAME_CHARACTERS_MAX: usize = 255;
@@ -107,6 +108,9 @@ pub enum ValueError {
     /// Not the size of a region.
     #[error("regions of {0}: write 1MiB to 2GiB, a multiple of 4KiB")]
     SsdRegion(ByteSize),
+    /// No choice of how a volume is kept.
+    #[error("{0}")]
+    SsdChoice(String),
     /// A size of nothing.
     #[error("there is no --ssd that it is the size of")]
     SsdMissing,
@@ -322,6 +326,11 @@ pub(crate) fn ssd_region(text: &str) -> Result<ByteSize, ValueError> {
     let is_possible =
         (MIB..=REGION_BYTES_MAX).contains(&bytes.0) && bytes.0.is_multiple_of(SECTOR_BYTES as u64);
     if is_possible { Ok(bytes) } else { Err(ValueError::SsdRegion(bytes)) }
+}
+
+/// A way to keep a volume.
+pub(crate) fn ssd_choice<T: FromStr<Err = String>>(text: &str) -> Result<T, ValueError> {
+    text.parse().map_err(ValueError::SsdChoice)
 }
 
 pub(crate) fn local_users(text: &str) -> Result<LocalUsers, ValueError> {

@@ -271,6 +271,23 @@ impl Shard {
         self.counters.ssd_lost += 1;
     }
 
+    /// A record is damaged, or cannot be read, whoever has found that out. An object that was nowhere else goes with it; one that is in memory
+    /// as well stays. Either way its name is buried, so that no restart finds the record. Whether anybody had it.
+    pub fn lose_record(&mut self, name: NameRef<'_>, version: Version, record: RecordId) -> bool {
+        let Some(position) = self.row_with(name, version, record) else { return false };
+        let tiered = self.tiered.as_mut().expect("it has records");
+        if tiered.copies.remove(&position).is_some() {
+            let value_bytes = self.index.row(position).value_bytes();
+            tiered.released.push((record, name.bytes().len(), value_bytes));
+            tiered.buried.push((name.to_owned(), version));
+        } else {
+            let gone = self.take_out(position, Why::Dropped);
+            self.note_departure(&gone, MissReason::Corrupt);
+            self.counters.ssd_lost += 1;
+        }
+        true
+    }
+
     /// The row that is on the SSD in this record.
     fn row_of(&self, name: HashedName<'_>, demoted: &Demoted) -> Option<Position> {
         let position = self.index.find(name)?;

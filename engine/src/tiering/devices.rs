@@ -11,7 +11,7 @@
 //!
 //! Nothing here is a core's: each call waits for the disk.
 
-use super::SsdConfig;
+use super::{SsdConfig, TierSettings};
 use snowskin_io::topology::node_of_disk;
 use snowskin_io::uring::HeldDisk;
 use snowskin_io::{DiskPlace, SECTOR_BYTES};
@@ -24,7 +24,7 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Regions of a core's part, at least: fewer would be reclaimed as soon as they are filled.
 pub(crate) const REGIONS_MIN: u64 = 8;
@@ -42,8 +42,8 @@ pub struct SsdPlan {
     pub places: Vec<PathBuf>,
     /// Bytes of all of them together. `None`: all that the devices have.
     pub bytes: Option<u64>,
-    /// Bytes of a region, when a volume is made.
-    pub region_bytes: u64,
+    /// How each core keeps its own.
+    pub settings: TierSettings,
     /// The NUMA node of each core.
     pub nodes: Vec<Option<u32>>,
 }
@@ -227,7 +227,7 @@ impl SsdPlan {
     }
 
     fn config(&self, place: DiskPlace) -> SsdConfig {
-        SsdConfig { place, region_bytes: self.region_bytes, unix_ms }
+        SsdConfig { place, settings: self.settings }
     }
 
     // -- folders --
@@ -321,8 +321,8 @@ impl SsdPlan {
             let cores: Vec<u16> =
                 (0_u16..).zip(belongs).filter(|(_, at)| **at == index).map(|(core, _)| core).collect();
             let there = held.whole_bytes();
-            let wanted =
-                (bytes_min(cores.len() as u64, self.region_bytes) + PARTS_AT).max(self.share().unwrap_or(0));
+            let wanted = (bytes_min(cores.len() as u64, self.settings.region_bytes) + PARTS_AT)
+                .max(self.share().unwrap_or(0));
             if there < wanted {
                 let (there, wanted) = (ByteSize(there), ByteSize(wanted));
                 return Err(PlaceError::Small { path, there, wanted, cores: cores.len() });
@@ -429,10 +429,6 @@ fn random_id() -> [u8; 16] {
         half.copy_from_slice(&state.hash_one(number).to_le_bytes());
     }
     id
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
 #[cfg(test)]

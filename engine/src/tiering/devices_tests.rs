@@ -1,6 +1,7 @@
 //! Files stand for devices: they are divided in the same way.
 
 use super::*;
+use crate::tiering::{ScrubRate, Trim};
 use std::fs;
 use tempfile::TempDir;
 
@@ -18,7 +19,9 @@ fn disks(sizes: &[u64]) -> (TempDir, Vec<PathBuf>) {
 }
 
 fn plan(places: &[PathBuf], cores: usize) -> SsdPlan {
-    SsdPlan { places: places.to_vec(), bytes: None, region_bytes: MIB, nodes: vec![None; cores] }
+    let settings =
+        TierSettings { region_bytes: MIB, scrub: ScrubRate::default(), trim: Trim::Auto, unix_ms: || 7 };
+    SsdPlan { places: places.to_vec(), bytes: None, settings, nodes: vec![None; cores] }
 }
 
 fn places(plan: &SsdPlan) -> Vec<DiskPlace> {
@@ -42,8 +45,8 @@ fn a_device_is_divided_once_among_all_cores() {
     // What it has is what it was asked for, or may be left out.
     assert_eq!(places(&SsdPlan { bytes: Some(65 * MIB), ..plan.clone() }).len(), 4);
     let held = plan.prepare().expect("it can be had");
-    assert_eq!((held.devices(), held.configs[3].region_bytes), (1, MIB));
-    assert!((held.configs[0].unix_ms)() > 1_700_000_000_000);
+    assert_eq!((held.devices(), held.configs[3].settings.region_bytes), (1, MIB));
+    assert_eq!((held.configs[0].settings.unix_ms)(), 7);
     assert!(refusal(&plan).contains("is used by another engine"), "the device is locked");
 }
 

@@ -7,6 +7,7 @@
 //! | `demote` | from memory to the SSD, before memory is needed |
 //! | `load` | from the SSD into memory, for one request or to stay |
 //! | `reclaim` | the oldest region makes room |
+//! | `scrub` | what nobody asks for is read in time, so that damage is found |
 //!
 //! The shard decides (`shard/tiered.rs`), the volume stores (`snowskin_ssd_tier`); here both are driven. Nothing of a put waits for the SSD: what it
 //! cannot take in time is dropped from memory, as without one.
@@ -19,9 +20,12 @@ pub mod devices;
 mod load;
 mod open;
 mod reclaim;
+mod scrub;
 
 pub(crate) use load::{Cold, Loaded};
-pub use open::{SsdConfig, SsdError};
+pub use open::{SsdConfig, SsdError, TierSettings};
+pub use scrub::ScrubRate;
+pub use snowskin_ssd_tier::Trim;
 
 use crate::percore::PerCore;
 use crate::segment::Extent;
@@ -45,6 +49,7 @@ pub struct Tier<P: Platform> {
     volume: Volume<P>,
     disk: P::Disk,
     region_sectors: u32,
+    scrub_rate: ScrubRate,
     /// How long it took to open it.
     open_us: u64,
     /// Those who wait for a record that is being read.
@@ -75,6 +80,8 @@ impl<P: Platform> Tier<P> {
             ssd_written_bytes: counters.bytes_written.get(),
             ssd_reinserted_bytes: counters.bytes_reinserted.get(),
             ssd_open_us: self.open_us,
+            ssd_scrubbed_bytes: counters.bytes_scrubbed.get(),
+            ssd_damaged: counters.records_damaged.get() + counters.indexes_damaged.get(),
             ..stats
         }
     }
@@ -150,6 +157,7 @@ impl<P: Platform> PerCore<P> {
         if self.tier.get().is_some() {
             self.platform.spawn(demote::run(self.clone()));
             self.platform.spawn(reclaim::run(self.clone()));
+            self.platform.spawn(scrub::run(self.clone()));
         }
     }
 }

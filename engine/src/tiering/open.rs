@@ -1,12 +1,12 @@
 //! The volume of a core: opened, or made, when the core starts.
 
-use super::Tier;
+use super::{ScrubRate, Tier};
 use crate::percore::PerCore;
 use crate::shard::Demoted;
 use snowskin_io::{Disk, DiskPlace, Platform};
 use snowskin_protocol::ByteSize;
 use snowskin_ssd_tier::format::{FormatError, Owner, SECTOR_BYTES};
-use snowskin_ssd_tier::{Found, TierError, Volume, VolumeOptions};
+use snowskin_ssd_tier::{Found, TierError, Trim, Volume, VolumeOptions};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -18,13 +18,24 @@ const BUSY_TIME: Duration = Duration::from_secs(3);
 /// See above.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where a core's SSD tier is.
+/// A core's SSD tier.
 #[derive(Clone, Debug)]
 pub struct SsdConfig {
-    /// The file, or block device, of this core alone.
+    /// The file, or block device, or the part of one, of this core alone.
     pub place: DiskPlace,
+    /// How it is kept.
+    pub settings: TierSettings,
+}
+
+/// How a core keeps its SSD tier.
+#[derive(Clone, Copy, Debug)]
+pub struct TierSettings {
     /// Bytes of a region, if the volume is made.
     pub region_bytes: u64,
+    /// How fast it is scrubbed.
+    pub scrub: ScrubRate,
+    /// Whether what is of no use there is discarded.
+    pub trim: Trim,
     /// Milliseconds of Unix time.
     pub unix_ms: fn() -> u64,
 }
@@ -48,12 +59,13 @@ impl<P: Platform> PerCore<P> {
         let owner = Owner {
             core: self.identity.id,
             incarnation: self.identity.incarnation,
-            since_unix_ms: (config.unix_ms)(),
+            since_unix_ms: (config.settings.unix_ms)(),
         };
         let options = VolumeOptions {
-            region_bytes: config.region_bytes,
+            region_bytes: config.settings.region_bytes,
             owner,
-            unix_ms: config.unix_ms,
+            unix_ms: config.settings.unix_ms,
+            trim: config.settings.trim,
             ..VolumeOptions::default()
         };
         let begun = self.platform.now();
@@ -97,6 +109,7 @@ impl<P: Platform> PerCore<P> {
             volume,
             disk,
             region_sectors: region_sectors as u32,
+            scrub_rate: config.settings.scrub,
             open_us: (self.platform.now() - begun).as_micros() as u64,
             waiting: RefCell::default(),
             told: Cell::new(0),

@@ -136,6 +136,8 @@ pub struct DiskOptions {
     pub short_percent: u32,
     /// How many of 100 sectors of a write that a power loss tears are torn themselves, in blocks of 512 bytes.
     pub torn_sector_percent: u32,
+    /// Whether disks want to hear what is of no use any more.
+    pub wants_discards: bool,
     /// How many bytes of a disk can ever be written; [`DiskFaults::set_quota`] changes it.
     pub quota_bytes: u64,
     /// How many times as long a slow operation takes.
@@ -156,6 +158,7 @@ impl Default for DiskOptions {
             flush: latency(100, 5_000),
             short_percent: 10,
             torn_sector_percent: 5,
+            wants_discards: true,
             quota_bytes: u64::MAX,
             slow_factor: 100,
             stall_max: Duration::from_millis(500),
@@ -165,7 +168,7 @@ impl Default for DiskOptions {
 }
 
 impl DiskOptions {
-    /// A disk that takes 100 µs for everything, is never short and has no torn sectors: for tests that count or time
+    /// A disk that takes 100 µs for everything, is never short, has no torn sectors and wants no discards: for tests that count or time
     /// something.
     pub fn calm() -> DiskOptions {
         let latency = Latency { min: Duration::from_micros(100), max: Duration::from_micros(100) };
@@ -175,6 +178,7 @@ impl DiskOptions {
             flush: latency,
             short_percent: 0,
             torn_sector_percent: 0,
+            wants_discards: false,
             ..DiskOptions::default()
         }
     }

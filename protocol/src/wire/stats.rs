@@ -111,6 +111,10 @@ counters! {
     ssd_reinserted_bytes,
     /// Microseconds that finding out took what the SSD held, when the core started.
     ssd_open_us,
+    /// Bytes read from the SSD to see whether they are whole, though nobody has asked for them.
+    ssd_scrubbed_bytes,
+    /// Records and indexes on the SSD that were found damaged, by whatever read.
+    ssd_damaged,
     /// Requests for keys whose home is another core.
     wrong_homes,
     /// Entries that came from another home.

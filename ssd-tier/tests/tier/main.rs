@@ -6,6 +6,7 @@
 //! | `model` | what may be found under a name |
 //! | `keeper` | a core that uses a volume |
 //! | `power` | the same on the disk of a virtual machine, whose power fails |
+//! | `scrub` | what is damaged and nobody asks for |
 //! | `stories` | one sequence of events each, that once went wrong or well could |
 
 mod crashes;
@@ -17,6 +18,7 @@ mod lives;
 mod model;
 mod paper;
 mod power;
+mod scrub;
 mod steps;
 mod stories;
 #[allow(unreachable_pub, dead_code, reason = "shared with the tests of whole engines")]

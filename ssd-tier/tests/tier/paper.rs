@@ -107,6 +107,14 @@ impl PaperDisk {
         self.0.borrow().operations
     }
 
+    /// A byte of a sector changes by itself.
+    pub(crate) fn spoil(&self, sector: u64, at: usize) {
+        let mut paper = self.0.borrow_mut();
+        let mut bytes = paper.now[&sector].to_vec();
+        bytes[at] ^= 1;
+        paper.now.insert(sector, bytes.into());
+    }
+
     /// Reads so far, and their bytes.
     pub(crate) fn reads(&self) -> (u64, u64) {
         let paper = self.0.borrow();
@@ -186,6 +194,10 @@ impl Disk for PaperDisk {
 
     fn is_direct(&self) -> bool {
         true
+    }
+
+    fn wants_discards(&self) -> bool {
+        false
     }
 
     fn read<B: DiskTarget>(
@@ -285,6 +297,10 @@ impl Platform for PaperPlatform {
 
     fn entropy(&self) -> u64 {
         self.0.entropy()
+    }
+
+    fn secret(&self) -> [u8; 16] {
+        self.0.secret()
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {

@@ -66,6 +66,10 @@ impl Disk for SimDisk {
         true
     }
 
+    fn wants_discards(&self) -> bool {
+        self.shared.with(|world| world.disk(self.id).options.wants_discards)
+    }
+
     fn read<B: DiskTarget>(
         &self,
         offset: u64,

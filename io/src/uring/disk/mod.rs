@@ -51,6 +51,7 @@ use slots::{Kind, Operation};
 use std::cell::{OnceCell, RefCell};
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::pin::Pin;
 use std::ptr;
 use std::rc::{Rc, Weak};
@@ -169,6 +170,10 @@ impl Disk for UringDisk {
 
     fn is_direct(&self) -> bool {
         self.opened.held().is_direct
+    }
+
+    fn wants_discards(&self) -> bool {
+        self.opened.held().file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
     }
 
     fn read<B: DiskTarget>(
