@@ -53,6 +53,7 @@ mod write;
 pub use error::TierError;
 pub use reclaim::{Fate, Keeper, Reclaimed};
 pub use recovery::{Found, Recovered};
+pub use scan::Damage;
 pub use scrub::{Scrub, Scrubbed};
 pub use volume::{TierCounters, Trim, Usage, Volume, VolumeOptions};
 pub use write::{Value, Writing};

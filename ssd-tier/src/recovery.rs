@@ -7,7 +7,7 @@
 use crate::error::TierError;
 use crate::format::{Sequence, record_bytes};
 use crate::log::Log;
-use crate::scan::{Contents, Item, Scan};
+use crate::scan::{Contents, Damage, Item, Scan};
 use crate::scrub::Turns;
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
@@ -42,8 +42,8 @@ pub struct Recovered {
     pub regions: u32,
     /// Of these, regions that had no footer and were read record by record.
     pub regions_scanned: u32,
-    /// Records that were there and not whole: torn when somebody died, or damaged.
-    pub records_damaged: u64,
+    /// What is damaged, as far as that is known without reading the values of complete regions.
+    pub damage: Damage,
     /// Names that were buried.
     pub tombstones: u64,
 }
@@ -52,9 +52,12 @@ impl<P: Platform> Volume<P> {
     /// Finds out what is there.
     pub(crate) async fn recover(&self) -> Result<Recovered, TierError> {
         let superblock = self.inner.superblock.get();
-        let mut used = self.used_regions(superblock.floor).await?;
+        let (mut used, headers_damaged) = self.used_regions(superblock.floor).await?;
         used.sort_unstable();
         let mut recovered = Recovered { regions: used.len() as u32, ..Recovered::default() };
+        // Two regions of one sequence: one of them is not what it says.
+        let alike = used.windows(2).filter(|pair| pair[0].0 == pair[1].0).count() as u64;
+        recovered.damage.structures = headers_damaged + alike;
         let mut names: HashMap<ObjectName, (u64, Facts, RecordAddress)> = HashMap::new();
         let mut count = 0;
         let reads = used.iter().map(|&(sequence, region)| async move {
@@ -62,12 +65,12 @@ impl<P: Platform> Volume<P> {
         });
         let mut contents = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
         while let Some((place, contents)) = contents.next().await {
-            let Contents { items, scan, damaged, .. } = contents?;
+            let Contents { items, scan, damage, .. } = contents?;
             recovered.regions_scanned += u32::from(scan.is_some());
             if let Some(scan) = scan {
                 self.complete_found(place, scan).await?;
             }
-            recovered.records_damaged += damaged;
+            recovered.damage.add(damage);
             for item in items {
                 count += 1;
                 match item {
@@ -114,16 +117,17 @@ impl<P: Platform> Volume<P> {
         }
     }
 
-    /// Regions that hold something, with their sequences.
-    async fn used_regions(&self, floor: Sequence) -> Result<Vec<(Sequence, u32)>, TierError> {
-        let headers = (0..self.inner.geometry.regions).map(|region| async move {
-            Ok::<_, TierError>(self.sequence_from(region, floor).await?.map(|sequence| (sequence, region)))
-        });
+    /// Regions that hold something, with their sequences; and how many headers are damaged.
+    async fn used_regions(&self, floor: Sequence) -> Result<(Vec<(Sequence, u32)>, u64), TierError> {
+        let headers = (0..self.inner.geometry.regions)
+            .map(|region| async move { (region, self.sequence_from(region, floor).await) });
         let mut headers = stream::iter(headers).buffered(HEADERS_AT_ONCE);
-        let mut used = Vec::new();
-        while let Some(found) = headers.next().await {
-            used.extend(found?);
+        let (mut used, mut headers_damaged) = (Vec::new(), 0);
+        while let Some((region, found)) = headers.next().await {
+            let (sequence, is_damaged) = found?;
+            used.extend(sequence.map(|sequence| (sequence, region)));
+            headers_damaged += u64::from(is_damaged);
         }
-        Ok(used)
+        Ok((used, headers_damaged))
     }
 }

@@ -5,8 +5,8 @@
 
 use crate::error::TierError;
 use crate::format::{
-    Entry, Footer, FooterWriter, FormatError, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence,
-    Tombstone, entries_of, record_bytes, tombstones_of, whole_sectors,
+    Entry, Footer, FooterWriter, Head, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, Tombstone,
+    entries_of, record_bytes, tombstones_of, whole_sectors,
 };
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
@@ -29,10 +29,43 @@ pub(crate) struct Contents {
     pub(crate) items: Vec<Item>,
     /// It was read record by record: what its footer would list.
     pub(crate) scan: Option<Scan>,
-    /// Records that were there and were not whole.
-    pub(crate) damaged: u64,
+    /// What was there and is not whole any more: a footer, an index, records.
+    pub(crate) damage: Damage,
     /// Bytes that were read for it.
     pub(crate) bytes: u64,
+}
+
+/// What is damaged, by the rules of `docs/FORMAT.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Superblocks, headers, footers and indexes.
+    pub structures: u64,
+    /// Records.
+    pub records: u64,
+    /// Records behind the last one of a region without footer: what was under way when somebody died, or former content. No damage.
+    pub torn: u64,
+}
+
+impl Damage {
+    /// Whether there is any.
+    pub fn is_none(&self) -> bool {
+        (self.structures, self.records) == (0, 0)
+    }
+
+    pub(crate) fn add(&mut self, other: Damage) {
+        self.structures += other.structures;
+        self.records += other.records;
+        self.torn += other.torn;
+    }
+}
+
+/// What the last sector of a region says.
+enum FooterRead {
+    Whole(Footer),
+    /// It was a footer of this region.
+    Damaged,
+    /// It is none, or one of other content.
+    None,
 }
 
 /// What was found record by record.
@@ -56,6 +89,8 @@ impl Contents {
     ) {
         let scan = self.scan.as_mut().expect("read record by record");
         let end = offset + record.bytes(name.len()) as u32;
+        // With a whole record behind them they are not the end of what was under way.
+        self.damage.records += std::mem::take(&mut self.damage.torn);
         let is_twin = list.is_some() && list.as_ref() == Some(&scan.list) && scan.end == offset;
         scan.end = end;
         let Some(list) = list else {
@@ -78,47 +113,72 @@ impl Contents {
 }
 
 impl<P: Platform> Volume<P> {
-    /// Since when a region holds something, if that is not before `floor`. `None`: it holds nothing, or that cannot be known.
+    /// Since when a region holds something, if that is not before `floor`. `None`: it holds nothing, or that cannot be known. And whether its header
+    /// is damaged.
     pub(crate) async fn sequence_from(
         &self,
         region: u32,
         floor: Sequence,
-    ) -> Result<Option<Sequence>, TierError> {
+    ) -> Result<(Option<Sequence>, bool), TierError> {
         let is_now = |sequence: &Sequence| *sequence >= floor;
-        let header = self.read_sectors(region, 0, SECTOR_BYTES).await?;
-        let header = header.and_then(|sector| RegionHeader::decode(&sector, self.inner.id, region).ok());
+        let sector = self.read_sectors(region, 0, SECTOR_BYTES).await?;
+        let header =
+            sector.as_ref().and_then(|sector| RegionHeader::decode(sector, self.inner.id, region).ok());
         if let Some(sequence) = header.map(|header| header.sequence).filter(is_now) {
-            return Ok(Some(sequence));
+            return Ok((Some(sequence), false));
         }
-        let footer = self.footer_of(region).await?;
-        if let Some(sequence) = footer.map(|footer| footer.sequence).filter(is_now) {
-            return Ok(Some(sequence));
+        if let FooterRead::Whole(footer) = self.footer_of(region).await?
+            && is_now(&footer.sequence)
+        {
+            // It was written after the header was durable.
+            return Ok((Some(footer.sequence), true));
         }
+        let is_damaged = sector.is_none_or(|sector| RegionHeader::was_there(&sector, self.inner.id, region));
+        Ok((self.sequence_of_first(region).await?.filter(is_now), is_damaged))
+    }
+
+    /// The sequence of a region's first record, if that is whole.
+    async fn sequence_of_first(&self, region: u32) -> Result<Option<Sequence>, TierError> {
         let Some(first) = self.read_sectors(region, SECTOR_BYTES as u64, SECTOR_BYTES).await? else {
             return Ok(None);
         };
-        let Some(sequence) = Record::sequence(&first).ok().filter(is_now) else { return Ok(None) };
-        let mut window = Window::new(self, region);
+        let Ok(sequence) = Record::sequence(&first) else { return Ok(None) };
         let at = Head { volume: self.inner.id, region, sequence, offset: SECTOR_BYTES as u32 };
-        Ok(window.head_at(at).await?.map(|_| sequence))
+        let head = Window::new(self, region).head_at(at).await?;
+        Ok(matches!(head, HeadRead::Whole(..)).then_some(sequence))
     }
 
-    /// The footer of a region, if it has one that is whole.
-    pub(crate) async fn footer_of(&self, region: u32) -> Result<Option<Footer>, TierError> {
+    /// The footer of a region.
+    async fn footer_of(&self, region: u32) -> Result<FooterRead, TierError> {
         let geometry = self.inner.geometry;
         let sector = self.read_sectors(region, geometry.footer_offset(), SECTOR_BYTES).await?;
-        Ok(sector
-            .and_then(|sector| Footer::decode(&sector, self.inner.id, region, geometry.region_bytes).ok()))
+        let Some(sector) = sector else { return Ok(FooterRead::Damaged) };
+        Ok(match Footer::decode(&sector, self.inner.id, region, geometry.region_bytes) {
+            Ok(footer) => FooterRead::Whole(footer),
+            Err(error) if Footer::was_there(error) => FooterRead::Damaged,
+            Err(_) => FooterRead::None,
+        })
     }
 
     /// What stands in a region that was opened with this sequence.
     pub(crate) async fn contents(&self, region: u32, sequence: Sequence) -> Result<Contents, TierError> {
-        if let Some(footer) = self.footer_of(region).await?.filter(|footer| footer.sequence == sequence)
-            && let Some(contents) = self.listed(region, &footer).await?
-        {
-            return Ok(contents);
+        let is_damaged = match self.footer_of(region).await? {
+            FooterRead::Whole(footer) if footer.sequence == sequence => {
+                match self.listed(region, &footer).await? {
+                    Some(contents) => return Ok(contents),
+                    None => true,
+                }
+            }
+            FooterRead::Whole(_) | FooterRead::None => false,
+            FooterRead::Damaged => true,
+        };
+        let mut contents = self.scanned(region, sequence).await?;
+        if is_damaged {
+            // So it was complete, and nothing was under way there.
+            let Damage { structures, records, torn } = contents.damage;
+            contents.damage = Damage { structures: structures + 1, records: records + torn, torn: 0 };
         }
-        self.scanned(region, sequence).await
+        Ok(contents)
     }
 
     /// What a footer lists; `None`: its index is damaged.
@@ -166,6 +226,16 @@ impl<P: Platform> Volume<P> {
     }
 }
 
+/// What stands where a head may.
+enum HeadRead {
+    /// One, with the name, and the end of the value.
+    Whole(Record, Vec<u8>, Vec<u8>),
+    /// There was one, or it cannot be read.
+    NotWhole,
+    /// Nothing, or what belongs elsewhere.
+    None,
+}
+
 /// Sectors of a region that have been read at once, and are looked at one after the other.
 struct Window<'v, P: Platform> {
     volume: &'v Volume<P>,
@@ -203,42 +273,48 @@ impl<'v, P: Platform> Window<'v, P> {
         Ok(self.sectors.as_ref().map(|sectors| &sectors[from..from + bytes]))
     }
 
-    /// The head of the record at a place, its name, and the end of its value; if there is one that belongs there.
-    async fn head_at(&mut self, at: Head) -> Result<Option<(Record, Vec<u8>, Vec<u8>)>, TierError> {
-        let Some(first) = self.sectors(at.offset.into(), SECTOR_BYTES).await? else { return Ok(None) };
-        let Ok(head_bytes) = Record::head_bytes(first) else { return Ok(None) };
-        let Some(head) = self.sectors(at.offset.into(), head_bytes).await? else { return Ok(None) };
-        let Ok((record, name, end)) = Record::decode(head, at) else { return Ok(None) };
-        Ok(Some((record, name.to_vec(), end.to_vec())))
-    }
-
-    /// Whether a head was there once.
-    async fn is_torn_at(&mut self, at: Head) -> Result<bool, TierError> {
-        let Some(first) = self.sectors(at.offset.into(), SECTOR_BYTES).await? else { return Ok(true) };
-        let Ok(head_bytes) = Record::head_bytes(first) else { return Ok(false) };
-        let Some(head) = self.sectors(at.offset.into(), head_bytes).await? else { return Ok(true) };
-        Ok(matches!(Record::decode(head, at), Err(FormatError::Checksum(_))))
+    /// The head of the record at a place.
+    async fn head_at(&mut self, at: Head) -> Result<HeadRead, TierError> {
+        let Some(first) = self.sectors(at.offset.into(), SECTOR_BYTES).await? else {
+            return Ok(HeadRead::NotWhole);
+        };
+        let head_bytes = match Record::head_bytes(first) {
+            Ok(head_bytes) => head_bytes,
+            Err(error) if Record::was_there(error) => return Ok(HeadRead::NotWhole),
+            Err(_) => return Ok(HeadRead::None),
+        };
+        let end = self.end;
+        let Some(head) = self.sectors(at.offset.into(), head_bytes).await? else {
+            return Ok(HeadRead::NotWhole);
+        };
+        Ok(match Record::decode(head, at) {
+            Ok((record, name, _)) if u64::from(at.offset) + record.bytes(name.len()) > end => {
+                HeadRead::NotWhole
+            }
+            Ok((record, name, end)) => HeadRead::Whole(record, name.to_vec(), end.to_vec()),
+            Err(error) if Record::was_there(error) => HeadRead::NotWhole,
+            Err(_) => HeadRead::None,
+        })
     }
 
     /// Adds the record at a place to what is found, if there is one and it is whole. Answers its bytes.
     async fn record_at(&mut self, at: Head, contents: &mut Contents) -> Result<Option<u64>, TierError> {
-        let offset = at.offset;
-        let Some((record, name, end)) = self.head_at(at).await? else {
-            contents.damaged += u64::from(self.is_torn_at(at).await?);
-            return Ok(None);
+        let (record, name, end) = match self.head_at(at).await? {
+            HeadRead::Whole(record, name, end) => (record, name, end),
+            HeadRead::NotWhole => {
+                contents.damage.torn += 1;
+                return Ok(None);
+            }
+            HeadRead::None => return Ok(None),
         };
-        let bytes = record.bytes(name.len());
-        if u64::from(offset) + bytes > self.end {
-            return Ok(None);
-        }
         let mut list = (record.kind == Kind::Tombstones).then(Vec::new);
-        let body_at = u64::from(offset) + record_bytes(name.len(), record.value_bytes).0;
+        let body_at = u64::from(at.offset) + record_bytes(name.len(), record.value_bytes).0;
         if self.checksum_of(body_at, &record, &end, list.as_mut()).await? != Some(record.checksum) {
-            contents.damaged += 1;
+            contents.damage.torn += 1;
             return Ok(None);
         }
         contents.found(at, record, &name, list);
-        Ok(Some(bytes))
+        Ok(Some(record.bytes(name.len())))
     }
 
     /// The checksum of a record's value, which is added to `kept` if that is wanted. `None`: it cannot be read.

@@ -58,6 +58,8 @@ struct Progress {
 pub struct Scrubbed {
     /// Bytes read.
     pub bytes: u64,
+    /// The region that was begun.
+    pub begun: Option<u32>,
     /// The record that is damaged, or cannot be read: it is of no more use to whoever has its address.
     pub damaged: Option<Found>,
 }
@@ -81,7 +83,7 @@ impl Turns {
         used.sort_unstable();
         let mut of_regions = vec![0; log.regions().count()];
         // Multiples of the golden ratio are spread evenly, however many there are.
-        let place = u128::from(mount.wrapping_mul(0x9e37_79b9_7f4a_7c15)) * used.len() as u128 >> 64;
+        let place = (u128::from(mount.wrapping_mul(0x9e37_79b9_7f4a_7c15)) * used.len() as u128) >> 64;
         for (_, number) in &used[..place as usize] {
             of_regions[*number] = 1;
         }
@@ -141,7 +143,7 @@ impl<P: Platform> Scrub<P> {
             Ok((bytes, next)) => {
                 let is_damaged = next.is_err();
                 region.record = next.ok().flatten();
-                Scrubbed { bytes, damaged: is_damaged.then_some(found) }
+                Scrubbed { bytes, begun: None, damaged: is_damaged.then_some(found) }
             }
             Err(error) => {
                 // From its beginning.
@@ -158,11 +160,6 @@ impl<P: Platform> Scrub<P> {
         Ok(Some(scrubbed))
     }
 
-    /// Which region it looks at.
-    pub fn region(&self) -> Option<u32> {
-        self.region.as_ref().map(|region| region.number)
-    }
-
     /// The next region: its index.
     async fn enter(&mut self) -> Result<Option<Scrubbed>, TierError> {
         let volume = &self.volume;
@@ -170,12 +167,13 @@ impl<P: Platform> Scrub<P> {
         let next = inner.turns.borrow().next(&inner.log.borrow());
         let Some((number, sequence)) = next else { return Ok(None) };
         let reading = Reading::begin(volume, number);
-        let Contents { items, scan, bytes, .. } = volume.contents(number, sequence).await?;
-        if let Some(scan) = scan {
-            volume.count(|counters| &counters.indexes_damaged);
-            if !volume.is_ended() {
-                volume.complete_found((number, sequence), scan).await?;
-            }
+        let Contents { items, scan, bytes, damage } = volume.contents(number, sequence).await?;
+        volume.add(|counters| &counters.structures_damaged, damage.structures);
+        volume.add(|counters| &counters.records_damaged, damage.records);
+        if let Some(scan) = scan
+            && !volume.is_ended()
+        {
+            volume.complete_found((number, sequence), scan).await?;
         }
         drop(reading);
         inner.turns.borrow_mut().looked_at(number);
@@ -185,7 +183,7 @@ impl<P: Platform> Scrub<P> {
         });
         self.region = Some(Region { number, sequence, rest: values.collect(), record: None });
         volume.add(|counters| &counters.bytes_scrubbed, bytes);
-        Ok(Some(Scrubbed { bytes, damaged: None }))
+        Ok(Some(Scrubbed { bytes, begun: Some(number), damaged: None }))
     }
 }
 

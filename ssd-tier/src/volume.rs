@@ -143,12 +143,12 @@ pub struct TierCounters {
     pub footers_failed: Cell<u64>,
     /// Records read whole.
     pub records_read: Cell<u64>,
-    /// Records that were read and were not what was written.
+    /// Records that were not what was written, whoever read them.
     pub records_damaged: Cell<u64>,
     /// Bytes read by scrubs.
     pub bytes_scrubbed: Cell<u64>,
-    /// Regions whose index was damaged when they were scrubbed.
-    pub indexes_damaged: Cell<u64>,
+    /// Superblocks, headers, footers and indexes that were damaged when the volume was opened or scrubbed.
+    pub structures_damaged: Cell<u64>,
     /// Bytes that the device was told are of no use.
     pub bytes_discarded: Cell<u64>,
     /// Reads that the disk refused.
@@ -205,12 +205,15 @@ impl<P: Platform> Volume<P> {
         disk: P::Disk,
         options: &VolumeOptions,
     ) -> Result<(Self, Recovered), TierError> {
-        let superblock = read_superblock(&disk).await?;
+        let (superblock, copies_damaged) = read_superblock(&disk).await?;
         // Whoever was here before may have been killed: what it has written counts only if it stays.
         disk.flush().await?;
         let log = Log::new(superblock.geometry, superblock.floor);
         let volume = Volume::assemble(platform, disk, superblock, log, options);
-        let recovered = volume.recover().await?;
+        let mut recovered = volume.recover().await?;
+        recovered.damage.structures += copies_damaged;
+        volume.add(|counters| &counters.structures_damaged, recovered.damage.structures);
+        volume.add(|counters| &counters.records_damaged, recovered.damage.records);
         if recovered.regions == 0 {
             // One that was given up, maybe full of what nobody finds.
             volume.trim_all().await;
@@ -369,17 +372,22 @@ fn window_bytes(buffers_bytes: usize) -> usize {
 
 const _: () = assert!(BUFFERS_BYTES_MIN / (2 * FOOTERS_AT_ONCE) >= CHUNK_BYTES);
 
-/// The superblock that counts.
-async fn read_superblock<D: Disk>(disk: &D) -> Result<Superblock, TierError> {
+/// The superblock that counts, and how many copies are damaged.
+async fn read_superblock<D: Disk>(disk: &D) -> Result<(Superblock, u64), TierError> {
+    let mut damaged = 0;
     let [first, second] = superblock_copies(disk).await.map(|(read, mut copy)| {
         // A copy that cannot be read is one that is damaged.
         if let Err(error) = read {
             log::warn!("a superblock cannot be read: {error}");
             copy.fill(0);
+            damaged += 1;
         }
         copy
     });
-    Ok(Superblock::choose([&first, &second], disk.bytes())?)
+    let copies = [&first[..], &second[..]];
+    damaged +=
+        (0..2).filter(|place| Superblock::is_damaged(copies[*place], *place, disk.bytes())).count() as u64;
+    Ok((Superblock::choose(copies, disk.bytes())?, damaged))
 }
 
 async fn superblock_copies<D: Disk>(disk: &D) -> [(io::Result<()>, DiskBuffer); 2] {

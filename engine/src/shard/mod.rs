@@ -33,6 +33,8 @@ mod unmount;
 mod memory_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tiered_tests;
 
 pub use eviction::EvictStep;
 pub use ghosts::Departure;

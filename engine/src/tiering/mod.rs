@@ -81,7 +81,7 @@ impl<P: Platform> Tier<P> {
             ssd_reinserted_bytes: counters.bytes_reinserted.get(),
             ssd_open_us: self.open_us,
             ssd_scrubbed_bytes: counters.bytes_scrubbed.get(),
-            ssd_damaged: counters.records_damaged.get() + counters.indexes_damaged.get(),
+            ssd_damaged: counters.records_damaged.get() + counters.structures_damaged.get(),
             ..stats
         }
     }

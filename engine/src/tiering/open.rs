@@ -74,13 +74,16 @@ impl<P: Platform> PerCore<P> {
             let (volume, recovered) =
                 Volume::open(self.platform.clone(), disk.clone(), &options).await.map_err(failed)?;
             log::info!(
-                "core {}: {}: {} objects in {} regions ({} without footer), {} damaged records, {} names buried",
+                "core {}: {}: {} objects in {} regions ({} without footer), {} records and {} other structures damaged, \
+                 {} records torn, {} names buried",
                 self.identity.id,
                 path.display(),
                 recovered.objects.len(),
                 recovered.regions,
                 recovered.regions_scanned,
-                recovered.records_damaged,
+                recovered.damage.records,
+                recovered.damage.structures,
+                recovered.damage.torn,
                 recovered.tombstones,
             );
             (volume, recovered.objects)

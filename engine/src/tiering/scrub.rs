@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_rate_is_said_in_words() {
         for (words, rate) in
-            [("auto", ScrubRate::Auto), ("off", ScrubRate::Off), ("3MiB", ScrubRate::Bytes(3 << 20))]
+            [("auto", ScrubRate::Auto), ("off", ScrubRate::Off), ("3 MiB", ScrubRate::Bytes(3 << 20))]
         {
             assert_eq!((words.parse(), &*rate.to_string()), (Ok(rate), words));
         }

@@ -113,7 +113,7 @@ counters! {
     ssd_open_us,
     /// Bytes read from the SSD to see whether they are whole, though nobody has asked for them.
     ssd_scrubbed_bytes,
-    /// Records and indexes on the SSD that were found damaged, by whatever read.
+    /// Records, and what tells where they are, that were found damaged on the SSD, whoever read them.
     ssd_damaged,
     /// Requests for keys whose home is another core.
     wrong_homes,

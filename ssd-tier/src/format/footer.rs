@@ -132,6 +132,11 @@ impl Footer {
         makes_sense.then_some(footer).ok_or(FormatError::Nonsense(WHAT))
     }
 
+    /// Whether a sector that is no footer of this region was one before it was damaged.
+    pub fn was_there(error: FormatError) -> bool {
+        !matches!(error, FormatError::Magic(_) | FormatError::Elsewhere(_))
+    }
+
     /// Where the entries begin in a region of so many bytes.
     pub fn entries_offset(&self, region_bytes: u64) -> u64 {
         region_bytes - super::SECTOR_BYTES as u64 - whole_sectors(self.entries_bytes.into())

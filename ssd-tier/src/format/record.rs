@@ -136,6 +136,11 @@ impl Record {
         Ok(fields_of(sector)?.sequence)
     }
 
+    /// Whether what is no head of a record of this place was one, and is not whole.
+    pub fn was_there(error: FormatError) -> bool {
+        !matches!(error, FormatError::Magic(_) | FormatError::Elsewhere(_))
+    }
+
     /// Reads a head that was written at this place. Answers the name, and the end of the value.
     pub fn decode(head: &[u8], at: Head) -> Result<(Self, &[u8], &[u8]), FormatError> {
         let fields = fields_of(head)?;

@@ -62,4 +62,14 @@ impl RegionHeader {
         }
         Ok(RegionHeader { volume, region, sequence: fields.sequence, opened_unix_ms: fields.opened_unix_ms })
     }
+
+    /// Whether a sector that is no header of a region of this volume was one before it was damaged, or is one that went astray. What a disk held
+    /// before it had this volume says nothing, nor do zeros.
+    pub fn was_there(sector: &[u8], volume: VolumeId, region: u32) -> bool {
+        match RegionHeader::decode(sector, volume, region) {
+            Ok(_) => false,
+            Err(FormatError::Checksum(_) | FormatError::Nonsense(_)) => true,
+            Err(_) => sector.windows(volume.0.len()).any(|bytes| bytes == volume.0),
+        }
+    }
 }

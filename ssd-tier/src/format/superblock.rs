@@ -134,15 +134,24 @@ impl Superblock {
         })
     }
 
+    /// Reads the copy of a place, 0 or 1, which must belong there.
+    pub fn decode_at(sector: &[u8], place: usize, disk_bytes: u64) -> Result<Self, FormatError> {
+        let block = Superblock::decode(sector, disk_bytes)?;
+        let is_here = block.generation % 2 == place as u64;
+        is_here.then_some(block).ok_or(FormatError::Elsewhere(WHAT))
+    }
+
+    /// Whether the copy of a place is damaged. One that was never written is none.
+    pub fn is_damaged(sector: &[u8], place: usize, disk_bytes: u64) -> bool {
+        let is_whole = Superblock::decode_at(sector, place, disk_bytes).is_ok();
+        !is_whole && sector.iter().any(|byte| *byte != 0)
+    }
+
     /// Of the two copies, in the order of their places, the one that counts: the whole one with the higher generation, each in its own place.
     ///
     /// If none is whole: why not, of the first; that of another version before all else.
     pub fn choose(copies: [&[u8]; 2], disk_bytes: u64) -> Result<Self, FormatError> {
-        let read = |place: usize| {
-            let block = Superblock::decode(copies[place], disk_bytes)?;
-            let is_here = block.generation % 2 == place as u64;
-            is_here.then_some(block).ok_or(FormatError::Elsewhere(WHAT))
-        };
+        let read = |place: usize| Superblock::decode_at(copies[place], place, disk_bytes);
         match (read(0), read(1)) {
             (Ok(a), Ok(b)) => Ok(if a.generation > b.generation { a } else { b }),
             (Err(error @ FormatError::Version(_)), _) | (_, Err(error @ FormatError::Version(_))) => {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use snowskin_io::SplitMix;
 use snowskin_ssd_tier::TierError;
 
+use crate::inspect::Compared;
 use crate::keeper::Core;
 use crate::model::{Key, Model};
 use crate::paper::{Image, PaperDisk, PaperPlatform, Plan, SECTOR, Write};
@@ -125,7 +126,8 @@ fn run(volume: &Lives, steps: &[Step], plan: Plan) -> (PaperDisk, Model, u64, u6
 }
 
 /// Opens what is left, uses it, opens it again.
-fn check(image: Image, model: &Model) {
+fn check(image: Image, model: &Model, compared: &mut Compared) {
+    compared.compare(&image, REGION_SECTORS, REGIONS);
     let disk = PaperDisk::new(disk_bytes(REGION_SECTORS, REGIONS), image, Plan::Calm);
     let model = Rc::new(RefCell::new(model.clone()));
     on_paper(&disk, |platform, disk| async move {
@@ -161,7 +163,7 @@ pub(crate) fn torn(old: Option<&Rc<[u8]>>, new: &[u8], blocks: u64) -> Rc<[u8]> 
 }
 
 /// Tries all that a stop can leave. Answers how many, and whether they were all.
-fn try_remains(disk: &PaperDisk, model: &Model, random: &SplitMix) -> (u64, bool) {
+fn try_remains(disk: &PaperDisk, model: &Model, random: &SplitMix, compared: &mut Compared) -> (u64, bool) {
     let (flushed, unflushed) = disk.remains();
     let choices = survivors(&unflushed, random);
     for choice in &choices {
@@ -176,7 +178,7 @@ fn try_remains(disk: &PaperDisk, model: &Model, random: &SplitMix) -> (u64, bool
                 image.insert(*sector, bytes);
             }
         }
-        check(image, model);
+        check(image, model, compared);
     }
     (choices.len() as u64, unflushed.len() <= UNFLUSHED_MAX)
 }
@@ -193,6 +195,7 @@ fn a_stop_anywhere_leaves_what_was_committed() {
     let begin = Instant::now();
     let random = SplitMix::new(7);
     let (mut stops, mut remains, mut sampled) = (0_u64, 0, 0_u64);
+    let mut compared = Compared::new();
     for volume in beginnings() {
         for length in 1..=if is_full { 4 } else { 3 } {
             for steps in histories(length) {
@@ -201,7 +204,7 @@ fn a_stop_anywhere_leaves_what_was_committed() {
                 let after = (from..to).filter(|stop| is_full || stop % 4 == 0).map(Plan::After);
                 for plan in (from..=to).map(Plan::Before).chain(after) {
                     let (disk, model, ..) = run(&volume, &steps, plan);
-                    let (tried, is_all) = try_remains(&disk, &model, &random);
+                    let (tried, is_all) = try_remains(&disk, &model, &random, &mut compared);
                     (stops, remains) = (stops + 1, remains + tried);
                     sampled += u64::from(!is_all);
                 }
@@ -210,7 +213,9 @@ fn a_stop_anywhere_leaves_what_was_committed() {
     }
     println!(
         "{stops} stops, {remains} remains; of {sampled} stops with more than {UNFLUSHED_MAX} unflushed sectors prefixes and \
-         {RANDOM_CHOICES} choices only; {:?}",
+         {RANDOM_CHOICES} choices only; the tool agrees on {} images, {} of them with damage; {:?}",
+        compared.images,
+        compared.damaged,
         begin.elapsed()
     );
 }

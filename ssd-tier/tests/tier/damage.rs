@@ -11,6 +11,7 @@ use std::rc::Rc;
 use snowskin_ssd_tier::TierError;
 use snowskin_ssd_tier::format::{FormatError, Kind, record_bytes};
 
+use crate::inspect::Compared;
 use crate::keeper::{Core, Row, name_of};
 use crate::model::{Key, Model};
 use crate::paper::{Image, PaperDisk, Plan, SECTOR};
@@ -28,6 +29,7 @@ struct Rest {
     rows: BTreeMap<Key, Row>,
     /// Names that were buried, by the sector of their tombstone.
     buried: BTreeSet<Key>,
+    compared: RefCell<Compared>,
 }
 
 /// What a sector holds.
@@ -65,7 +67,13 @@ impl Rest {
             core.commit_by_force().await.expect("no faults");
             core.rows.borrow().clone()
         });
-        Rest { now: volume.image, before, rows, buried: [1, 2, 5, 8].into() }
+        Rest {
+            now: volume.image,
+            before,
+            rows,
+            buried: [1, 2, 5, 8].into(),
+            compared: RefCell::new(Compared::new()),
+        }
     }
 
     fn holds(&self, sector: u64) -> Holds {
@@ -100,6 +108,7 @@ impl Rest {
 
     /// Opens what is left of a volume after damage to some sectors. Answers how many names were lost.
     fn check(&self, image: Image, damaged: &[u64]) -> u64 {
+        self.compared.borrow_mut().compare(&image, REGION_SECTORS, REGIONS);
         let hurt: BTreeSet<Holds> = damaged.iter().map(|sector| self.holds(*sector)).collect();
         let superblocks = damaged.iter().filter(|sector| self.holds(**sector) == Holds::Superblock).count();
         let disk = PaperDisk::new(disk_bytes(REGION_SECTORS, REGIONS), image, Plan::Calm);

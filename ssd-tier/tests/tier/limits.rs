@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use snowskin_io::SplitMix;
-use snowskin_ssd_tier::{Fate, TierError, Volume, VolumeOptions};
+use snowskin_ssd_tier::{Fate, TierError, Trim, Volume, VolumeOptions};
 
 use crate::keeper::{Core, name_of};
 use crate::paper::{PaperDisk, PaperPlatform, Plan, SECTOR};
@@ -258,4 +258,25 @@ fn a_volume_with_one_damaged_superblock_and_one_that_is_gone_is_still_seen() {
     assert!(is_on(image.clone()));
     image.remove(&1);
     assert!(!is_on(image));
+}
+
+#[test]
+fn a_disk_that_takes_no_discards_is_asked_once_and_a_file_never() {
+    for (trim, asked) in [(Trim::On, 1), (Trim::Auto, 0), (Trim::Off, 0)] {
+        let lives = Lives::new(8, 4);
+        let (disk, model) = (lives.disk(Plan::Calm), lives.model.clone());
+        let reclaimed = on_paper(&disk, move |platform, disk| async move {
+            let options = VolumeOptions { trim, ..options(8) };
+            let (core, _) = Core::open(platform, disk, options, model).await.expect("it opens");
+            for key in 0..60 {
+                core.put_by_force(key, 100).await.expect("room");
+            }
+            assert_eq!(core.volume.counters().bytes_discarded.get(), 0);
+            core.volume.counters().regions_reclaimed.get()
+        });
+        assert!(reclaimed.expect("it ends") > 5);
+        assert_eq!(disk.discards(), asked, "{trim}");
+        assert_eq!(trim.to_string().parse(), Ok(trim));
+    }
+    assert!("maybe".parse::<Trim>().expect_err("no choice").contains("write auto, on or off"));
 }

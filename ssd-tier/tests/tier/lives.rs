@@ -40,6 +40,7 @@ struct Tally {
     scanned: u64,
     ended: u64,
     damaged: u64,
+    discarded_bytes: u64,
 }
 
 struct Volume {
@@ -134,6 +135,7 @@ impl Volume {
                 tombstones: tally.tombstones + counters.tombstones_written.get(),
                 damaged: tally.damaged + counters.records_damaged.get(),
                 ended: tally.ended + u64::from(core.volume.is_ended()),
+                discarded_bytes: tally.discarded_bytes + counters.bytes_discarded.get(),
                 ..tally
             });
         }
@@ -167,6 +169,7 @@ fn sum(tallies: impl IntoIterator<Item = Tally>) -> Tally {
         scanned: a.scanned + b.scanned,
         ended: a.ended + b.ended,
         damaged: a.damaged + b.damaged,
+        discarded_bytes: a.discarded_bytes + b.discarded_bytes,
     })
 }
 
@@ -183,6 +186,7 @@ fn what_was_committed_outlives_deaths() {
     let tally = sum((1_000..1_300).map(|seed| lives(seed, &ends)));
     println!("{tally:?}");
     assert!(tally.reclaims > 5_000 && tally.tombstones > 5_000 && tally.scanned > 2_000, "{tally:?}");
+    assert!(tally.discarded_bytes > 100 << 20, "{tally:?}");
 }
 
 /// Faults that damage nothing that was flushed: what fails is said to have failed.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `paper` | a disk that can be stopped anywhere |
 //! | `model` | what may be found under a name |
+//! | `inspect` | the tool, beside a mount |
 //! | `keeper` | a core that uses a volume |
 //! | `power` | the same on the disk of a virtual machine, whose power fails |
 //! | `scrub` | what is damaged and nobody asks for |
@@ -12,12 +13,14 @@
 mod crashes;
 mod damage;
 mod failures;
+mod inspect;
 mod keeper;
 mod limits;
 mod lives;
 mod model;
 mod paper;
 mod power;
+mod planted;
 mod scrub;
 mod steps;
 mod stories;
@@ -105,6 +108,20 @@ impl Lives {
             life(core).await
         });
         (disk, result)
+    }
+
+    /// The same, whatever is found.
+    fn live_calmly_any<T: 'static, F: Future<Output = T> + 'static>(
+        &mut self,
+        life: impl FnOnce(PaperCore) -> F + 'static,
+    ) -> T {
+        let (disk, options) = (self.disk(Plan::Calm), options(self.region_sectors));
+        let result = on_paper(&disk, |platform, disk| async move {
+            let (core, _) = Core::open_any(platform, disk, options, Rc::default()).await.expect("it opens");
+            life(core).await
+        });
+        self.image = disk.image();
+        result.expect("nothing stops it")
     }
 
     /// A life that ends with everything on the disk.

@@ -73,6 +73,7 @@ struct Paper {
     reads_bytes: u64,
     reads: u64,
     writes: u64,
+    discards: u64,
 }
 
 impl PaperDisk {
@@ -88,6 +89,7 @@ impl PaperDisk {
             reads_bytes: 0,
             reads: 0,
             writes: 0,
+            discards: 0,
         })))
     }
 
@@ -124,6 +126,11 @@ impl PaperDisk {
     /// Writes so far.
     pub(crate) fn writes(&self) -> u64 {
         self.0.borrow().writes
+    }
+
+    /// Discards that were asked for, all in vain.
+    pub(crate) fn discards(&self) -> u64 {
+        self.0.borrow().discards
     }
 
     /// Whether the plan's end has come.
@@ -276,6 +283,7 @@ impl Disk for PaperDisk {
     }
 
     fn discard(&self, _offset: u64, _bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
+        self.0.borrow_mut().discards += 1;
         ready(Err(io::ErrorKind::Unsupported.into()))
     }
 }

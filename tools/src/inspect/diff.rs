@@ -1,9 +1,8 @@
 //! Which names differ between two volumes, and how.
 
 use super::failure::{Failure, Verdict};
-use super::get::label;
 use super::region::Found;
-use super::text::counted;
+use super::text::{counted, label};
 use super::volume::Volume;
 use super::{read, say_troubles};
 use argh::FromArgs;

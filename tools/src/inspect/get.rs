@@ -3,7 +3,7 @@
 use super::device::{Device, Window};
 use super::failure::{Failure, Verdict};
 use super::region::{Fate, Found, Region};
-use super::text::{shown, unshown};
+use super::text::{label, unshown};
 use super::value::Unread;
 use super::volume::Volume;
 use super::{read, say_troubles};
@@ -108,15 +108,9 @@ fn absent(volume: &Volume, name: NameRef<'_>) -> String {
             match found.fate {
                 Fate::Tombstone => format!("it was removed; the tombstone is {place}"),
                 Fate::NotWhole => format!("its last record, {place}, is not whole"),
-                Fate::Lost => format!("it has a record {place}, whose header is damaged"),
                 _ => format!("it was removed after its last record, {place}"),
             }
         }
     };
     format!("{}: {why}", label(name))
-}
-
-/// A name for people.
-pub(crate) fn label(name: NameRef<'_>) -> String {
-    format!("{}:{}", shown(name.tenant()), shown(name.key()))
 }

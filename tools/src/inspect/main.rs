@@ -3,6 +3,7 @@
 //! It opens the volume for reading and nothing else, so it may be used beside an engine; what it shows of a volume in use was true when it was
 //! read. It decodes what it can of a broken one, and says of everything else where it is and why it is not shown. Statuses: `failure.rs`.
 
+mod check;
 mod device;
 mod diff;
 mod export;
@@ -21,6 +22,11 @@ mod usage;
 mod value;
 mod verify;
 mod volume;
+
+#[cfg(test)]
+mod text_tests;
+#[cfg(test)]
+mod volume_tests;
 
 use argh::FromArgs;
 use device::Device;

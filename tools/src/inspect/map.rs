@@ -144,7 +144,7 @@ fn svg(volume: &Volume) -> String {
     }
     for (place, region) in volume.regions.iter().enumerate() {
         let (x, y) = (place / rows * strip, SVG_HEAD_PX + place % rows * SVG_ROW_PX);
-        let sequence = region.sequence().map_or("-".to_owned(), |sequence| sequence.0.to_string());
+        let sequence = region.opened().map_or("-".to_owned(), |sequence| sequence.0.to_string());
         let title = format!("region {}: {}, sequence {sequence}", region.number, region.state.word());
         put(&mut text, format_args!("<g transform=\"translate({x} {y})\"><title>{title}</title>"));
         let mut begin = 0;

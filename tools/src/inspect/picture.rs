@@ -117,7 +117,7 @@ fn spans(region: &Region, geometry: Geometry) -> Vec<(u64, u64, Cell)> {
             Fate::Live => Cell::Live,
             Fate::Replaced | Fate::Removed => Cell::Dead,
             Fate::Tombstone => Cell::Tombstones,
-            Fate::NotWhole | Fate::Lost => Cell::Damaged,
+            Fate::NotWhole => Cell::Damaged,
         };
         let from = u64::from(found.offset);
         spans.push((from, from + found.bytes, cell));

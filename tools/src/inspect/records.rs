@@ -147,7 +147,7 @@ impl Row {
         let name = region.name(found);
         Row {
             region: region.number,
-            sequence: region.sequence().unwrap_or_default().0,
+            sequence: region.opened().unwrap_or_default().0,
             offset: found.offset,
             state: found.fate.word(),
             kind: if is_value(found) { "value" } else { "tombstone" },

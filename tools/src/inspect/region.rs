@@ -1,12 +1,15 @@
 //! One region, as far as it can be read: by its footer where there is one, otherwise sector by sector.
 //!
 //! ```text
-//!   header ── not whole ──► footer whole, sequence >= floor? ── no ──► of this volume: damaged; of another one, or nothing: free
-//!     │                                     └── yes ──► damaged: its records are listed and do not count
-//!     ├── sequence < floor ──► free
-//!     └── footer and index whole, of the same sequence ──► complete
-//!              └── otherwise ──► each sector is tried: unfinished; with a footer that is damaged: damaged
+//!   header whole, sequence >= floor? ── no ──► footer whole, sequence >= floor? ── no ──► first record whole, sequence >= floor? ── no ──► free
+//!                     │ yes                                  │ yes                                          │ yes
+//!                     └──────────────────┬───────────────────┴──────────────────────────────────────────────┘
+//!                                        ▼
+//!   footer and index whole, of the same sequence ──► complete
+//!                  └── otherwise ──► each sector is tried: unfinished; with a footer that is damaged: damaged
 //! ```
+//!
+//! A mount goes the same way (`docs/FORMAT.md`, "What a mount finds").
 //!
 //! What cannot be decoded is a [`Trouble`], with its place and its reason: damage, or something to know (a write that was cut off, what an
 //! earlier volume left). Nothing is dropped silently. Values are read in windows; an index is held whole, it is what a mount holds as well.
@@ -15,8 +18,8 @@ use super::device::{Device, Window};
 use super::value::{HeadRead, Unread, read_head, read_value};
 use snowskin_protocol::{Checksum, NameRef, Version};
 use snowskin_ssd_tier::format::{
-    Entry, Footer, FormatError, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, Superblock, Tombstone,
-    entries_of, record_bytes, tombstones_of,
+    Entry, Footer, Kind, Record, RegionHeader, SECTOR_BYTES, Sequence, Superblock, Tombstone, entries_of,
+    record_bytes, tombstones_of,
 };
 use std::ops::Range;
 
@@ -60,8 +63,6 @@ pub(crate) enum Fate {
     Tombstone,
     /// Its value does not match; so it does not count.
     NotWhole,
-    /// Its region's header is damaged; so it does not count.
-    Lost,
 }
 
 impl Fate {
@@ -73,7 +74,6 @@ impl Fate {
             Fate::Removed => "removed",
             Fate::Tombstone => "tombstone",
             Fate::NotWhole => "not whole",
-            Fate::Lost => "lost",
         }
     }
 }
@@ -109,6 +109,8 @@ pub(crate) struct Region {
     pub(crate) state: State,
     /// If it is whole.
     pub(crate) header: Option<RegionHeader>,
+    /// Since when it holds something, if it does.
+    pub(crate) sequence: Option<Sequence>,
     /// If it is whole and of the same sequence.
     pub(crate) footer: Option<Footer>,
     /// In the order of their offsets.
@@ -133,6 +135,7 @@ impl Region {
             number,
             state: State::Free,
             header: None,
+            sequence: None,
             footer: None,
             found: Vec::new(),
             troubles: Vec::new(),
@@ -146,10 +149,9 @@ impl Region {
         NameRef::known(&self.names[found.name.clone()])
     }
 
-    /// Its sequence, of the header or else of the footer.
-    pub(crate) fn sequence(&self) -> Option<Sequence> {
-        let of_footer = self.footer.map(|footer| footer.sequence);
-        self.header.map(|header| header.sequence).or(of_footer)
+    /// When it was opened last, also if it is free by now.
+    pub(crate) fn opened(&self) -> Option<Sequence> {
+        self.sequence.or(self.header.map(|header| header.sequence))
     }
 
     /// Bytes of records with such a fate.
@@ -198,27 +200,53 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn read(&mut self) {
         let (volume, number) = (self.block.volume, self.region.number);
-        let sector = match self.sector(0) {
-            Ok(sector) => sector,
-            Err(words) => {
-                self.region.state = State::Damaged;
-                return self.region.trouble(true, 0, words);
-            }
+        let sector = self.sector(0);
+        let header = match &sector {
+            Ok(sector) => RegionHeader::decode(sector, volume, number).map_err(|error| error.to_string()),
+            Err(words) => Err(words.clone()),
         };
-        match RegionHeader::decode(&sector, volume, number) {
-            Ok(header) => {
-                self.region.header = Some(header);
-                if header.sequence >= self.block.floor {
-                    self.read_records(header.sequence);
+        self.region.header = header.clone().ok();
+        let is_now = |sequence: &Sequence| *sequence >= self.block.floor;
+        let of_header = self.region.header.map(|header| header.sequence).filter(is_now);
+        let of_footer = || self.footer(None).ok().flatten().map(|footer| footer.sequence).filter(is_now);
+        let found = of_header.map(|sequence| (sequence, None)).or_else(|| {
+            let of_footer = of_footer().map(|sequence| (sequence, Some("footer")));
+            of_footer.or_else(|| Some((self.sequence_of_first().filter(is_now)?, Some("first record"))))
+        });
+        let is_zeros = sector.as_ref().is_ok_and(|sector| sector.iter().all(|byte| *byte == 0));
+        let was_there = sector.is_err()
+            || sector.as_ref().is_ok_and(|sector| RegionHeader::was_there(sector, volume, number));
+        let words = header.err().unwrap_or_else(|| "the header is one of former content".to_owned());
+        match found {
+            Some((sequence, None)) => self.read_records(sequence),
+            Some((sequence, Some(what))) => {
+                self.read_records(sequence);
+                // A footer is written after the header is durable; a first record may be older than it.
+                let is_damage = was_there || what == "footer";
+                self.region.trouble(is_damage, 0, format!("{words}; the {what} says which region it is"));
+                if is_damage {
+                    self.region.state = State::Damaged;
                 }
             }
-            Err(error) => self.read_without_header(error, &sector),
+            None if self.region.header.is_some() || is_zeros => {}
+            None => {
+                self.region.state = if was_there { State::Damaged } else { State::Free };
+                self.region.trouble(was_there, 0, words);
+            }
         }
     }
 
+    /// The sequence of the first record, if that is whole.
+    fn sequence_of_first(&self) -> Option<Sequence> {
+        let sequence = Record::sequence(&self.sector(SECTOR).ok()?).ok()?;
+        let place = (self.region.number, sequence, SECTOR);
+        read_head(&mut Window::new(self.device), self.block, place).ok().map(|_| sequence)
+    }
+
     fn read_records(&mut self, sequence: Sequence) {
+        self.region.sequence = Some(sequence);
         match self.footer(Some(sequence)) {
-            Ok(Some(footer)) => match self.list(&footer, Fate::Live) {
+            Ok(Some(footer)) => match self.list(&footer) {
                 Ok(()) => {
                     (self.region.footer, self.region.state) = (Some(footer), State::Complete);
                     return;
@@ -236,45 +264,19 @@ impl Reading<'_> {
         self.region.trouble(true, offset, format!("{words}; each sector was tried instead"));
     }
 
-    /// A header that is none. If a footer says that the region was in use, its records are shown.
-    fn read_without_header(&mut self, error: FormatError, sector: &[u8]) {
-        let footer = self.footer(None).ok().flatten().filter(|footer| footer.sequence >= self.block.floor);
-        match footer {
-            Some(footer) => {
-                self.region.state = State::Damaged;
-                let words = format!("{error}; the footer is whole, so there are records: they do not count");
-                self.region.trouble(true, 0, words);
-                self.region.footer = Some(footer);
-                if let Err((offset, words)) = self.list(&footer, Fate::Lost) {
-                    self.region.trouble(true, offset, words);
-                }
-            }
-            None if sector.iter().all(|&byte| byte == 0) => {}
-            None => {
-                // What was on the disk before says nothing of this volume.
-                let volume = self.block.volume.0;
-                let is_ours = sector.windows(volume.len()).any(|bytes| bytes == volume);
-                let is_damage =
-                    is_ours || matches!(error, FormatError::Checksum(_) | FormatError::Nonsense(_));
-                self.region.state = if is_damage { State::Damaged } else { State::Free };
-                self.region.trouble(is_damage, 0, error.to_string());
-            }
-        }
-    }
-
     /// The footer, if there is one of this sequence (or of any); an error if there is one that is damaged.
-    fn footer(&mut self, sequence: Option<Sequence>) -> Result<Option<Footer>, String> {
+    fn footer(&self, sequence: Option<Sequence>) -> Result<Option<Footer>, String> {
         let geometry = self.block.geometry;
         let sector = self.sector(geometry.footer_offset())?;
         match Footer::decode(&sector, self.block.volume, self.region.number, geometry.region_bytes) {
             Ok(footer) if sequence.is_none_or(|sequence| sequence == footer.sequence) => Ok(Some(footer)),
-            Ok(_) | Err(FormatError::Magic(_) | FormatError::Elsewhere(_)) => Ok(None),
-            Err(error) => Err(error.to_string()),
+            Err(error) if Footer::was_there(error) => Err(error.to_string()),
+            Ok(_) | Err(_) => Ok(None),
         }
     }
 
     /// Takes the records from the index.
-    fn list(&mut self, footer: &Footer, fate: Fate) -> Result<(), (u64, String)> {
+    fn list(&mut self, footer: &Footer) -> Result<(), (u64, String)> {
         let offset = footer.entries_offset(self.block.geometry.region_bytes);
         let at = self.block.geometry.region_at(self.region.number) + offset;
         let index = self.device.read(at, footer.entries_bytes as usize);
@@ -298,10 +300,9 @@ impl Reading<'_> {
             }
             end = u64::from(first.offset) + bytes;
             for (place, entry) in group.iter().enumerate() {
-                let fate = if fate == Fate::Live && entry.record.kind == Kind::Tombstones {
-                    Fate::Tombstone
-                } else {
-                    fate
+                let fate = match entry.record.kind {
+                    Kind::Value => Fate::Live,
+                    Kind::Tombstones => Fate::Tombstone,
                 };
                 let bytes = if place == 0 { bytes } else { 0 };
                 self.region.push(entry.name, entry.record, entry.offset, bytes, fate);
@@ -345,7 +346,7 @@ impl Reading<'_> {
     fn try_record(&mut self, sequence: Sequence, offset: u64, not_whole: &mut Vec<(u64, String)>) -> Tried {
         let head = match self.head(sequence, offset) {
             Ok(head) => head,
-            Err(Unread::Format(FormatError::Magic(_) | FormatError::Elsewhere(_))) => return Tried::Nothing,
+            Err(Unread::Format(error)) if !Record::was_there(error) => return Tried::Nothing,
             Err(error) => {
                 not_whole.push((offset, error.to_string()));
                 return Tried::Nothing;
@@ -401,7 +402,7 @@ impl Reading<'_> {
         read_head(&mut self.window, self.block, (self.region.number, sequence, offset))
     }
 
-    fn sector(&mut self, offset: u64) -> Result<Vec<u8>, String> {
+    fn sector(&self, offset: u64) -> Result<Vec<u8>, String> {
         let at = self.block.geometry.region_at(self.region.number) + offset;
         self.device.read(at, SECTOR_BYTES).map_err(|error| format!("cannot be read: {error}"))
     }

@@ -57,8 +57,8 @@ pub(crate) fn run(verb: &RegionsVerb, out: &mut impl Write) -> Result<Verdict, F
 
 fn cells(region: &Region) -> [String; 9] {
     let size = |bytes| if region.found.is_empty() { String::new() } else { ByteSize(bytes).to_string() };
-    let sequence = region.sequence();
-    let damaged = region.bytes_of(|fate| matches!(fate, Fate::NotWhole | Fate::Lost));
+    let sequence = region.opened();
+    let damaged = region.bytes_of(|fate| fate == Fate::NotWhole);
     let records = region.found.iter().filter(|found| is_value(found)).count() as u64;
     let count = |count| if region.state == State::Free { String::new() } else { number(count) };
     [

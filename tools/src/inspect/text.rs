@@ -3,9 +3,16 @@
 //! A key is any bytes but NUL. It is shown as it is where it is printable UTF-8; a backslash becomes `\\`, and every other byte `\xNN`. A key
 //! that a command is given is read the same way, so what was shown can be given back.
 
+use snowskin_protocol::NameRef;
 use std::fmt::Write;
 
-const MS_PER_DAY: u64 = 86_400_000;
+/// Milliseconds of a day.
+pub(crate) const MS_PER_DAY: u64 = 86_400_000;
+
+/// A name as it is shown.
+pub(crate) fn label(name: NameRef<'_>) -> String {
+    format!("{}:{}", shown(name.tenant()), shown(name.key()))
+}
 
 /// A key or tenant as it is shown.
 pub(crate) fn shown(bytes: &[u8]) -> String {
@@ -171,7 +178,3 @@ impl Table {
         format!("  {}", cells.collect::<Vec<_>>().join("   ")).trim_end().to_owned()
     }
 }
-
-#[cfg(test)]
-#[path = "text_tests.rs"]
-mod tests;

@@ -1,6 +1,6 @@
 //! What people read, and give back.
 
-use super::*;
+use super::text::*;
 use quickcheck::quickcheck;
 
 #[test]

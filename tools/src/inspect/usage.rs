@@ -84,7 +84,7 @@ fn summary(volume: &Volume, out: &mut impl Write) -> io::Result<()> {
         ("live", bytes(&[Fate::Live])),
         ("dead", bytes(&[Fate::Replaced, Fate::Removed])),
         ("tombstones", bytes(&[Fate::Tombstone])),
-        ("damaged", bytes(&[Fate::NotWhole, Fate::Lost])),
+        ("damaged", bytes(&[Fate::NotWhole])),
     ];
     let free = volume.regions.iter().filter(|region| region.state == State::Free).count() as u64;
     let free = free * geometry.region_bytes;

@@ -9,7 +9,7 @@
 
 use super::device::{Device, Window};
 use super::failure::{Failure, Verdict};
-use super::region::{Fate, Found, Region, State, Trouble};
+use super::region::{Fate, Found, Region, Trouble};
 use super::value::{Unread, read_head, read_value};
 use snowskin_protocol::NameRef;
 use snowskin_ssd_tier::format::{FormatError, Kind, SECTOR_BYTES, SUPERBLOCKS_AT, Sequence, Superblock};
@@ -50,15 +50,13 @@ impl Copies {
     pub(crate) fn troubles(&self) -> Vec<String> {
         let mut troubles = Vec::new();
         for (place, at) in SUPERBLOCKS_AT.iter().enumerate() {
-            let trouble = match self.decode(place) {
-                Ok(block) if block.generation % 2 == place as u64 => continue,
-                Ok(_) => FormatError::Elsewhere("superblock"),
-                Err(error) => error,
-            };
-            let is_empty = self.sectors[place].len() == SECTOR_BYTES
-                && self.sectors[place].iter().all(|&byte| byte == 0);
-            if !is_empty {
-                troubles.push(format!("superblock at {at}: {trouble}"));
+            let sector = &self.sectors[place];
+            let is_unreadable = sector.is_empty();
+            if is_unreadable || Superblock::is_damaged(sector, place, self.disk_bytes) {
+                let trouble = Superblock::decode_at(sector, place, self.disk_bytes).err();
+                let trouble = trouble.filter(|_| !is_unreadable).map(|error| error.to_string());
+                let words = trouble.unwrap_or_else(|| "it cannot be read".to_owned());
+                troubles.push(format!("superblock at {at}: {words}"));
             }
         }
         troubles
@@ -92,7 +90,7 @@ impl Volume {
     /// Regions whose records count, in the order of the log.
     fn in_log_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.regions.len()).filter(|&at| counts(&self.regions[at])).collect();
-        order.sort_by_key(|&at| (self.regions[at].sequence(), at));
+        order.sort_by_key(|&at| (self.regions[at].sequence, at));
         order
     }
 
@@ -121,7 +119,7 @@ impl Volume {
         let mut seen: HashMap<Sequence, u32> = HashMap::new();
         for at in self.in_log_order() {
             let region = &mut self.regions[at];
-            let Some(sequence) = region.sequence() else { continue };
+            let Some(sequence) = region.sequence else { continue };
             if let Some(other) = seen.insert(sequence, region.number) {
                 let words =
                     format!("region {other} has the same sequence, {}: their order is not known", sequence.0);
@@ -133,7 +131,7 @@ impl Volume {
     /// All records and tombstones, in the order of the log; those of regions that do not count come last.
     pub(crate) fn records(&self) -> impl Iterator<Item = (&Region, &Found)> {
         let mut regions: Vec<&Region> = self.regions.iter().collect();
-        regions.sort_by_key(|region| (!counts(region), region.sequence(), region.number));
+        regions.sort_by_key(|region| (!counts(region), region.sequence, region.number));
         regions.into_iter().flat_map(|region| region.found.iter().map(move |found| (region, found)))
     }
 
@@ -154,7 +152,7 @@ impl Volume {
         (region, found): (&Region, &Found),
         take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), Unread> {
-        let sequence = region.sequence().expect("a region with records has a sequence");
+        let sequence = region.sequence.expect("a region with records has a sequence");
         let head = read_head(window, &self.superblock, (region.number, sequence, found.offset.into()))?;
         if head.record != found.record || head.name != region.name(found).bytes() {
             return Err(Unread::Index);
@@ -175,14 +173,10 @@ impl Volume {
 }
 
 fn counts(region: &Region) -> bool {
-    region.header.is_some() && region.state != State::Free
+    region.sequence.is_some()
 }
 
 /// Whether something is a value rather than a tombstone.
 pub(crate) fn is_value(found: &Found) -> bool {
     found.record.kind == Kind::Value
 }
-
-#[cfg(test)]
-#[path = "volume_tests.rs"]
-mod tests;

@@ -1,12 +1,16 @@
 //! Volumes beside a model of what was written to them: whole, cut off, and damaged anywhere.
 
-use super::*;
-use crate::picture::cells;
-use crate::verify::{Sums, verify};
+use super::check::{Sums, check};
+use super::device::{Device, Window};
+use super::failure::{Failure, Verdict};
+use super::picture::cells;
+use super::region::{Fate, Found, Region, State, Trouble};
+use super::value::Unread;
+use super::volume::*;
 use image::{Image, Place, name, value};
 use quickcheck::{Arbitrary, Gen, quickcheck};
 use snowskin_protocol::{Checksum, ObjectName};
-use snowskin_ssd_tier::format::REGIONS_AT;
+use snowskin_ssd_tier::format::{REGIONS_AT, Sequence};
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -189,21 +193,30 @@ fn a_damaged_value_of_an_unfinished_region_gives_way_to_the_record_before_it() {
 }
 
 #[test]
-fn a_region_whose_header_is_damaged_is_shown_and_does_not_count() {
-    let mut image = Image::new(REGIONS, REGION_BYTES);
-    image.open(0);
-    image.put(&name("default", "key"), b"old");
-    image.complete();
-    image.open(1);
-    image.put(&name("default", "key"), b"new");
-    image.complete();
-    let at = image.at(1, 0);
-    image.bytes[at + 60] ^= 1;
-    let volume = Disk::of(&image.bytes).read().expect("a volume");
-    assert_eq!(volume.regions[1].state, State::Damaged);
-    assert_eq!(volume.regions[1].found[0].fate, Fate::Lost);
-    assert_eq!(volume.find(name("default", "key").as_ref()).map(|(region, _)| region.number), Some(0));
-    assert_eq!(volume.verdict(), Verdict::Damaged);
+fn a_region_whose_header_is_damaged_counts_if_something_else_says_which_it_is() {
+    for is_complete in [true, false] {
+        let mut image = Image::new(REGIONS, REGION_BYTES);
+        image.open(0);
+        image.put(&name("default", "key"), b"old");
+        image.complete();
+        image.open(1);
+        image.put(&name("default", "key"), b"new");
+        if is_complete {
+            image.complete();
+        }
+        let at = image.at(1, 0);
+        image.bytes[at + 60] ^= 1;
+        let volume = Disk::of(&image.bytes).read().expect("a volume");
+        assert_eq!(volume.regions[1].state, State::Damaged);
+        assert_eq!(volume.regions[1].found[0].fate, Fate::Live);
+        assert_eq!(volume.find(name("default", "key").as_ref()).map(|(region, _)| region.number), Some(1));
+        assert_eq!(volume.verdict(), Verdict::Damaged);
+        // Was it never there, it may have been on its way.
+        image.bytes[at..at + 64].fill(0);
+        let volume = Disk::of(&image.bytes).read().expect("a volume");
+        assert_eq!(volume.find(name("default", "key").as_ref()).map(|(region, _)| region.number), Some(1));
+        assert_eq!(volume.verdict(), if is_complete { Verdict::Damaged } else { Verdict::Whole });
+    }
 }
 
 #[test]
@@ -266,7 +279,7 @@ quickcheck! {
             assert!(disk.value(&volume, record).expect("it is whole") == *value, "{name:?}");
         }
         // The head of a former record may have lost its second sector to a former index: that is noted.
-        let troubles = verify(&disk.device, &volume, &mut Sums::default());
+        let troubles = check(&disk.device, &volume, &mut Sums::default(), &mut |_, _| {});
         assert!(troubles.iter().all(|trouble| !trouble.is_damage), "{troubles:?}");
         volume.verdict() == Verdict::Whole
     }
@@ -290,7 +303,7 @@ quickcheck! {
         let disk = written.on_disk();
         let volume = disk.read().expect("a volume");
         assert_eq!(live_places(&volume), before, "a mount reads no values of complete regions");
-        let troubles = verify(&disk.device, &volume, &mut Sums::default());
+        let troubles = check(&disk.device, &volume, &mut Sums::default(), &mut |_, _| {});
         let places: Vec<(u32, u64)> = troubles.iter().map(|trouble| (trouble.region, trouble.offset)).collect();
         places == [(place.region, u64::from(place.offset))] && troubles[0].is_damage
     }
@@ -306,7 +319,7 @@ quickcheck! {
         }
         let disk = written.on_disk();
         let volume = disk.read().expect("the superblocks are whole");
-        let troubles = verify(&disk.device, &volume, &mut Sums::default());
+        let troubles = check(&disk.device, &volume, &mut Sums::default(), &mut |_, _| {});
         for region in &volume.regions {
             cells(region, volume.superblock.geometry, 64);
         }

@@ -59,6 +59,7 @@ fn it_does_what_every_disk_must() {
                 disk.is_direct(),
                 disk.memory_alignment()
             );
+            assert!(!disk.wants_discards(), "a file keeps its blocks");
             conformance::all(disk).await;
             assert_eq!(std::fs::metadata(&path).expect("it is there").len(), BYTES, "it does not grow");
         });

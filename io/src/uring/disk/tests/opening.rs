@@ -6,6 +6,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe};
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 /// Runs on a core that sees a file system of its own at the path it is given; `false`: that takes root, or a kernel that
@@ -284,7 +285,19 @@ fn a_block_device_is_a_disk() {
         println!("{}: direct: {}, aligned to {}", path.display(), disk.is_direct(), disk.memory_alignment());
         let busy = error_of(platform.open_disk(&DiskPlace::existing(&path)));
         assert_eq!(DiskError::of(&busy), Some(&DiskError::Busy { path: path.clone() }));
-        conformance::all(disk).await;
+        conformance::all(disk.clone()).await;
+        // What it is told of goes back to whoever lends the space.
+        assert!(disk.wants_discards());
+        put(&disk, 5_000, 0, SECTORS).await.expect("no faults");
+        disk.flush().await.expect("no faults");
+        let used_blocks = || std::fs::metadata(&file).expect("it is there").blocks();
+        let before = used_blocks();
+        match disk.discard(0, BYTES).await {
+            Ok(()) => assert!(used_blocks() < before / 2, "{before} blocks, and then {}", used_blocks()),
+            Err(error) if error.kind() == ErrorKind::Unsupported => println!("skipped: {error}"),
+            Err(error) => panic!("{error}"),
+        }
+        drop(disk);
         let other = error_of(platform.open_disk(&DiskPlace::sized(&path, 2 * BYTES)));
         assert!(matches!(DiskError::of(&other), Some(DiskError::OtherSize { there_bytes: BYTES, .. })));
         // Two parts of it, and two cores: the device is opened once.
