@@ -235,6 +235,7 @@ impl Config {
         let resolve = machine.resolve;
         let address = |text: &str| value::address(text, resolve);
         let listen = layers.setting("listen", address, || LISTEN_DEFAULT)?;
+        let advertise = |text: &str| value::advertise(text, resolve).map(Some);
         let name = layers.setting("name", value::name, || default_name(&machine, listen.value.port()))?;
         let node = |text: &str| value::number_u32(text, 0, u32::MAX).map(Some);
         let numa = layers.setting("numa", node, || None)?;
@@ -273,11 +274,7 @@ impl Config {
             ssd_scrub: layers.setting("ssd-scrub", value::ssd_choice, ScrubRate::default)?,
             ssd_trim: layers.setting("ssd-trim", value::ssd_choice, Trim::default)?,
             eviction_policy: layers.setting("eviction-policy", value::policy, PolicyKind::default)?,
-            advertise: layers.setting(
-                "advertise",
-                |text| value::advertise(text, resolve).map(Some),
-                || None,
-            )?,
+            advertise: layers.setting("advertise", advertise, || None)?,
             local_users: layers.setting("local-users", value::local_users, LocalUsers::default)?,
             local_sockets,
             local_lanes_max,

@@ -6,7 +6,7 @@ use crate::shard::Demoted;
 use snowskin_io::{Disk, DiskPlace, Platform};
 use snowskin_protocol::ByteSize;
 use snowskin_ssd_tier::format::{FormatError, Owner, SECTOR_BYTES};
-use snowskin_ssd_tier::{Found, TierError, Trim, Volume, VolumeOptions};
+use snowskin_ssd_tier::{Found, Recovered, TierError, Trim, Volume, VolumeOptions};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -73,19 +73,7 @@ impl<P: Platform> PerCore<P> {
         let (volume, objects) = if is_there {
             let (volume, recovered) =
                 Volume::open(self.platform.clone(), disk.clone(), &options).await.map_err(failed)?;
-            log::info!(
-                "core {}: {}: {} objects in {} regions ({} without footer), {} records and {} other structures damaged, \
-                 {} records torn, {} names buried",
-                self.identity.id,
-                path.display(),
-                recovered.objects.len(),
-                recovered.regions,
-                recovered.regions_scanned,
-                recovered.damage.records,
-                recovered.damage.structures,
-                recovered.damage.torn,
-                recovered.tombstones,
-            );
+            log::info!("core {}: {}: {}", self.identity.id, path.display(), words_of(&recovered));
             (volume, recovered.objects)
         } else {
             let volume =
@@ -180,4 +168,17 @@ impl<P: Platform> Tier<P> {
             );
         }
     }
+}
+
+/// What was found, for the log.
+fn words_of(recovered: &Recovered) -> String {
+    let Recovered { objects, regions, regions_scanned, damage, tombstones } = recovered;
+    format!(
+        "{} objects in {regions} regions ({regions_scanned} without footer), {} records and {} other structures damaged, \
+         {} records torn, {tombstones} names buried",
+        objects.len(),
+        damage.records,
+        damage.structures,
+        damage.torn
+    )
 }

@@ -1,6 +1,6 @@
 //! What people read, and give back.
 
-use super::text::*;
+use super::text::{MS_PER_DAY, Table, age, bar, counted, cut, date, number, percent, shown, unshown};
 use quickcheck::quickcheck;
 
 #[test]

@@ -6,7 +6,7 @@ use super::failure::{Failure, Verdict};
 use super::picture::cells;
 use super::region::{Fate, Found, Region, State, Trouble};
 use super::value::Unread;
-use super::volume::*;
+use super::volume::Volume;
 use image::{Image, Place, name, value};
 use quickcheck::{Arbitrary, Gen, quickcheck};
 use snowskin_protocol::{Checksum, ObjectName};
