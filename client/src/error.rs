@@ -21,6 +21,14 @@ pub enum Error {
     /// The value is larger than the largest segment of the core, or than any value may be.
     #[error("the value is larger than what one core can hold: split it into several keys")]
     TooLarge,
+    /// A value that was to be durable is held, in memory alone: its core has no SSD tier, or one that takes nothing any more.
+    #[error(
+        "held in memory, and not durable: the engine has no SSD (see snowskin-engine --ssd), or it has failed"
+    )]
+    NotDurable,
+    /// A value that was to be durable was stored, and the SSD had no room for it in time. It may have been evicted since.
+    #[error("stored, and not durable yet: the SSD is full or slow; put it again to wait for it once more")]
+    NotDurableYet,
     /// The caller's buffer is smaller than the value; what is in it now means nothing.
     #[error("the buffer is too small: the value needs {needed} bytes")]
     BufferTooSmall {
@@ -91,16 +99,18 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Error::InvalidKey(_) => Code::InvalidKey,
-            Error::EmptyValue | Error::BadPattern(_) | Error::NoSuchCore(_) | Error::Closed => {
-                Code::InvalidParameters
-            }
+            Error::EmptyValue
+            | Error::BadPattern(_)
+            | Error::NoSuchCore(_)
+            | Error::NotDurable
+            | Error::Closed => Code::InvalidParameters,
             Error::NoSpace | Error::TooLarge => Code::NoSpace,
             Error::BufferTooSmall { .. } => Code::BufferOverflow,
             Error::Checksum => Code::ChecksumMismatch,
             Error::Deadline => Code::RpcTimeout,
             Error::Unreachable { .. } | Error::Refused { .. } => Code::RpcFailed,
             Error::Broken { .. } => Code::TransferFailed,
-            Error::NoEngines | Error::Overloaded => Code::UnavailableNow,
+            Error::NoEngines | Error::Overloaded | Error::NotDurableYet => Code::UnavailableNow,
             Error::Runtime(_) | Error::Unexpected(_) => Code::Internal,
         }
     }

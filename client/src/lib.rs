@@ -46,7 +46,7 @@ pub use blocking::BlockingClient;
 pub use config::{ClientConfig, DEADLINE_DEFAULT, SPIN_DEFAULT, Transport};
 pub use error::Error;
 pub use lane::View;
-pub use options::PutOptions;
+pub use options::{Durability, PutOptions};
 pub use outcome::{ClientCounters, Found, FrameCounters, PutOutcome, RemoveOutcome, RemovedCount};
 pub use session::{PutValue, Session};
 pub use snowskin_protocol::wire::admin;

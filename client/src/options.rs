@@ -1,4 +1,5 @@
-//! What a caller may say about an object besides its value: which to evict last, or never, and what it belongs to.
+//! What a caller may say about an object besides its value: which to evict last, or never, what it belongs to, and when its put is
+//! acknowledged.
 
 use snowskin_protocol::ObjectName;
 use snowskin_protocol::wire::data::PutHints;
@@ -18,6 +19,21 @@ pub struct PutOptions {
     /// The key of the block before it in its chain (its prefix). A block is not evicted before those behind it, as far
     /// as they lie in one core and that can be helped.
     pub parent: Option<Vec<u8>>,
+    /// When the put is acknowledged.
+    pub durability: Durability,
+}
+
+/// When a put is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// When it is in memory.
+    #[default]
+    Memory,
+    /// When it is on the SSD of its core, and flushed: `Ok` says that what is held under the key (by this put, or, if it existed, by an
+    /// earlier one) is found again by an engine that starts after a crash as the home of the key. Until it is evicted,
+    /// removed or replaced; on an SSD what was written first is evicted first. [`crate::Error::NotDurable`] and
+    /// [`crate::Error::NotDurableYet`] say that it is held, and not on the SSD.
+    Ssd,
 }
 
 /// The hints of the items of a batch: what each says of itself, and what the batch as a whole says of its chains.
@@ -33,6 +49,7 @@ pub(crate) fn hints(tenant: &str, items: &[(&[u8], &PutOptions)]) -> Vec<PutHint
             (options.hard_pin, PutHints::HARD_PIN),
             (continues, PutHints::CONTINUES),
             (is_leaf, PutHints::LEAF),
+            (options.durability == Durability::Ssd, PutHints::DURABLE),
         ];
         let hash = |key: &Vec<u8>| name_hash(tenant, key);
         let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1);
@@ -111,10 +128,12 @@ mod tests {
             hard_pin: true,
             group: Some(b"g".to_vec()),
             parent: Some(b"not\0valid".to_vec()),
+            durability: Durability::Ssd,
         };
         let [hints] = hints("t", &[(b"k", &options)])[..] else { panic!() };
         let group = ObjectName::new("t", b"g").unwrap().hash();
         assert_eq!((hints.soft_pin_ms, hints.group, hints.parent), (2_000, group, 0));
-        assert_eq!(hints.flags, PutHints::HARD_PIN | PutHints::CONTINUES | PutHints::LEAF);
+        let flags = PutHints::HARD_PIN | PutHints::CONTINUES | PutHints::LEAF | PutHints::DURABLE;
+        assert_eq!(hints.flags, flags);
     }
 }

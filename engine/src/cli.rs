@@ -78,6 +78,17 @@ pub struct EngineArgs {
     /// whether the device is told what is of no use there: auto (a block device is, a file is not), on or off (default: auto)
     #[argh(option)]
     pub ssd_trim: Option<String>,
+    /// when objects go there: write-back (before memory is needed), write-through (when they are put) or off (default:
+    /// write-back)
+    #[argh(option)]
+    pub ssd_mode: Option<String>,
+    /// which objects go there: all, or second-touch, those that are used twice (default: all)
+    #[argh(option)]
+    pub ssd_admission: Option<String>,
+    /// bytes written there in a day, of all cores together, such as 500GB; puts that are to be durable, and removals, are
+    /// counted and go on (default: none, that is any number)
+    #[argh(option)]
+    pub ssd_write_budget: Option<String>,
     /// which object goes when room is needed: hit_density, s3fifo or lru (default: hit_density)
     #[argh(option)]
     pub eviction_policy: Option<String>,
@@ -148,6 +159,9 @@ impl EngineArgs {
             ("ssd-region", &self.ssd_region),
             ("ssd-scrub", &self.ssd_scrub),
             ("ssd-trim", &self.ssd_trim),
+            ("ssd-mode", &self.ssd_mode),
+            ("ssd-admission", &self.ssd_admission),
+            ("ssd-write-budget", &self.ssd_write_budget),
             ("eviction-policy", &self.eviction_policy),
             ("listen", &self.listen),
             ("advertise", &self.advertise),

@@ -26,13 +26,16 @@ pub(crate) use memory::room_for;
 pub use memory::{AvailableMemory, MemoryPlan};
 pub use pages::PagePlan;
 pub use source::{Setting, Source};
+pub use ssd::{SsdMode, SsdSettings};
 pub use value::{Advertise, Permille, ValueError};
 
 use crate::cli::EngineArgs;
 use crate::control::LocalSockets;
 use crate::eviction::PolicyKind;
 use crate::placement::{self, CpuPlan, PlacementError, PlacementWish};
-use crate::tiering::ScrubRate;
+use crate::shard::Admission;
+use crate::tiering::devices::SsdPlan;
+use crate::tiering::{ScrubRate, Trim};
 use memory::{
     MEMORY_DEFAULT_BYTES_BLIND, MEMORY_DEFAULT_BYTES_MAX, MEMORY_DEFAULT_DIVISOR, MEMORY_PER_CORE_BYTES_MIN,
 };
@@ -40,8 +43,6 @@ use snowskin_io::memory::{MappingRequest, PageChoice, PageFacts};
 use snowskin_io::topology::{Topology, TopologyError, cpu_list};
 use snowskin_io::{LocalUsers, local_folder};
 use snowskin_protocol::{ByteSize, Settings, Strategy};
-use snowskin_ssd_tier::Trim;
-use snowskin_ssd_tier::format::REGION_BYTES_DEFAULT;
 use source::{Fallback, Layers};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ pub const LOCAL_LANES_MAX_LIMIT: u32 = CONNECTIONS_MAX_LIMIT;
 pub const LEASE_MS_MAX: u32 = 3_600_000;
 
 /// All settings, in the order in which they are shown.
-pub const KEYS: [&str; 28] = [
+pub const KEYS: [&str; 31] = [
     "name",
     "cores",
     "numa",
@@ -80,6 +81,9 @@ pub const KEYS: [&str; 28] = [
     "ssd",
     "ssd-size",
     "ssd-region",
+    "ssd-mode",
+    "ssd-admission",
+    "ssd-write-budget",
     "ssd-scrub",
     "ssd-trim",
     "eviction-policy",
@@ -122,16 +126,8 @@ pub struct Config {
     pub prefault: Setting<bool>,
     /// Start even if less memory is available than the plan needs.
     pub overcommit: Setting<bool>,
-    /// The folders, or block devices, of what goes from memory to an SSD; empty: it goes nowhere.
-    pub ssd: Setting<Vec<PathBuf>>,
-    /// Bytes there, of all cores together.
-    pub ssd_size: Setting<Option<ByteSize>>,
-    /// Bytes of a region there, when it is made.
-    pub ssd_region: Setting<ByteSize>,
-    /// How fast it is scrubbed, by all cores together.
-    pub ssd_scrub: Setting<ScrubRate>,
-    /// Whether what is of no use there is discarded.
-    pub ssd_trim: Setting<Trim>,
+    /// What goes from memory to an SSD, and where that is.
+    pub ssd: SsdSettings,
     /// Which object goes when room is needed.
     pub eviction_policy: Setting<PolicyKind>,
     /// Where core 0 listens; see [`Config::listen_address`].
@@ -261,18 +257,13 @@ impl Config {
         let page_plan = PagePlan::new(machine.pages, &cpu_plan, memory_plan.segment_bytes, huge_pages.value)
             .with_helpers(&machine.topology, &cpu_plan, numa.value, cpus.value.as_deref());
         memory_plan.huge_bytes = page_plan.huge_bytes();
-        let (ssd, ssd_size, ssd_region) = ssd_settings(layers)?;
         let config = Config {
             name,
             numa,
             cpus,
             prefault: layers.setting("prefault", value::switch, || true)?,
             overcommit: layers.setting("overcommit", value::switch, || false)?,
-            ssd,
-            ssd_size,
-            ssd_region,
-            ssd_scrub: layers.setting("ssd-scrub", value::ssd_choice, ScrubRate::default)?,
-            ssd_trim: layers.setting("ssd-trim", value::ssd_choice, Trim::default)?,
+            ssd: SsdSettings::of(layers)?,
             eviction_policy: layers.setting("eviction-policy", value::policy, PolicyKind::default)?,
             advertise: layers.setting("advertise", advertise, || None)?,
             local_users: layers.setting("local-users", value::local_users, LocalUsers::default)?,
@@ -322,7 +313,7 @@ impl Config {
         if everywhere.is_unspecified() && self.advertise.value.is_none() {
             return Err(refused("listen", &self.listen, ValueError::AdvertiseMissing(everywhere)));
         }
-        self.ssd_fits()?;
+        self.ssd.fits(cores)?;
         self.master_settings_fit()
     }
 
@@ -364,6 +355,7 @@ impl Config {
         if self.spin_us.is_given() && self.spin_us.value > 0 && !self.cpu_plan.spin {
             warnings.push(Warning::NoSpin);
         }
+        warnings.extend(self.ssd.warning());
         if self.memory_plan.missing_bytes() > 0 {
             warnings.push(Warning::Overcommitted(ByteSize(self.memory_plan.missing_bytes())));
         }
@@ -408,6 +400,11 @@ impl Config {
         self.page_plan.request(&self.cpu_plan.cores[usize::from(core)], self.prefault.value)
     }
 
+    /// The SSD tier that is asked for; `None`: there is none.
+    pub fn ssd_plan(&self) -> Option<SsdPlan> {
+        self.ssd.plan(self.cpu_plan.cores.iter().map(|core| core.node).collect())
+    }
+
     /// What the embedded master tells all engines.
     pub fn cluster_settings(&self) -> Settings {
         Settings {
@@ -437,14 +434,19 @@ impl Config {
             row(&self.huge_pages, PageChoice::to_string),
             row(&self.prefault, bool::to_string),
             row(&self.overcommit, bool::to_string),
-            row(&self.ssd, |places| match &places[..] {
+            row(&self.ssd.places, |places| match &places[..] {
                 [] => "none".to_owned(),
                 some => some.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(","),
             }),
-            row(&self.ssd_size, or("nothing")),
-            row(&self.ssd_region, ByteSize::to_string),
-            row(&self.ssd_scrub, ScrubRate::to_string),
-            row(&self.ssd_trim, Trim::to_string),
+            row(&self.ssd.size, or("nothing")),
+            row(&self.ssd.region, ByteSize::to_string),
+            row(&self.ssd.mode, SsdMode::to_string),
+            row(&self.ssd.admission, Admission::to_string),
+            row(&self.ssd.write_budget, |budget| {
+                budget.map_or_else(|| "none".to_owned(), |bytes| format!("{bytes} a day"))
+            }),
+            row(&self.ssd.scrub, ScrubRate::to_string),
+            row(&self.ssd.trim, Trim::to_string),
             row(&self.eviction_policy, PolicyKind::to_string),
             row(&self.listen, SocketAddr::to_string),
             row(&self.advertise, or("as listen")),
@@ -529,16 +531,6 @@ fn local_settings(layers: &Layers) -> Result<(Setting<Option<PathBuf>>, Setting<
     let lanes = |text: &str| value::number_u32(text, 0, LOCAL_LANES_MAX_LIMIT);
     let lanes_max = layers.setting("local-lanes-max", lanes, || LOCAL_LANES_MAX_DEFAULT)?;
     Ok((layers.setting("local-sockets", value::local_sockets, || Some(local_folder()))?, lanes_max))
-}
-
-type SsdSettings = (Setting<Vec<PathBuf>>, Setting<Option<ByteSize>>, Setting<ByteSize>);
-
-fn ssd_settings(layers: &Layers) -> Result<SsdSettings, ConfigError> {
-    Ok((
-        layers.setting("ssd", value::ssd, Vec::new)?,
-        layers.setting("ssd-size", |text| Ok(Some(text.parse()?)), || None)?,
-        layers.setting("ssd-region", value::ssd_region, || ByteSize(REGION_BYTES_DEFAULT))?,
-    ))
 }
 
 fn place_cores(

@@ -106,6 +106,8 @@ pub struct PerCore<P: Platform> {
     pub tier: OnceCell<Tier<P>>,
     /// Requests that wait for the SSD.
     pub cold_requests: Cell<u64>,
+    /// Requests that wait until what they have put is durable.
+    pub durable_requests: Cell<u64>,
     /// Raised when a peer knows a newer table.
     pub table_wanted: Signal,
     /// The newest epoch that any peer has mentioned.
@@ -140,6 +142,7 @@ impl<P: Platform> PerCore<P> {
             traffic: Traffic::default(),
             tier: OnceCell::new(),
             cold_requests: Cell::new(0),
+            durable_requests: Cell::new(0),
             service_ns: RefCell::new(histogram),
             table_wanted: Signal::new(),
             epoch_heard: Cell::new(Epoch(0)),

@@ -8,6 +8,7 @@ use snowskin_engine::control::{self, CoreConfig, LocalSockets, Supervisor};
 use snowskin_engine::eviction::PolicyKind;
 use snowskin_engine::percore::PerCore;
 use snowskin_engine::segment::MappingRequest;
+use snowskin_engine::shard::TierPolicy;
 use snowskin_engine::tiering::{ScrubRate, SsdConfig, TierSettings, Trim};
 use snowskin_io::sim::{Options, SimPlatform, Simulation};
 use snowskin_io::{DiskPlace, LocalUsers, Moment};
@@ -41,6 +42,8 @@ pub struct Shape {
     pub lanes_max: usize,
     /// Bytes of each core's SSD tier; 0: none.
     pub ssd_bytes: u64,
+    /// What goes there, and when.
+    pub tier_policy: TierPolicy,
 }
 
 /// Bytes of a region there.
@@ -58,6 +61,7 @@ impl Default for Shape {
             policy: PolicyKind::default(),
             lanes_max: 64,
             ssd_bytes: 0,
+            tier_policy: TierPolicy::default(),
         }
     }
 }
@@ -221,6 +225,14 @@ impl SimCluster {
         self.start_master(Timing::default());
     }
 
+    /// Starts an engine and the only master anew, as one process that has both: the master knows nothing of the last one.
+    pub fn restart_with_master(&mut self, engine: usize) {
+        assert!(self.ledger.is_none(), "what was durable is looked for by who has no earlier home");
+        self.master_platform = self.sim.faults().restart(&self.master_platform);
+        self.start_master(MasterConfig::embedded().timing);
+        self.restart_engine(engine);
+    }
+
     /// The latest master.
     pub fn master(&self) -> Ref<'_, Master> {
         self.master.as_ref().expect("started with the cluster").master.borrow()
@@ -353,6 +365,8 @@ impl SimCluster {
                 place: DiskPlace::sized("ssd", self.shape.ssd_bytes),
                 settings: TierSettings {
                     region_bytes: SSD_REGION_BYTES,
+                    policy: self.shape.tier_policy,
+                    write_bytes_per_day: None,
                     scrub: SSD_SCRUB,
                     trim: Trim::Auto,
                     unix_ms: || 0,

@@ -240,6 +240,8 @@ pub(super) fn error_of(status: ItemStatus) -> Error {
         ItemStatus::NoSpace => Error::NoSpace,
         ItemStatus::TooLarge => Error::TooLarge,
         ItemStatus::ChecksumMismatch => Error::Checksum,
+        ItemStatus::NotDurable => Error::NotDurable,
+        ItemStatus::NotDurableYet => Error::NotDurableYet,
         status => Error::Unexpected(status),
     }
 }

@@ -100,6 +100,8 @@ pub enum ConfigError {
 pub enum Warning {
     /// Anybody who can reach the address can read and write.
     Unprotected(SocketAddr),
+    /// An SSD was given, and is not to be used.
+    SsdOff(PathBuf),
     /// Busy waiting was asked for and cannot be had.
     NoSpin,
     /// More memory is promised than there is.
@@ -114,6 +116,13 @@ impl fmt::Display for Warning {
                 "{address} is not a loopback address, and there is no authentication yet: everybody who can reach it \
                  can read and write all data; keep it behind a firewall"
             ),
+            Warning::SsdOff(path) => {
+                write!(
+                    f,
+                    "ssd-mode is off: {} is not looked at, and what it holds is not found",
+                    path.display()
+                )
+            }
             Warning::NoSpin => {
                 write!(
                     f,

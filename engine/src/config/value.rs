@@ -1,13 +1,15 @@
 //! The text of one setting, as flag or file has it, to its value; and why not.
 
+use super::ssd::SsdMode;
 use crate::eviction::{PolicyKind, UnknownPolicy};
 use crate::placement::CORES_MAX;
+use crate::shard::{Admission, UnknownAdmission};
 use snowskin_io::LocalUsers;
 use snowskin_io::memory::PageChoice;
 use snowskin_io::topology::CpuListError;
 use snowskin_protocol::strategy::{Strategy, UnknownStrategy};
-use snowskin_protocol::units::MIB;
 use snowskin_protocol::units::{ByteSize, ByteSizeError};
+use snowskin_protocol::units::{GIB, MIB};
 use snowskin_ssd_tier::format::{REGION_BYTES_MAX, SECTOR_BYTES};
 use std::fmt;
 use std::io;
@@ -111,8 +113,17 @@ pub enum ValueError {
     /// No choice of how a volume is kept.
     #[error("{0}")]
     SsdChoice(String),
+    /// No such mode.
+    #[error("there is no way \"{0}\" of writing to an SSD: use write-back, write-through or off")]
+    SsdMode(String),
+    /// No such admission.
+    #[error(transparent)]
+    SsdAdmission(#[from] UnknownAdmission),
+    /// So little that nothing could be written.
+    #[error("{0} a day is too little to be of use: write 1GiB or more, or none for any number")]
+    SsdWriteBudget(ByteSize),
     /// A size of nothing.
-    #[error("there is no --ssd that it is the size of")]
+    #[error("there is no --ssd that it is about")]
     SsdMissing,
     /// Too small.
     #[error("{given} on the SSD for {cores} cores: give --ssd-size of at least {least}")]
@@ -331,6 +342,30 @@ pub(crate) fn ssd_region(text: &str) -> Result<ByteSize, ValueError> {
 /// A way to keep a volume.
 pub(crate) fn ssd_choice<T: FromStr<Err = String>>(text: &str) -> Result<T, ValueError> {
     text.parse().map_err(ValueError::SsdChoice)
+}
+
+/// A way of writing to an SSD.
+pub(crate) fn ssd_mode(text: &str) -> Result<SsdMode, ValueError> {
+    match text.trim() {
+        "write-back" => Ok(SsdMode::WriteBack),
+        "write-through" => Ok(SsdMode::WriteThrough),
+        "off" => Ok(SsdMode::Off),
+        _ => Err(ValueError::SsdMode(text.to_owned())),
+    }
+}
+
+/// What is let onto an SSD.
+pub(crate) fn ssd_admission(text: &str) -> Result<Admission, ValueError> {
+    Ok(text.trim().parse()?)
+}
+
+/// Bytes a day, or any number of them.
+pub(crate) fn ssd_write_budget(text: &str) -> Result<Option<ByteSize>, ValueError> {
+    if text.trim() == "none" {
+        return Ok(None);
+    }
+    let bytes: ByteSize = text.parse()?;
+    if bytes.0 >= GIB { Ok(Some(bytes)) } else { Err(ValueError::SsdWriteBudget(bytes)) }
 }
 
 pub(crate) fn local_users(text: &str) -> Result<LocalUsers, ValueError> {

@@ -114,6 +114,15 @@ impl Seat {
         !self.is_vacant() && self.linked() == HARD
     }
 
+    /// Whether its row was used since it came, or is known to have been used before, as far as its policy knows.
+    pub fn was_used(&self, kind: PolicyKind) -> bool {
+        match kind {
+            PolicyKind::HitDensity => self.uses > 1,
+            PolicyKind::S3Fifo => self.uses > 0 || s3fifo::is_main(self),
+            PolicyKind::Lru => self.uses > 0,
+        }
+    }
+
     /// Those beside it in its queue, whose seats change when it moves; [`NOWHERE`] at the ends.
     pub fn neighbours(&self) -> [Position; 2] {
         [self.newer, self.older]
@@ -285,7 +294,7 @@ impl Eviction {
         let clock = self.clock;
         let seat = seats.seat_mut(at);
         match self.kind {
-            PolicyKind::Lru => {}
+            PolicyKind::Lru => seat.uses = 1,
             PolicyKind::S3Fifo => return s3fifo::mark(seat),
             PolicyKind::HitDensity => density::promote(seat),
         }

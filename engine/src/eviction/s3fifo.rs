@@ -22,6 +22,11 @@ pub(super) fn mark(seat: &mut Seat) {
     seat.uses = (seat.uses + 1).min(USES_MAX);
 }
 
+/// Whether a row has left the small queue, or has passed it by.
+pub(super) fn is_main(seat: &Seat) -> bool {
+    seat.class() == MAIN
+}
+
 impl Eviction {
     /// The queue for a row that comes, and its uses.
     pub(super) fn s3fifo_class(&mut self, hash: u64) -> (u8, u8) {

@@ -32,8 +32,11 @@ const DROPPED_PERMILLE_MIN: u64 = 985;
 pub(super) enum Goal {
     /// Nowhere, if it has no copy.
     Anywhere,
-    /// To the SSD.
-    Ssd,
+    /// To the SSD, if it is let onto it; else nowhere.
+    Ssd {
+        /// Whether more may be written there now.
+        has_budget: bool,
+    },
     /// To the copy that it has there.
     Copy,
 }
@@ -150,12 +153,17 @@ impl Shard {
         }
         let (segments, tiered) = (&self.segments, &self.tiered);
         let may_go = |at: Position, row: &Row| {
-            let is_free = match goal {
-                Goal::Anywhere => row.lease_until() <= now || seeded_bug!("evict under lease"),
-                Goal::Ssd => true,
-                Goal::Copy => tiered.as_ref().is_some_and(|tiered| tiered.has_copy(at)),
+            let is_over = row.lease_until() <= now;
+            let is_free = match (goal, tiered) {
+                (Goal::Anywhere, _) => is_over || seeded_bug!("evict under lease"),
+                (Goal::Ssd { has_budget }, Some(tiered)) => is_over || tiered.lets_in(at, row, has_budget),
+                (Goal::Copy, Some(tiered)) => tiered.has_copy(at),
+                (Goal::Ssd { .. } | Goal::Copy, None) => false,
             };
-            is_free && row.extent().is_some_and(|extent| segments.would_take(extent.segment, value_bytes))
+            let is_writing = tiered.as_ref().is_some_and(|tiered| tiered.is_writing(at));
+            is_free
+                && !is_writing
+                && row.extent().is_some_and(|extent| segments.would_take(extent.segment, value_bytes))
         };
         if let Some(condemned) = self.groups.next_condemned() {
             let row = self.index.row(condemned);

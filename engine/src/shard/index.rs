@@ -310,6 +310,11 @@ impl Index {
         self.eviction.victim(&mut self.rows, soft_too, |rows, at| may_go(at, &rows.0[at as usize]))
     }
 
+    /// The order in which rows are evicted.
+    pub(crate) fn policy(&self) -> PolicyKind {
+        self.eviction.kind()
+    }
+
     /// Whether this is what was put last.
     pub(crate) fn is_newest(&self, position: Position) -> bool {
         self.eviction.is_newest(position)

@@ -11,6 +11,7 @@
 //! A row is an *entry* when this core is the home of its slot and vouches for it (see [`slots`]), and a *replica*
 //! when its bytes are here. Usually it is both. Homes answer about entries; holders answer for one exact version.
 
+mod copies;
 mod eviction;
 mod ghosts;
 mod groups;
@@ -30,12 +31,15 @@ mod together;
 mod unmount;
 
 #[cfg(test)]
+mod copies_tests;
+#[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tiered_tests;
 
+pub use copies::{Admission, CopyStart, TierPolicy, UnknownAdmission, WriteMode};
 pub use eviction::EvictStep;
 pub use ghosts::Departure;
 pub use put::{PutStart, PutTicket};

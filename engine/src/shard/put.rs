@@ -17,7 +17,7 @@ use crate::segment::Reservation;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::{ItemStatus, PutHints, PutItem};
-use snowskin_protocol::{Checksum, Growing, HashedName, Version};
+use snowskin_protocol::{Checksum, Growing, HashedName, MissReason, Version};
 use std::time::Duration;
 
 /// Whether a put may begin.
@@ -149,6 +149,8 @@ impl Shard {
         let place = Place::Here(ticket.reservation.publish());
         let position = self.index.insert(name, facts, place, &ticket.hints);
         self.protect(position, &ticket.hints, now);
+        let has_returned = self.ghosts.reason(name.hash) == Some(MissReason::Evicted);
+        self.note_fresh(position, has_returned);
         self.ghosts.forget(name.hash);
         self.counters.puts_stored += 1;
         self.counters.value_bytes_in += value_bytes;

@@ -4,22 +4,26 @@
 //! ```text
 //!             begin_demotion               end_demotion                   loaded, the second time
 //!   memory ─────────────────► being written ───────────► on the SSD ─────────────────────────────► memory, with a copy
-//!     ▲                             │ failed                  ▲                                          │ evicted
-//!     └─────────────────────────────┘                         └──────────────────────────────────────────┘
+//!   ▲ ▲  │                          │ failed                  ▲                                          │ evicted  ▲
+//!   │ └──┼──────────────────────────┘                         └──────────────────────────────────────────┘          │
+//!   │    └─ begin_copy (`copies.rs`) ──► being copied ── end_demotion ──────────────────────────────────────────────┘
+//!   └───────────────────────────────────────┘ failed
 //! ```
 //!
-//! While a row is being written it is read from memory as ever, and has no seat: it is nobody's victim. When a row with a record goes for
-//! any other reason than to make room, its name is *buried*: the record must not come back with a restart.
+//! While a row is being written or copied it is read from memory as ever, and is nobody's victim. When a row with a record goes for
+//! any other reason than to make room, its name is *buried*: the record must not come back with a restart. So it is if the record is
+//! being written just then, for whatever reason the row goes: nobody will know of that record.
 
 use super::eviction::Goal;
 use super::index::Why;
 use super::row::{Facts, Place, Position, RecordId};
-use super::{Shard, row::Row};
+use super::{Shard, TierPolicy, row::Row};
+use crate::eviction::PolicyKind;
 use crate::segment::{Extent, Reservation};
 use snowskin_io::Moment;
 use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::{Checksum, HashedName, MissReason, NameRef, ObjectName, Version};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Demotion begins and ends so far below the watermarks, in thousandths of the memory.
 const DEMOTION_LEAD_PERMILLE: u16 = 60;
@@ -28,9 +32,17 @@ const DEMOTION_LEAD_PERMILLE: u16 = 60;
 #[derive(Debug, Default)]
 pub(super) struct Tiered {
     /// Records of rows whose bytes are in memory as well.
-    copies: HashMap<Position, RecordId>,
+    pub(super) copies: HashMap<Position, RecordId>,
     /// Rows that are being written, and where.
-    writing: HashMap<Position, RecordId>,
+    pub(super) writing: HashMap<Position, UnderWay>,
+    /// What is let onto the SSD, and when.
+    pub(super) policy: TierPolicy,
+    /// Of eviction, which knows what was used.
+    pub(super) kind: PolicyKind,
+    /// Rows that came back soon after they went: they are let in at their first turn.
+    pub(super) returned: HashSet<Position>,
+    /// Rows that were put, and are to be copied.
+    pub(super) fresh: VecDeque<(Position, Version)>,
     /// Rows on the SSD that were read once since they went there.
     read_once: HashSet<Position>,
     /// Rows that were found on the SSD when the core started, until the first table that has the core.
@@ -39,6 +51,14 @@ pub(super) struct Tiered {
     buried: Vec<(ObjectName, Version)>,
     /// Records of no more use, until the tier is told: with the bytes of their names and values.
     released: Vec<(RecordId, usize, u64)>,
+}
+
+/// A record that is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UnderWay {
+    pub(super) record: RecordId,
+    /// The row keeps its bytes in memory, too.
+    pub(super) stays: bool,
 }
 
 /// An object on the SSD.
@@ -57,7 +77,7 @@ pub struct Demoted {
 /// An object that is to be written to the SSD.
 #[derive(Debug)]
 pub struct Demotion {
-    position: Position,
+    pub(super) position: Position,
     /// Its name.
     pub name: ObjectName,
     /// Tells its bytes from all others of the name.
@@ -72,12 +92,16 @@ impl Tiered {
     pub(super) fn has_copy(&self, position: Position) -> bool {
         self.copies.contains_key(&position)
     }
+
+    pub(super) fn is_writing(&self, position: Position) -> bool {
+        !self.writing.is_empty() && self.writing.contains_key(&position)
+    }
 }
 
 impl Shard {
     /// There is an SSD tier from now on.
-    pub fn enable_tier(&mut self) {
-        self.tiered = Some(Tiered::default());
+    pub fn enable_tier(&mut self, policy: TierPolicy) {
+        self.tiered = Some(Tiered { policy, kind: self.index.policy(), ..Tiered::default() });
     }
 
     pub(super) fn has_tier(&self) -> bool {
@@ -114,29 +138,40 @@ impl Shard {
         self.evicting
     }
 
-    /// The object that goes next. What has a record already goes there at once. `None`: nothing may go now.
-    pub fn begin_demotion(&mut self, now: Moment) -> Option<Demotion> {
-        const COPIES_PER_STEP: usize = 64;
-        for _ in 0..COPIES_PER_STEP {
-            let victim = self.victim_for(Goal::Ssd, now, 0, false);
+    /// The object that goes next. What has a record already goes there at once, and what is not let onto the SSD is evicted. `None`:
+    /// nothing may go now.
+    pub fn begin_demotion(&mut self, now: Moment, has_budget: bool) -> Option<Demotion> {
+        const WITHOUT_A_WRITE_PER_STEP: usize = 64;
+        for _ in 0..WITHOUT_A_WRITE_PER_STEP {
+            let victim = self.victim_for(Goal::Ssd { has_budget }, now, 0, false);
             let position = victim.filter(|victim| !self.index.is_newest(*victim))?;
             if self.leave_to_copy(position) {
                 continue;
             }
-            let row = self.index.row(position);
-            let (version, checksum) = (row.version(), row.checksum());
-            let extent = self.segments.pin(row.extent()?, row.value_bytes());
-            let name = self.index.name(position).to_owned();
-            return Some(Demotion { position, name, version, checksum, extent });
+            if !self.is_admitted(position, has_budget) {
+                self.note_not_admitted(position);
+                self.evict(position);
+                continue;
+            }
+            return self.demotion(position);
         }
         None
+    }
+
+    /// What is to be written of the row at a position, if its bytes are here.
+    pub(super) fn demotion(&mut self, position: Position) -> Option<Demotion> {
+        let row = self.index.row(position);
+        let (version, checksum) = (row.version(), row.checksum());
+        let extent = self.segments.pin(row.extent()?, row.value_bytes());
+        let name = self.index.name(position).to_owned();
+        Some(Demotion { position, name, version, checksum, extent })
     }
 
     /// It is being written there from now on.
     pub fn demotion_begun(&mut self, position: Position, record: RecordId) {
         self.index.unseat(position);
         let tiered = self.tiered.as_mut().expect("there is a tier");
-        tiered.writing.insert(position, record);
+        tiered.writing.insert(position, UnderWay { record, stays: false });
     }
 
     /// There is no room for it on any SSD: it goes, unless a lease protects it. Whether it went.
@@ -160,20 +195,29 @@ impl Shard {
         is_written: bool,
     ) {
         let tiered = self.tiered.as_mut().expect("there is a tier");
-        if tiered.writing.get(&position) != Some(&record) {
+        let Some(UnderWay { stays, .. }) = tiered.writing.get(&position).filter(|it| it.record == record)
+        else {
             // The row has gone meanwhile, and its name is buried.
             if is_written {
                 tiered.released.push((record, name.bytes().len(), value_bytes));
             }
             return;
-        }
+        };
+        let stays = *stays;
         tiered.writing.remove(&position);
-        if is_written {
-            self.counters.demoted += 1;
-            self.counters.demoted_bytes += value_bytes;
-            self.go_to_ssd(position, record);
-        } else {
-            self.index.seat_again(position);
+        match (is_written, stays) {
+            (true, true) => {
+                tiered.copies.insert(position, record);
+                self.counters.ssd_copied += 1;
+                self.counters.ssd_copied_bytes += value_bytes;
+            }
+            (true, false) => {
+                self.counters.demoted += 1;
+                self.counters.demoted_bytes += value_bytes;
+                self.go_to_ssd(position, record);
+            }
+            (false, true) => {}
+            (false, false) => self.index.seat_again(position),
         }
     }
 
@@ -183,6 +227,9 @@ impl Shard {
         self.segments.let_go(extent);
         self.soft_pins.forget(position);
         self.groups.leave(position, true);
+        if let Some(tiered) = &mut self.tiered {
+            tiered.returned.remove(&position);
+        }
     }
 
     /// A row that has a copy leaves memory to it, if it has one.
@@ -200,12 +247,13 @@ impl Shard {
         let place = self.index.place(position);
         let Some(tiered) = &mut self.tiered else { return };
         tiered.read_once.remove(&position);
+        tiered.returned.remove(&position);
         let is_writing = tiered.writing.remove(&position).is_some();
         let record = match place {
             Place::OnSsd(record) => Some(record),
             _ => tiered.copies.remove(&position),
         };
-        if why == Why::Evicted || (record.is_none() && !is_writing) {
+        if !is_writing && (why == Why::Evicted || record.is_none()) {
             return;
         }
         let (name, row) = (self.index.name(position), self.index.row(position));
@@ -335,7 +383,9 @@ impl Shard {
     pub fn forget_record(&mut self, name: NameRef<'_>, version: Version, record: RecordId) {
         let Some(position) = self.row_with(name, version, record) else { return };
         let tiered = self.tiered.as_mut().expect("it has records");
-        if tiered.copies.remove(&position).is_none() {
+        if tiered.copies.remove(&position).is_some() {
+            self.counters.ssd_copies_reclaimed += 1;
+        } else {
             let gone = self.take_out(position, Why::Evicted);
             self.counters.evicted += 1;
             self.counters.evicted_bytes += gone.value_bytes;

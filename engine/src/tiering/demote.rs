@@ -2,26 +2,22 @@
 //!
 //! Above the high watermark objects go to the SSD in the order in which they would be evicted, until the low one is reached. So many bytes are
 //! under way at a time that the device is busy and no more: a put that finds no memory meanwhile drops what would go next.
+//!
+//! In write-through what was put is copied as well, in the order in which it was put, and has nothing left to write when its turn comes. What
+//! the device cannot take in time waits for that turn.
 
-use super::Tier;
+use super::{Tier, UnderWay};
 use crate::percore::PerCore;
 use crate::shard::Demotion;
 use snowskin_io::Platform;
 use snowskin_ssd_tier::{Facts, TierError, Value, Writing};
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// How often a core looks whether something is to go, when nobody tells it.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
-/// Bytes under way to the SSD at a time, at most, and ...
-const UNDER_WAY_BYTES_MAX: u64 = 32 << 20;
-/// ... no more than this part of the memory.
-const UNDER_WAY_SHARE: u64 = 8;
-
 /// Demotes for as long as the core runs.
 pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>) {
-    let under_way = Rc::new(Cell::new(0));
     loop {
         core.platform.sleep(LOOK_PAUSE).await;
         let Some(tier) = core.tier.get() else { return };
@@ -30,34 +26,29 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>) {
             let core = core.clone();
             core.clone().platform.spawn(async move { core.settle().await });
         }
-        while may_go_on(&core, under_way.get()) && tier.demote_one(&core, &under_way) {}
+        while tier.copied.has_room(&core) && tier.copy_fresh(&core) {}
+        while wants_more(&core, tier) && tier.demote_one(&core) {}
     }
 }
 
-fn may_go_on<P: Platform>(core: &PerCore<P>, under_way: u64) -> bool {
-    let is_starving = core.tier.get().is_some_and(|tier| tier.starving.get() > 0);
-    let mut shard = core.shard.borrow_mut();
-    let share = shard.segments().capacity_bytes() / UNDER_WAY_SHARE;
-    under_way < UNDER_WAY_BYTES_MAX.min(share) && (shard.wants_demotion() || is_starving)
+fn wants_more<P: Platform>(core: &PerCore<P>, tier: &Tier<P>) -> bool {
+    tier.demoted.has_room(core) && (core.shard.borrow_mut().wants_demotion() || tier.starving.get() > 0)
 }
 
 impl<P: Platform> Tier<P> {
     /// Sends one object on its way; whether there may be more.
-    fn demote_one(&self, core: &Rc<PerCore<P>>, under_way: &Rc<Cell<u64>>) -> bool {
+    fn demote_one(&self, core: &Rc<PerCore<P>>) -> bool {
         if self.volume.is_ended() {
             return false;
         }
-        let demotion = core.shard.borrow_mut().begin_demotion(core.platform.now());
+        let (now, has_budget) = (core.platform.now(), self.has_budget(core));
+        let demotion = core.shard.borrow_mut().begin_demotion(now, has_budget);
         let Some(demotion) = demotion else { return false };
-        let value_bytes = demotion.extent.bytes();
-        let facts = Facts { version: demotion.version, value_bytes, checksum: demotion.checksum };
-        match self.volume.begin(demotion.name.as_ref(), facts, Value::Extent(demotion.extent.clone())) {
+        match self.begin_record(&demotion) {
             Ok(writing) => {
                 let record = self.id_of(writing.address());
                 core.shard.borrow_mut().demotion_begun(demotion.position(), record);
-                under_way.set(under_way.get() + value_bytes);
-                let (core, under_way) = (core.clone(), under_way.clone());
-                self.finish_later(core, writing, demotion, under_way);
+                self.finish_later(core, writing, demotion, &self.demoted);
                 true
             }
             // The SSD is full, and reclaim is on its way: until then memory goes on as without one.
@@ -73,19 +64,33 @@ impl<P: Platform> Tier<P> {
         }
     }
 
-    fn finish_later(
+    /// A place in the log for an object.
+    pub(super) fn begin_record(&self, demotion: &Demotion) -> Result<Writing<P>, TierError> {
+        let Demotion { name, version, checksum, extent, .. } = demotion;
+        let facts = Facts { version: *version, value_bytes: extent.bytes(), checksum: *checksum };
+        self.volume.begin(name.as_ref(), facts, Value::Extent(extent.clone()))
+    }
+
+    /// Has a record written whose place the shard knows.
+    pub(super) fn finish_later(
         &self,
-        core: Rc<PerCore<P>>,
+        core: &Rc<PerCore<P>>,
         writing: Writing<P>,
         demotion: Demotion,
-        under_way: Rc<Cell<u64>>,
+        under_way: &UnderWay,
     ) {
         let record = self.id_of(writing.address());
+        let value_bytes = demotion.extent.bytes();
+        under_way.add(value_bytes);
+        let (core, under_way) = (core.clone(), under_way.clone());
         core.clone().platform.spawn(async move {
-            let value_bytes = demotion.extent.bytes();
             let written = writing.finish().await;
             if let Err(error) = &written {
-                log::warn!("core {}: {:?} was not demoted: {error}", core.identity.id, demotion.name);
+                log::warn!(
+                    "core {}: {:?} was not written to the SSD: {error}",
+                    core.identity.id,
+                    demotion.name
+                );
             }
             let (position, name) = (demotion.position(), demotion.name);
             drop(demotion.extent);
@@ -96,7 +101,8 @@ impl<P: Platform> Tier<P> {
                 value_bytes,
                 written.is_ok(),
             );
-            under_way.set(under_way.get() - value_bytes);
+            under_way.end(value_bytes);
+            core.tier.get().iter().for_each(|tier| tier.written.tell());
         });
     }
 }

@@ -1,6 +1,7 @@
 //! Files stand for devices: they are divided in the same way.
 
 use super::*;
+use crate::shard::TierPolicy;
 use crate::tiering::{ScrubRate, Trim};
 use std::fs;
 use tempfile::TempDir;
@@ -19,8 +20,14 @@ fn disks(sizes: &[u64]) -> (TempDir, Vec<PathBuf>) {
 }
 
 fn plan(places: &[PathBuf], cores: usize) -> SsdPlan {
-    let settings =
-        TierSettings { region_bytes: MIB, scrub: ScrubRate::default(), trim: Trim::Auto, unix_ms: || 7 };
+    let settings = TierSettings {
+        region_bytes: MIB,
+        scrub: ScrubRate::default(),
+        trim: Trim::Auto,
+        policy: TierPolicy::default(),
+        write_bytes_per_day: None,
+        unix_ms: || 7,
+    };
     SsdPlan { places: places.to_vec(), bytes: None, settings, nodes: vec![None; cores] }
 }
 

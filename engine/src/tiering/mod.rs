@@ -5,23 +5,28 @@
 //! | [`devices`] | files, devices and their parts: whose is which, before the cores start |
 //! | `open` | the volume of a core, and what it held |
 //! | `demote` | from memory to the SSD, before memory is needed |
+//! | `durable` | copies on the SSD of what stays in memory: durable puts, and write-through |
+//! | `budget` | how much may be written in a day |
 //! | `load` | from the SSD into memory, for one request or to stay |
 //! | `reclaim` | the oldest region makes room |
 //! | `scrub` | what nobody asks for is read in time, so that damage is found |
 //!
-//! The shard decides (`shard/tiered.rs`), the volume stores (`snowskin_ssd_tier`); here both are driven. Nothing of a put waits for the SSD: what it
-//! cannot take in time is dropped from memory, as without one.
+//! The shard decides (`shard/tiered.rs`), the volume stores (`snowskin_ssd_tier`); here both are driven. Nothing of a put waits for the SSD, unless
+//! it asks for that: what it cannot take in time is dropped from memory, as without one.
 //!
 //! **What is gone stays gone.** When an object with a record is removed or replaced, its name is buried, and nobody hears that it was done before
 //! that is durable: see [`Tier::settle`].
 
+mod budget;
 mod demote;
 pub mod devices;
+mod durable;
 mod load;
 mod open;
 mod reclaim;
 mod scrub;
 
+pub(crate) use durable::Copying;
 pub(crate) use load::{Cold, Loaded};
 pub use open::{SsdConfig, SsdError, TierSettings};
 pub use scrub::ScrubRate;
@@ -30,8 +35,10 @@ pub use snowskin_ssd_tier::Trim;
 use crate::percore::PerCore;
 use crate::segment::Extent;
 use crate::shard::RecordId;
+use budget::Budget;
 use futures_channel::oneshot::Sender;
 use snowskin_io::disk::DiskMemory;
+use snowskin_io::sync::Changes;
 use snowskin_io::{Disk, Platform};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_ssd_tier::format::SECTOR_BYTES;
@@ -43,6 +50,30 @@ use std::time::Duration;
 
 /// How long somebody waits who finds no room, on the SSD or in memory, until the next try.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
+/// Bytes under way to the SSD at a time, at most, for each of those who write there; and ...
+const UNDER_WAY_BYTES_MAX: u64 = 32 << 20;
+/// ... no more than this part of the memory.
+const UNDER_WAY_SHARE: u64 = 8;
+
+/// Bytes of values that are being written for one purpose.
+#[derive(Clone, Debug, Default)]
+struct UnderWay(Rc<Cell<u64>>);
+
+impl UnderWay {
+    /// Whether another value may be.
+    fn has_room<P: Platform>(&self, core: &PerCore<P>) -> bool {
+        let share = core.shard.borrow().segments().capacity_bytes() / UNDER_WAY_SHARE;
+        self.0.get() < UNDER_WAY_BYTES_MAX.min(share)
+    }
+
+    fn add(&self, bytes: u64) {
+        self.0.set(self.0.get() + bytes);
+    }
+
+    fn end(&self, bytes: u64) {
+        self.0.set(self.0.get() - bytes);
+    }
+}
 
 /// The SSD tier of a core.
 pub struct Tier<P: Platform> {
@@ -61,6 +92,16 @@ pub struct Tier<P: Platform> {
     is_given_up: Cell<bool>,
     /// Requests that find no memory to load into.
     starving: Cell<u32>,
+    /// What leaves memory, ...
+    demoted: UnderWay,
+    /// ... what is copied without being asked, ...
+    copied: UnderWay,
+    /// ... and what somebody waits for.
+    durable: UnderWay,
+    /// A value was written, or could not be.
+    written: Changes,
+    /// What may be written in a day, if that is limited.
+    budget: Option<Cell<Budget>>,
     /// Segments whose memory the disk knows, by serial.
     registered: RefCell<HashMap<u32, DiskMemory>>,
 }
@@ -94,6 +135,15 @@ impl<P: Platform> Tier<P> {
     fn address_of(&self, record: RecordId) -> RecordAddress {
         let region = record.0 / self.region_sectors;
         RecordAddress { region, offset: record.0 % self.region_sectors * SECTOR_BYTES as u32 }
+    }
+
+    /// Whether more may be written that need not be.
+    fn has_budget(&self, core: &PerCore<P>) -> bool {
+        let Some(budget) = &self.budget else { return true };
+        let mut now = budget.get();
+        let is_allowed = now.allows(core.platform.now(), self.volume.counters().bytes_written.get());
+        budget.set(now);
+        is_allowed
     }
 
     /// Tells the disk about the memory of segments, so that reads and writes there cost less.

@@ -1,8 +1,10 @@
 //! The volume of a core: opened, or made, when the core starts.
 
-use super::{ScrubRate, Tier};
+use super::budget::Budget;
+use super::{ScrubRate, Tier, UnderWay};
 use crate::percore::PerCore;
-use crate::shard::Demoted;
+use crate::shard::{Demoted, TierPolicy};
+use snowskin_io::sync::Changes;
 use snowskin_io::{Disk, DiskPlace, Platform};
 use snowskin_protocol::ByteSize;
 use snowskin_ssd_tier::format::{FormatError, Owner, SECTOR_BYTES};
@@ -36,6 +38,10 @@ pub struct TierSettings {
     pub scrub: ScrubRate,
     /// Whether what is of no use there is discarded.
     pub trim: Trim,
+    /// What goes there, and when.
+    pub policy: TierPolicy,
+    /// Bytes that may be written there in a day; puts that are to be durable need no leave.
+    pub write_bytes_per_day: Option<u64>,
     /// Milliseconds of Unix time.
     pub unix_ms: fn() -> u64,
 }
@@ -107,9 +113,17 @@ impl<P: Platform> PerCore<P> {
             buried: Cell::new(0),
             is_given_up: Cell::new(false),
             starving: Cell::new(0),
+            demoted: UnderWay::default(),
+            copied: UnderWay::default(),
+            durable: UnderWay::default(),
+            written: Changes::default(),
+            budget: config
+                .settings
+                .write_bytes_per_day
+                .map(|bytes| Cell::new(Budget::new(bytes, self.platform.now()))),
             registered: RefCell::new(HashMap::new()),
         };
-        self.shard.borrow_mut().enable_tier();
+        self.shard.borrow_mut().enable_tier(config.settings.policy);
         tier.take_over(self, objects);
         tier.register_segments(self);
         assert!(self.tier.set(tier).is_ok(), "opened once");

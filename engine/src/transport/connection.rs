@@ -11,6 +11,7 @@ use snowskin_protocol::limits::HEADER_BYTES;
 use snowskin_protocol::wire::admin::AdminRequest;
 use snowskin_protocol::wire::hello::Welcome;
 use snowskin_protocol::wire::{Header, Opcode, Refusal, WireError};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// Bytes of a body's buffer that a connection keeps for its next request.
@@ -18,6 +19,8 @@ pub(super) const BODY_BYTES_KEPT_MAX: usize = 16 * 1024;
 
 /// Requests of a core that wait for the SSD; beyond that connections wait themselves.
 const COLD_REQUESTS_MAX: u64 = 256;
+/// Requests of a core that wait until what they have put is durable.
+const DURABLE_REQUESTS_MAX: u64 = 256;
 /// How often it is tried to load a request's objects: they may move while it waits, and memory may be short.
 const LOADS_MAX: usize = 20;
 
@@ -93,6 +96,18 @@ async fn serve_requests<P: Platform, R: ByteReader, W: ByteWriter>(
                 let reply = warm_up(core, outbox, &header, &body, cold).await;
                 send(core, outbox, reply, since).await;
             }
+            Ok(Served::Undecided(undecided)) if core.durable_requests.get() < DURABLE_REQUESTS_MAX => {
+                let (core, outbox) = (core.clone(), outbox.clone());
+                core.clone().platform.spawn(async move {
+                    let _waiting = Waiting::new(&core, |core| &core.durable_requests);
+                    let reply = undecided.decide(&core, &header).await;
+                    send(&core, &outbox, reply, since).await;
+                });
+            }
+            Ok(Served::Undecided(undecided)) => {
+                let reply = undecided.decide(core, &header).await;
+                send(core, outbox, reply, since).await;
+            }
             Err(error) => return refuse_garbage(core, outbox, error).await,
         }
         if body.capacity() > BODY_BYTES_KEPT_MAX {
@@ -103,8 +118,10 @@ async fn serve_requests<P: Platform, R: ByteReader, W: ByteWriter>(
 }
 
 /// What became of a request.
-enum Served {
+pub(super) enum Served {
     Reply(Reply),
+    /// Some of what it stores is to be durable first.
+    Undecided(put::Undecided),
     /// Some of what it asks for is on the SSD.
     Cold(OnSsd),
 }
@@ -131,7 +148,7 @@ async fn warm_up<P: Platform, W: ByteWriter>(
     mut on_ssd: OnSsd,
 ) -> Reply {
     let tier = core.tier.get().expect("something is on it");
-    let _waiting = Waiting::new(core);
+    let _waiting = Waiting::new(core, |core| &core.cold_requests);
     for _ in 0..LOADS_MAX {
         let loaded = tier.load(core, &on_ssd.cold).await;
         let is_stuck = loaded.is_empty() && !on_ssd.cold.is_empty();
@@ -152,18 +169,21 @@ async fn warm_up<P: Platform, W: ByteWriter>(
 }
 
 /// Counts a request that waits for the SSD.
-struct Waiting<P: Platform>(Rc<PerCore<P>>);
+struct Waiting<P: Platform> {
+    core: Rc<PerCore<P>>,
+    counter: fn(&PerCore<P>) -> &Cell<u64>,
+}
 
 impl<P: Platform> Waiting<P> {
-    fn new(core: &Rc<PerCore<P>>) -> Self {
-        count(&core.cold_requests);
-        Waiting(core.clone())
+    fn new(core: &Rc<PerCore<P>>, counter: fn(&PerCore<P>) -> &Cell<u64>) -> Self {
+        count(counter(core));
+        Waiting { core: core.clone(), counter }
     }
 }
 
 impl<P: Platform> Drop for Waiting<P> {
     fn drop(&mut self) {
-        let waiting = &self.0.cold_requests;
+        let waiting = (self.counter)(&self.core);
         waiting.set(waiting.get() - 1);
     }
 }
@@ -182,7 +202,7 @@ async fn serve_request<P: Platform, R: ByteReader, W: ByteWriter>(
     match header.opcode {
         Opcode::Put | Opcode::Upsert => {
             count(&core.traffic.data_frames_in);
-            put::receive(core, reader, header, body, &mut reply).await?;
+            return put::receive(core, reader, header, body, reply).await;
         }
         Opcode::Admin => {
             let asked = AdminRequest::decode(body)?;

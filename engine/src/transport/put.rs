@@ -1,32 +1,61 @@
 //! Receiving values: item by item, each from the socket straight into its extent.
 
 use super::answer::finish;
+use super::connection::Served;
 use super::outbox::Reply;
 use crate::percore::PerCore;
 use crate::shard::{PutStart, PutTicket};
+use crate::tiering::Copying;
 use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::seeded_bug;
 use snowskin_io::{ByteReader, Platform};
 use snowskin_protocol::HashedName;
 use snowskin_protocol::limits::HEADER_BYTES;
-use snowskin_protocol::wire::data::{Batch, ItemReply, ItemStatus, PutItem};
+use snowskin_protocol::wire::data::{Batch, ITEM_REPLY_BYTES, ItemReply, ItemStatus, PutHints, PutItem};
 use snowskin_protocol::wire::{Header, Opcode};
 use std::future::poll_fn;
 use std::rc::Rc;
 
-/// Reads the payload of a put or upsert and stores its values. A value that is not wanted is read and thrown away.
+/// Values of a request that are to be durable, and are not yet.
+pub(super) struct Undecided {
+    reply: Reply,
+    /// Which items, and what waits for each.
+    items: Vec<usize>,
+    copying: Vec<Copying>,
+}
+
+impl Undecided {
+    /// Waits for the SSD: the reply then.
+    pub(super) async fn decide<P: Platform>(self, core: &PerCore<P>, header: &Header) -> Reply {
+        let Undecided { mut reply, items, copying } = self;
+        for (item, durable) in items.into_iter().zip(core.end_durable(copying).await) {
+            if let Err(why) = durable {
+                let at = HEADER_BYTES + item * ITEM_REPLY_BYTES;
+                let mut status = Vec::with_capacity(ITEM_REPLY_BYTES);
+                ItemReply::status(why.status()).encode(&mut status);
+                reply.head[at..at + ITEM_REPLY_BYTES].copy_from_slice(&status);
+            }
+        }
+        finish(header, core.epoch(), header.items, 0, &mut reply);
+        reply
+    }
+}
+
+/// Reads the payload of a put or upsert and stores its values. A value that is not wanted is read and thrown away. What is to be durable is
+/// on its way to the SSD then, and without that the reply is not complete.
 pub(super) async fn receive<P: Platform, R: ByteReader>(
     core: &Rc<PerCore<P>>,
     reader: &mut FrameReader<R>,
     header: &Header,
     body: &[u8],
-    reply: &mut Reply,
-) -> Result<(), FrameError> {
+    mut reply: Reply,
+) -> Result<Served, FrameError> {
     let batch = Batch::<PutItem>::decode(header.items, body)?;
     batch.check_payload(header.payload_bytes)?;
     let replace = header.opcode == Opcode::Upsert;
     reply.head.resize(HEADER_BYTES, 0);
-    for (item, name) in batch.iter() {
+    let (mut items, mut copying) = (Vec::new(), Vec::new());
+    for (number, (item, name)) in batch.iter().enumerate() {
         let name = name.hashed();
         let start = core.begin_put(name, &item, replace, core.platform.now());
         let status = match start {
@@ -40,9 +69,16 @@ pub(super) async fn receive<P: Platform, R: ByteReader>(
             }
         };
         ItemReply::status(status).encode(&mut reply.head);
+        if item.hints.has(PutHints::DURABLE) && matches!(status, ItemStatus::Ok | ItemStatus::Exists) {
+            items.push(number);
+            copying.push(core.begin_durable(&name.name.to_owned()));
+        }
     }
-    finish(header, core.epoch(), header.items, 0, reply);
-    Ok(())
+    if !items.is_empty() {
+        return Ok(Served::Undecided(Undecided { reply, items, copying }));
+    }
+    finish(header, core.epoch(), header.items, 0, &mut reply);
+    Ok(Served::Reply(reply))
 }
 
 /// A value on its way. Dropped before it is complete (the connection broke, the core goes down), it is counted and

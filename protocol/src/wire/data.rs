@@ -55,7 +55,7 @@ pub struct PutHints {
     pub group: u64,
     /// Milliseconds for which the object goes last, from each use on; 0: it is not soft-pinned.
     pub soft_pin_ms: u32,
-    /// [`PutHints::HARD_PIN`], [`PutHints::CONTINUES`], [`PutHints::LEAF`].
+    /// [`PutHints::HARD_PIN`], [`PutHints::CONTINUES`], [`PutHints::LEAF`], [`PutHints::DURABLE`].
     pub flags: u32,
 }
 
@@ -66,13 +66,15 @@ impl PutHints {
     pub const CONTINUES: u32 = 2;
     /// Nothing behind it in its chain is put with it.
     pub const LEAF: u32 = 4;
+    /// Acknowledge it when it is on the SSD, and flushed.
+    pub const DURABLE: u32 = 8;
 
     /// Whether a flag is set.
     pub fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 
-    const FLAGS: u32 = PutHints::HARD_PIN | PutHints::CONTINUES | PutHints::LEAF;
+    const FLAGS: u32 = PutHints::HARD_PIN | PutHints::CONTINUES | PutHints::LEAF | PutHints::DURABLE;
 }
 
 impl NamedItem for PutItem {
@@ -288,11 +290,15 @@ pub enum ItemStatus {
     ChecksumMismatch = 9,
     /// The value is larger than the core's largest segment.
     TooLarge = 10,
+    /// Put that was to be durable: held in memory, and not on an SSD, now or later: there is none, or it takes nothing.
+    NotDurable = 11,
+    /// Put that was to be durable: stored, and not on the SSD in time. Asked again it may be.
+    NotDurableYet = 12,
 }
 
 impl ItemStatus {
     /// All statuses, in the order of their numbers.
-    pub const ALL: [ItemStatus; 11] = [
+    pub const ALL: [ItemStatus; 13] = [
         ItemStatus::Ok,
         ItemStatus::Exists,
         ItemStatus::Miss,
@@ -304,6 +310,8 @@ impl ItemStatus {
         ItemStatus::Leased,
         ItemStatus::ChecksumMismatch,
         ItemStatus::TooLarge,
+        ItemStatus::NotDurable,
+        ItemStatus::NotDurableYet,
     ];
 }
 

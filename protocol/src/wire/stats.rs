@@ -69,6 +69,10 @@ counters! {
     puts_corrupt,
     /// Puts whose connection broke before the value was complete.
     puts_broken,
+    /// Puts that were to be durable and were acknowledged when they were.
+    puts_durable,
+    /// Puts that were to be durable, are stored, and are not known to be on the SSD.
+    puts_not_durable,
     /// Reads that found the value.
     get_hits,
     /// Of these, by clients of this machine that found the value on the shelf, without asking.
@@ -93,6 +97,16 @@ counters! {
     demoted,
     /// Bytes of their values.
     demoted_bytes,
+    /// Objects that were written to the SSD and stayed in memory.
+    ssd_copied,
+    /// Bytes of their values.
+    ssd_copied_bytes,
+    /// Records of objects in memory that were reclaimed: these objects are in memory alone again.
+    ssd_copies_reclaimed,
+    /// Objects that were not written to the SSD because they had not been used a second time.
+    ssd_not_admitted,
+    /// Objects that were not written to the SSD because so much had been written already.
+    ssd_over_budget,
     /// Objects that came from the SSD into memory, to stay there.
     promoted,
     /// Reads of objects on the SSD.

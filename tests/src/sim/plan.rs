@@ -7,6 +7,7 @@ use crate::simulated::Shape;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use snowskin_engine::eviction::PolicyKind;
+use snowskin_engine::shard::{Admission, TierPolicy, WriteMode};
 use snowskin_io::sim::{NetworkOptions, Options};
 use snowskin_protocol::Settings;
 use std::time::Duration;
@@ -182,6 +183,10 @@ impl Plan {
                 policy: PolicyKind::ALL[seed as usize / 3 % 3],
                 lanes_max: [64, 64, 3][seed as usize % 3],
                 ssd_bytes: [0, 1_300 << 10, 2 << 20][seed as usize / 27 % 3],
+                tier_policy: TierPolicy {
+                    mode: [WriteMode::Back, WriteMode::Through][seed as usize / 81 % 2],
+                    admission: [Admission::All, Admission::SecondTouch][seed as usize / 162 % 2],
+                },
             },
             options: Options { network, clock_ahead_max, ..Options::default() },
             local_percent: [0, 50, 90][seed as usize / 9 % 3],

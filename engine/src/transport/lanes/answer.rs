@@ -5,7 +5,7 @@ use super::served::Served;
 use crate::percore::{PerCore, count};
 use crate::shard::{self, Answer, PutStart};
 use snowskin_io::{Bell, Moment, Platform, seeded_bug};
-use snowskin_protocol::wire::data::{Batch, ItemReply, ItemStatus, KeyItem, PutItem};
+use snowskin_protocol::wire::data::{Batch, ItemReply, ItemStatus, KeyItem, PutHints, PutItem};
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, LaneReply, LaneRequest, PublishItem};
 use snowskin_protocol::{HashedName, NameRef, Version};
 use std::ops::ControlFlow;
@@ -178,8 +178,10 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
     fn reserve_one(&mut self, replace: bool, item: &PutItem, name: NameRef<'_>) -> LaneRecord {
         let only = |status| LaneRecord::of(ItemReply::status(status));
         let capacity_bytes = self.core.shard.borrow().segments().capacity_bytes();
+        // Nobody waits for the SSD in a lane: neither to be durable, nor until what is replaced is buried.
+        let is_durable = item.hints.has(PutHints::DURABLE);
         let has_record = replace && self.core.shard.borrow().has_record(name.hashed());
-        if has_record || !self.lane.may_reserve(item.value_bytes, capacity_bytes) {
+        if is_durable || has_record || !self.lane.may_reserve(item.value_bytes, capacity_bytes) {
             return only(ItemStatus::Deferred);
         }
         match self.core.begin_put(name.hashed(), item, replace, self.now) {
