@@ -2,7 +2,9 @@
 
 pub mod chaos;
 mod failure;
+pub mod kept;
 mod keys;
+pub mod lives;
 pub mod lone_core;
 pub mod model;
 pub mod peer;

@@ -1,11 +1,16 @@
 //! Real engines with real files: what goes to the SSD comes back, also after kills, and nothing else does.
 //!
 //! Each key has a history: which generations of its value may be seen. An upsert that was answered ends all before it, a remove that
-//! was answered ends all; what was under way when the engine was killed may have happened or not. A miss is always allowed.
+//! was answered ends all; what was under way when the engine was killed may have happened or not. A miss is always allowed, but for what was
+//! acknowledged as durable.
 
-use snowskin_client::{BlockingClient, ClientConfig, CoreStats, Found, RemoveOutcome};
+use snowskin_client::{
+    BlockingClient, ClientConfig, CoreStats, Durability, Error, Found, PutOptions, PutOutcome, RemoveOutcome,
+};
+use snowskin_tests::kept::Kept;
 use snowskin_tests::processes::Process;
 use snowskin_tests::values::{generation_of, value_of};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -105,6 +110,10 @@ fn key(number: usize) -> Vec<u8> {
 }
 
 fn start(folder: &Path, size: &str) -> Process {
+    start_with(folder, size, &[])
+}
+
+fn start_with(folder: &Path, size: &str, more: &[&str]) -> Process {
     let folder = folder.to_str().expect("text");
     let args = [
         "--cores",
@@ -126,7 +135,7 @@ fn start(folder: &Path, size: &str) -> Process {
         "--ssd-region",
         "1MiB",
     ];
-    Process::start("snowskin-engine", &args)
+    Process::start("snowskin-engine", &[&args, more].concat())
 }
 
 fn connect(engine: &Process) -> BlockingClient {
@@ -194,6 +203,187 @@ fn killed_engines_find_what_they_had_and_nothing_that_was_ended() {
     }
     println!("{kills} kills, {calls} calls, {found} objects found by the next life");
     assert!(kills < 3 || found > 0, "nothing is found after a kill");
+}
+
+/// Puts of which some are durable.
+struct DurableLoad {
+    kept: Vec<Kept>,
+    random: Load,
+    /// Bytes that were put.
+    put_bytes: u64,
+    calls: u64,
+    durable_puts: u64,
+}
+
+const DURABLE_KEYS: usize = 100;
+const DURABLE_VALUE_BYTES: usize = 150_000;
+const DURABLE_SSD: (&str, u64) = ("96MiB", 96 << 20);
+
+impl DurableLoad {
+    fn new() -> Self {
+        let kept = vec![Kept::default(); DURABLE_KEYS];
+        DurableLoad { kept, random: Load::new(0xd07ab1e), put_bytes: 0, calls: 0, durable_puts: 0 }
+    }
+
+    /// One call; `false`: it was not answered.
+    fn step(&mut self, client: &BlockingClient) -> bool {
+        self.calls += 1;
+        match self.random.random(12) {
+            0..6 => self.write(client, true, Durability::Ssd),
+            6..8 => self.write(client, true, Durability::Memory),
+            // Held or not: what is held then is durable.
+            8..10 => self.write(client, false, Durability::Ssd),
+            10 => self.remove(client),
+            _ => self.read(client),
+        }
+    }
+
+    fn some_key(&mut self) -> usize {
+        self.random.random(DURABLE_KEYS as u64) as usize
+    }
+
+    /// A few values in one call.
+    fn write(&mut self, client: &BlockingClient, replace: bool, durability: Durability) -> bool {
+        let count = 1 + self.random.random(4);
+        let numbers: BTreeSet<usize> = (0..count).map(|_| self.some_key()).collect();
+        let options = PutOptions { durability, ..PutOptions::default() };
+        let mut items = Vec::new();
+        for &number in &numbers {
+            let generation = self.kept[number].begin_write(replace);
+            let value = value_of(&key(number), generation, DURABLE_VALUE_BYTES);
+            self.put_bytes += value.len() as u64;
+            items.push((key(number), value));
+        }
+        let items: Vec<_> =
+            items.iter().map(|(key, value)| (&key[..], &value[..], options.clone())).collect();
+        let outcomes = match replace {
+            true => client.upsert_with(&items),
+            false => client.put_with(&items),
+        };
+        let durable_at = Some(self.put_bytes).filter(|_| durability == Durability::Ssd);
+        for (&number, outcome) in numbers.iter().zip(&outcomes) {
+            match outcome {
+                Ok(PutOutcome::Stored) => self.kept[number].stored(durable_at),
+                Ok(PutOutcome::Existed) => self.kept[number].existed(durable_at),
+                Err(Error::NotDurable | Error::NotDurableYet) => panic!("{outcome:?} of a healthy SSD"),
+                Err(_) => continue,
+            }
+            self.durable_puts += u64::from(durable_at.is_some());
+        }
+        outcomes.iter().all(Result::is_ok)
+    }
+
+    fn remove(&mut self, client: &BlockingClient) -> bool {
+        let number = self.some_key();
+        self.kept[number].begin_removal();
+        match client.remove(&[&key(number)], true).remove(0) {
+            Ok(RemoveOutcome::Removed | RemoveOutcome::Missing(_)) => {
+                self.kept[number].removed();
+                true
+            }
+            Ok(other) => panic!("{other:?} of a forced remove"),
+            Err(_) => false,
+        }
+    }
+
+    fn read(&mut self, client: &BlockingClient) -> bool {
+        let number = self.some_key();
+        client.get(&[&key(number)]).remove(0).is_ok_and(|found| {
+            self.look_at(number, &found);
+            true
+        })
+    }
+
+    /// Whether the key is held, by a value that may be. The SSD is a log in order: what is durable stays until as much has been written
+    /// behind it as it has room for. Each value is written once, and a tenth of a region once more.
+    fn look_at(&mut self, number: usize, found: &Found<Vec<u8>>) -> bool {
+        let is_kept = |then| self.put_bytes - then < DURABLE_SSD.1 / 2;
+        self.kept[number].look_at(&key(number), found, is_kept).unwrap_or_else(|wrong| panic!("{wrong}"))
+    }
+
+    /// Reads all keys; answers how many are held, and how many of these were durable.
+    fn check(&mut self, client: &BlockingClient) -> (u64, u64) {
+        let (mut held, mut durable) = (0, 0);
+        for number in 0..DURABLE_KEYS {
+            self.kept[number].rest();
+            let found = client.get(&[&key(number)]).remove(0).expect("an answer");
+            if self.look_at(number, &found) {
+                held += 1;
+                durable += u64::from(self.kept[number].is_durable());
+            }
+        }
+        (held, durable)
+    }
+}
+
+#[test]
+fn killed_engines_lose_nothing_that_was_acknowledged_as_durable() {
+    let kills =
+        std::env::var("SNOWSKIN_SSD_KILLS").map_or(KILLS, |text| text.parse().expect("a number of kills"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut load = DurableLoad::new();
+    let (mut found, mut found_durable) = (0, 0);
+    for round in 0..kills {
+        let mode = ["write-back", "write-through"][round % 2];
+        let engine = start_with(folder.path(), DURABLE_SSD.0, &["--ssd-mode", mode]);
+        let client = connect(&engine);
+        let (held, durable) = load.check(&client);
+        (found, found_durable) = (found + held, found_durable + durable);
+        let end = Instant::now() + Duration::from_millis(50 + load.random.random(500));
+        while Instant::now() < end {
+            assert!(load.step(&client), "round {round}: the engine is there");
+        }
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(2));
+            engine.kill();
+        });
+        while load.step(&client) {}
+        killer.join().expect("it is killed");
+    }
+    let DurableLoad { calls, durable_puts, .. } = load;
+    println!(
+        "{kills} kills, {calls} calls, {durable_puts} durable puts; the next life found {found} objects, {found_durable} of them \
+         durable; none was lost"
+    );
+    assert!(kills < 3 || found_durable > 0, "nothing durable is found after a kill");
+}
+
+#[test]
+fn what_is_to_be_durable_and_cannot_be_is_held_and_that_is_said() {
+    let args = ["--cores", "1", "--memory", MEMORY, "--listen", "127.0.0.1:0", "--log", "warn"];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().expect("text");
+    let off: Vec<&str> =
+        args.into_iter().chain(["--ssd", path, "--ssd-size", "1GiB", "--ssd-mode", "off"]).collect();
+    for args in [&args[..], &off] {
+        let engine = Process::start("snowskin-engine", args);
+        let client = connect(&engine);
+        let options = PutOptions { durability: Durability::Ssd, ..PutOptions::default() };
+        let put = || client.put_with(&[(b"key", b"value", options.clone())]).remove(0);
+        assert_eq!((put(), put()), (Err(Error::NotDurable), Err(Error::NotDurable)));
+        assert_eq!(client.get(&[b"key"]).remove(0), Ok(Found::Hit(b"value".to_vec())));
+        assert_eq!(stats(&client).puts_not_durable, 2);
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing was made there");
+}
+
+#[test]
+fn written_through_is_on_the_ssd_although_memory_has_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = start_with(folder.path(), "64MiB", &["--ssd-mode", "write-through"]);
+    let client = connect(&engine);
+    let value = value_of(&key(1), 1, 100_000);
+    assert!(client.put(&[(&key(1), &value)]).remove(0).is_ok());
+    let end = Instant::now() + Duration::from_secs(10);
+    while stats(&client).ssd_copied == 0 {
+        assert!(Instant::now() < end, "it is not written: {:?}", stats(&client));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let figures = stats(&client);
+    assert_eq!((figures.objects, figures.objects_on_ssd, figures.demoted), (1, 0, 0), "{figures:?}");
+    engine.kill();
+    let next = start(folder.path(), "64MiB");
+    assert_eq!(connect(&next).get(&[&key(1)]).remove(0), Ok(Found::Hit(value)));
 }
 
 #[test]

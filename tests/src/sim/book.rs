@@ -37,6 +37,8 @@ pub(super) struct Book {
     next_generation: Vec<Generation>,
     /// Clients that were paused, and how often.
     pauses: BTreeMap<ClientId, usize>,
+    /// Cores have SSDs, so some puts are to be durable.
+    pub(super) has_ssds: bool,
     /// Errors are allowed: faults are about, or the cluster is still recovering.
     pub(super) is_lenient: bool,
     /// The first broken promise that is no matter of one key's history.
@@ -71,6 +73,7 @@ impl Book {
             active: BTreeMap::new(),
             next_generation,
             pauses: BTreeMap::new(),
+            has_ssds: false,
             is_lenient: true,
             broken: None,
             trail: Vec::new(),

@@ -188,12 +188,14 @@ impl Asker {
     /// What a put says about its place among others: always the same for the same put.
     fn hints(&self, key: KeyId, generation: u64) -> PutHints {
         let drawn = (key as u64 * 0x9E37_79B9 + generation).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let is_durable = self.book.borrow().has_ssds && drawn % 4 == 1;
         let parent = key.checked_sub(TENANTS.len()).filter(|_| drawn.is_multiple_of(3));
         PutHints {
             parent: parent.map_or(0, |parent| self.keys.name(parent).hash()),
             group: if drawn.is_multiple_of(7) { 1 + drawn % 3 } else { 0 },
             soft_pin_ms: if drawn.is_multiple_of(5) { 20 + (drawn % 1_000) as u32 } else { 0 },
-            flags: (drawn as u32 >> 8) & (PutHints::CONTINUES | PutHints::LEAF),
+            flags: (drawn as u32 >> 8) & (PutHints::CONTINUES | PutHints::LEAF)
+                | if is_durable { PutHints::DURABLE } else { 0 },
         }
     }
 
@@ -269,6 +271,8 @@ impl Asker {
             }
             Error::Refused { .. } | Error::Overloaded => book.is_lenient,
             Error::Checksum => book.is_lenient && book.has_begun(Fault::FlippedBits),
+            // A value may be larger than a region, or its bytes at another core.
+            Error::NotDurable | Error::NotDurableYet => book.has_ssds,
             Error::NoSpace => true,
             _ => false,
         };

@@ -91,6 +91,7 @@ impl Run {
         let observer = cluster.sim.node("observer");
         let keys = Rc::new(keys_of(&plan));
         let book = Book::new(observer, keys);
+        book.borrow_mut().has_ssds = plan.shape.ssd_bytes > 0;
         let mut watch = Watch::new(book.clone());
         watch.look(&cluster);
         let random = StdRng::seed_from_u64(seed.rotate_left(17) ^ 0x5eed);
