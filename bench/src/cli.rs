@@ -229,6 +229,12 @@ pub(crate) struct ReplayArguments {
     /// bytes of a region of the log there (16MiB)
     #[argh(option, default = "ByteSize(16 << 20)", from_str_fn(parse_size))]
     pub(crate) ssd_region: ByteSize,
+    /// when blocks go there, as the engine's flag of this name; default: the engine's
+    #[argh(option)]
+    pub(crate) ssd_mode: Option<String>,
+    /// which do, as the engine's flag of this name; default: the engine's
+    #[argh(option)]
+    pub(crate) ssd_admission: Option<String>,
     /// lease in ms; default: 5000 shortened as the trace is, at least 50
     #[argh(option)]
     pub(crate) lease_ms: Option<u64>,

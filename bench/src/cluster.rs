@@ -37,6 +37,8 @@ pub(crate) struct SsdPlace {
     pub(crate) bytes_per_engine: u64,
     /// The engine's own choice if `None`.
     pub(crate) region_bytes: Option<u64>,
+    /// What goes there, and when: flags of the engine and their values.
+    pub(crate) manner: Vec<(&'static str, String)>,
 }
 
 /// Why there is no cluster.
@@ -70,6 +72,7 @@ impl SsdPlace {
         if let Some(bytes) = self.region_bytes {
             arguments.extend(["--ssd-region".to_owned(), bytes.to_string()]);
         }
+        arguments.extend(self.manner.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]));
         arguments
     }
 }
@@ -269,10 +272,15 @@ mod tests {
         let engine = "--cores 2 --memory 4096 --listen 127.0.0.1:0 --master 127.0.0.1:1 --name e --spin-us 0";
         assert_eq!(arguments(&plan), engine);
         let folder = PathBuf::from("d");
-        let ssd = SsdPlace { folder, bytes_per_engine: 9, region_bytes: Some(3) };
+        let ssd = SsdPlace {
+            folder,
+            bytes_per_engine: 9,
+            region_bytes: Some(3),
+            manner: vec![("--ssd-mode", "off".to_owned())],
+        };
         assert_eq!(
             arguments(&ClusterPlan { ssd: Some(ssd), ..plan.clone() }),
-            format!("{engine} --ssd d/e --ssd-size 9 --ssd-region 3")
+            format!("{engine} --ssd d/e --ssd-size 9 --ssd-region 3 --ssd-mode off")
         );
         assert!(master_arguments(&plan).join(" ").contains("--lease-ms 50 --high-watermark 0.98"));
     }

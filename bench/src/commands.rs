@@ -90,6 +90,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
             folder: folder.clone(),
             bytes_per_engine: arguments.ssd_size.unwrap_or(SSD_BYTES).0,
             region_bytes: Some(arguments.ssd_region.0),
+            manner: Vec::new(),
         }),
     };
     check_ssd(arguments.ssd.as_deref(), arguments.ssd_size.is_some(), arguments.master)?;
@@ -248,6 +249,10 @@ impl Prepared {
                 cluster_memory(size, &facts, block_bytes, engines, cores)
             },
             region_bytes: Some(arguments.ssd_region.0),
+            manner: [("--ssd-mode", &arguments.ssd_mode), ("--ssd-admission", &arguments.ssd_admission)]
+                .into_iter()
+                .filter_map(|(flag, value)| Some((flag, value.clone()?)))
+                .collect(),
         });
         let ssd_bytes = ssd.as_ref().map_or(0, |ssd| ssd.bytes_per_engine * engines as u64);
         let time_scale = (!arguments.closed).then_some(arguments.time_scale);

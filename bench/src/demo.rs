@@ -94,6 +94,8 @@ fn replay_arguments(arguments: &DemoArguments) -> ReplayArguments {
         ssd: None,
         ssd_size: None,
         ssd_region: ByteSize(SSD_REGION_BYTES),
+        ssd_mode: None,
+        ssd_admission: None,
         lease_ms: None,
         spin_us: 50,
         no_verify: false,

@@ -20,12 +20,14 @@ pub(crate) struct SsdSummary {
     pub(crate) capacity_bytes: u64,
     /// Of values that were read from the SSD; of those that several asked for at once, once.
     pub(crate) read_bytes: u64,
-    /// Of values that went there.
+    /// Of values that went there, from memory or beside it.
     pub(crate) demoted_bytes: u64,
     /// Of all that was written there.
     pub(crate) written_bytes: u64,
     /// Of records that were written once more.
     pub(crate) reinserted_bytes: u64,
+    /// Objects that were evicted because they were not let onto it.
+    pub(crate) not_admitted: u64,
     /// Objects whose records could not be read.
     pub(crate) lost: u64,
     /// Written by demoted.
@@ -37,13 +39,14 @@ impl SsdSummary {
     pub(crate) fn between(before: &CoreStats, after: &CoreStats) -> Option<Self> {
         let grown = |which: fn(&CoreStats) -> u64| which(after).saturating_sub(which(before));
         let written_bytes = grown(|stats| stats.ssd_written_bytes);
-        let demoted_bytes = grown(|stats| stats.demoted_bytes);
+        let demoted_bytes = grown(|stats| stats.demoted_bytes) + grown(|stats| stats.ssd_copied_bytes);
         (after.ssd_capacity_bytes > 0).then(|| SsdSummary {
             capacity_bytes: after.ssd_capacity_bytes,
             read_bytes: grown(|stats| stats.ssd_read_bytes),
             demoted_bytes,
             written_bytes,
             reinserted_bytes: grown(|stats| stats.ssd_reinserted_bytes),
+            not_admitted: grown(|stats| stats.ssd_not_admitted) + grown(|stats| stats.ssd_over_budget),
             lost: grown(|stats| stats.ssd_lost),
             write_amplification: (demoted_bytes > 0).then(|| written_bytes as f64 / demoted_bytes as f64),
         })
@@ -55,11 +58,12 @@ impl SsdSummary {
             .write_amplification
             .map_or_else(String::new, |times| format!(", {times:.3} × of that written"));
         format!(
-            "  SSD of {}: {} read from it; {} of values went there{amplification} ({} once more); {} lost",
+            "  SSD of {}: {} read from it; {} of values went there{amplification} ({} once more); {} not admitted, {} lost",
             ByteSize(self.capacity_bytes),
             ByteSize(self.read_bytes),
             ByteSize(self.demoted_bytes),
             ByteSize(self.reinserted_bytes),
+            self.not_admitted,
             self.lost
         )
     }
@@ -93,7 +97,7 @@ pub(crate) fn temporary(
     }
     let scratch = Scratch::new(parent).map_err(|error| format!("{}: {error}", parent.display()))?;
     let folder = scratch.path().to_owned();
-    Ok((scratch, SsdPlace { folder, bytes_per_engine, region_bytes: Some(region_bytes) }))
+    Ok((scratch, SsdPlace { folder, bytes_per_engine, region_bytes: Some(region_bytes), manner: Vec::new() }))
 }
 
 #[cfg(test)]
@@ -103,7 +107,13 @@ mod tests {
     #[test]
     fn what_came_of_it_is_the_difference() {
         let before = CoreStats { ssd_capacity_bytes: 9, ssd_written_bytes: 10, ..CoreStats::default() };
-        let after = CoreStats { ssd_written_bytes: 32, demoted_bytes: 20, ssd_lost: 1, ..before };
+        let after = CoreStats {
+            ssd_written_bytes: 32,
+            demoted_bytes: 15,
+            ssd_copied_bytes: 5,
+            ssd_lost: 1,
+            ..before
+        };
         let summary = SsdSummary::between(&before, &after).unwrap();
         assert_eq!((summary.written_bytes, summary.write_amplification, summary.lost), (22, Some(1.1), 1));
         assert!(summary.line().contains("1.100 × of that written"), "{}", summary.line());

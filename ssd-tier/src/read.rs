@@ -7,7 +7,7 @@ use crate::{Facts, RecordAddress};
 use futures_util::future::join;
 use snowskin_io::disk::{DiskBuffer, ReservationPart};
 use snowskin_io::memory::Reservation;
-use snowskin_io::{Disk, Platform};
+use snowskin_io::{Disk, Platform, seeded_bug};
 use snowskin_protocol::{Checksum, NameRef};
 use std::io;
 
@@ -68,7 +68,7 @@ impl<P: Platform> Volume<P> {
         let end = self.end_in(address, name, facts, &head);
         let is_whole = end.is_some_and(|end| {
             room.value_mut()[body_bytes as usize..].copy_from_slice(end);
-            Checksum::of(room.value()) == facts.checksum
+            Checksum::of(room.value()) == facts.checksum || seeded_bug!("record unchecked")
         });
         drop(reading);
         if !is_whole {

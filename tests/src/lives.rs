@@ -46,6 +46,10 @@ pub struct Lived {
     pub durable_found: u64,
     /// Objects that a life has found, durable or not.
     pub found: u64,
+    /// Calls that were checked.
+    pub calls: usize,
+    /// Everything that happened, as one number.
+    pub event_hash: u64,
 }
 
 /// What a seed decides.
@@ -116,7 +120,7 @@ pub fn run(seed: u64) -> Result<Lived, Box<Failure>> {
         }
     }
     let lived = book.borrow().lived;
-    Ok(lived)
+    Ok(Lived { event_hash: cluster.sim.event_hash(), ..lived })
 }
 
 /// The workers of a life begin, and some time passes.
@@ -225,6 +229,7 @@ impl Worker {
         while !self.book.borrow().is_over {
             let pause_us = self.random.random_range(0..20_000);
             self.session.platform().sleep(Duration::from_micros(pause_us)).await;
+            self.book.borrow_mut().lived.calls += 1;
             match self.random.random_range(0..20) {
                 0..7 => self.write(true, true).await,
                 7..11 => self.write(false, true).await,

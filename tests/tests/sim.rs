@@ -52,7 +52,7 @@ fn the_same_seed_is_the_same_run_under_fire_too() {
 fn every_seeded_bug_is_listed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let mut sources = Vec::new();
-    for directory in ["client", "engine", "io", "master"] {
+    for directory in ["client", "engine", "io", "master", "ssd-tier"] {
         collect(&root.join(directory).join("src"), &mut sources);
     }
     let mut found = BTreeSet::new();

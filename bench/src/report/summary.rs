@@ -19,7 +19,7 @@
 //! | `cpu_seconds`, `cpu_seconds_per_gb` | user and system time of this process (which also makes and checks values) and of the cluster, if it is ours; per 10⁹ of `bytes` |
 //! | `reached` | `lanes` and `connections_local` through shared memory, `connections_tcp` (to the master among them) that the clients have opened |
 //! | `trace` | null, or the fields below |
-//! | `ssd` | null, or of an SSD tier `capacity_bytes`, bytes of values read from it (`read_bytes`) and gone there (`demoted_bytes`), all that was written there (`written_bytes`; `reinserted_bytes` of it once more), their quotient `write_amplification`, objects `lost` |
+//! | `ssd` | null, or of an SSD tier `capacity_bytes`, bytes of values read from it (`read_bytes`) and gone there (`demoted_bytes`, copies too), all that was written there (`written_bytes`; `reinserted_bytes` of it once more), their quotient `write_amplification`, objects `not_admitted` and `lost` |
 //!
 //! | field of `trace` | meaning |
 //! |---|---|

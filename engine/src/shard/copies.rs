@@ -130,10 +130,10 @@ impl Shard {
             if !is_same || tiered.has_copy(position) || tiered.is_writing(position) {
                 continue;
             }
+            // What is not let in now is asked for once more when it is to leave memory.
             if self.is_admitted(position, has_budget) {
                 return self.demotion(position);
             }
-            self.note_not_admitted(position);
         }
     }
 

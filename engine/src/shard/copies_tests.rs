@@ -176,7 +176,8 @@ fn what_is_written_through_comes_in_the_order_of_puts_and_is_what_is_still_held(
     assert_eq!(order, ["b", "d", "e", "a"].map(name));
     assert_eq!(put(&mut shard, "f", &VALUE), ItemStatus::Ok);
     assert!(shard.next_fresh(false).is_none(), "there is no budget for it");
-    assert!(shard.next_fresh(true).is_none() && shard.stats().ssd_over_budget == 1, "nor is it named again");
+    assert!(shard.next_fresh(true).is_none(), "nor is it named again");
+    assert_eq!(shard.stats().ssd_over_budget, 0, "it may still be written when it leaves memory");
 }
 
 #[test]
@@ -263,7 +264,7 @@ impl World {
             }
             _ => {
                 let Some((demotion, record)) = self.under_way.pop_front() else { return };
-                let written = kind % 3 > 0;
+                let written = !kind.is_multiple_of(3);
                 if let Logged::Record { is_whole, .. } = &mut self.log[record as usize] {
                     *is_whole = written;
                 }
@@ -290,12 +291,10 @@ impl World {
         self.pass_news();
         let mut found = BTreeMap::new();
         for logged in &self.log {
-            match logged {
-                Logged::Record { name, version, is_whole: true } => {
-                    drop(found.insert(name.clone(), *version))
-                }
-                Logged::Record { .. } => {}
-                Logged::Tombstone(name) => drop(found.remove(name)),
+            if let Logged::Tombstone(name) = logged {
+                found.remove(name);
+            } else if let Logged::Record { name, version, is_whole: true } = logged {
+                found.insert(name.clone(), *version);
             }
         }
         found

@@ -20,7 +20,7 @@ use super::row::{Facts, Place, Position, RecordId};
 use super::{Shard, TierPolicy, row::Row};
 use crate::eviction::PolicyKind;
 use crate::segment::{Extent, Reservation};
-use snowskin_io::Moment;
+use snowskin_io::{Moment, seeded_bug};
 use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::{Checksum, HashedName, MissReason, NameRef, ObjectName, Version};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -248,7 +248,8 @@ impl Shard {
         let Some(tiered) = &mut self.tiered else { return };
         tiered.read_once.remove(&position);
         tiered.returned.remove(&position);
-        let is_writing = tiered.writing.remove(&position).is_some();
+        let is_writing =
+            tiered.writing.remove(&position).is_some() && !seeded_bug!("not buried while it is written");
         let record = match place {
             Place::OnSsd(record) => Some(record),
             _ => tiered.copies.remove(&position),

@@ -140,9 +140,15 @@ impl<P: Platform> Tier<P> {
         if seeded_bug!("durable before its flush") {
             return Ok(());
         }
+        // Names that were to be buried are, too.
+        self.pass_news(core);
+        let told = self.told.get();
         loop {
             match self.volume.commit().await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.buried.set(self.buried.get().max(told));
+                    return Ok(());
+                }
                 // There is no room for tombstones.
                 Err(TierError::Full | TierError::Busy) if core.platform.now() < deadline => {
                     core.platform.sleep(ROOM_PAUSE).await;

@@ -39,7 +39,7 @@ use budget::Budget;
 use futures_channel::oneshot::Sender;
 use snowskin_io::disk::DiskMemory;
 use snowskin_io::sync::Changes;
-use snowskin_io::{Disk, Platform};
+use snowskin_io::{Disk, Platform, seeded_bug};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_ssd_tier::format::SECTOR_BYTES;
 use snowskin_ssd_tier::{RecordAddress, TierError, Volume};
@@ -189,7 +189,8 @@ impl<P: Platform> PerCore<P> {
         let Some(tier) = self.tier.get() else { return };
         tier.pass_news(self);
         let told = tier.told.get();
-        while !tier.is_given_up.get() && tier.buried.get() < told {
+        while !tier.is_given_up.get() && tier.buried.get() < told && !seeded_bug!("told before it is buried")
+        {
             match tier.volume.commit().await {
                 Ok(()) => tier.buried.set(tier.buried.get().max(told)),
                 // Reclaim makes room, and the names are kept until then.

@@ -5,7 +5,7 @@ use super::{ScrubRate, Tier, UnderWay};
 use crate::percore::PerCore;
 use crate::shard::{Demoted, TierPolicy};
 use snowskin_io::sync::Changes;
-use snowskin_io::{Disk, DiskPlace, Platform};
+use snowskin_io::{Disk, DiskPlace, Moment, Platform};
 use snowskin_protocol::ByteSize;
 use snowskin_ssd_tier::format::{FormatError, Owner, SECTOR_BYTES};
 use snowskin_ssd_tier::{Found, Recovered, TierError, Trim, Volume, VolumeOptions};
@@ -102,27 +102,8 @@ impl<P: Platform> PerCore<P> {
         if !disk.is_direct() {
             log::warn!("core {}: {} goes through the page cache", self.identity.id, path.display());
         }
-        let tier = Tier {
-            volume,
-            disk,
-            region_sectors: region_sectors as u32,
-            scrub_rate: config.settings.scrub,
-            open_us: (self.platform.now() - begun).as_micros() as u64,
-            waiting: RefCell::default(),
-            told: Cell::new(0),
-            buried: Cell::new(0),
-            is_given_up: Cell::new(false),
-            starving: Cell::new(0),
-            demoted: UnderWay::default(),
-            copied: UnderWay::default(),
-            durable: UnderWay::default(),
-            written: Changes::default(),
-            budget: config
-                .settings
-                .write_bytes_per_day
-                .map(|bytes| Cell::new(Budget::new(bytes, self.platform.now()))),
-            registered: RefCell::new(HashMap::new()),
-        };
+        let now = self.platform.now();
+        let tier = Tier::new(volume, disk, now - begun, now, &config.settings);
         self.shard.borrow_mut().enable_tier(config.settings.policy);
         tier.take_over(self, objects);
         tier.register_segments(self);
@@ -151,6 +132,35 @@ impl<P: Platform> PerCore<P> {
 }
 
 impl<P: Platform> Tier<P> {
+    /// Of an open volume whose sectors can be numbered.
+    fn new(
+        volume: Volume<P>,
+        disk: P::Disk,
+        open_time: Duration,
+        now: Moment,
+        settings: &TierSettings,
+    ) -> Self {
+        let budget = settings.write_bytes_per_day.map(|bytes| Budget::new(bytes, now));
+        Tier {
+            region_sectors: (volume.geometry().region_bytes / SECTOR_BYTES as u64) as u32,
+            volume,
+            disk,
+            scrub_rate: settings.scrub,
+            open_us: open_time.as_micros() as u64,
+            waiting: RefCell::default(),
+            told: Cell::new(0),
+            buried: Cell::new(0),
+            is_given_up: Cell::new(false),
+            starving: Cell::new(0),
+            demoted: UnderWay::default(),
+            copied: UnderWay::default(),
+            durable: UnderWay::default(),
+            written: Changes::default(),
+            budget: budget.map(Cell::new),
+            registered: RefCell::new(HashMap::new()),
+        }
+    }
+
     fn take_over(&self, core: &PerCore<P>, objects: Vec<Found>) {
         let mut shard = core.shard.borrow_mut();
         let value_bytes_max = shard.segments().value_bytes_max();

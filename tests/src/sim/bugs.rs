@@ -37,9 +37,10 @@ const ENGINE: &str = "snowskin-engine";
 const CLIENT: &str = "snowskin-client";
 const MASTER: &str = "snowskin-master";
 const TESTS: &str = "snowskin-tests";
+const SSD_TIER: &str = "snowskin-ssd-tier";
 
 /// All of them.
-pub const SEEDED_BUGS: [SeededBug; 51] = [
+pub const SEEDED_BUGS: [SeededBug; 57] = [
     test(
         "version unchecked",
         "a holder gives whatever version it has",
@@ -186,5 +187,30 @@ pub const SEEDED_BUGS: [SeededBug; 51] = [
         "unreachable called lost",
         "a holder that cannot be reached is said to be lost",
         (CLIENT, "a_holder_that_cannot_be_reached_is_an_error_and_no_miss"),
+    ),
+    seeds("durable before its flush", "a durable put is acknowledged when it is written, flushed or not"),
+    seeds(
+        "told before it is buried",
+        "a removal or replacement is acknowledged before its tombstone is durable",
+    ),
+    test(
+        "not buried while it is written",
+        "what is removed or evicted while it is being written gets no tombstone",
+        (ENGINE, "what_goes_while_it_is_being_written_is_buried_for_whatever_reason_it_goes"),
+    ),
+    test(
+        "tombstone behind the next record",
+        "a tombstone that waits ends what is put under its name meanwhile",
+        (SSD_TIER, "a_tombstone_that_waits_does_not_end_what_is_written_after_it"),
+    ),
+    test(
+        "record unchecked",
+        "the checksum of what was read from the SSD is not compared",
+        (SSD_TIER, "every_bit_of_every_structure_may_flip"),
+    ),
+    test(
+        "floor not raised",
+        "the space of a region is used again before its records are said to mean nothing",
+        (SSD_TIER, "a_stop_anywhere_leaves_what_was_committed"),
     ),
 ];

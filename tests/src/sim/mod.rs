@@ -11,6 +11,8 @@
 //!                                         served, no errors      every byte can be used again
 //! ```
 //!
+//! One seed of eight is another story: the lives of an engine with its own master and an SSD ([`crate::lives`]).
+//!
 //! The engine, master and client code is that of the real processes. A failing seed can be run again: everything
 //! follows from it, bit by bit.
 

@@ -40,6 +40,7 @@ impl Rig {
             folder: scratch.path().to_owned(),
             bytes_per_engine: ssd_bytes,
             region_bytes: Some(REGION_BYTES),
+            manner: Vec::new(),
         });
         let cluster_plan = ClusterPlan {
             engines: 1,
