@@ -247,7 +247,7 @@ type AnyName = (Vec<u8>, Vec<u8>);
 quickcheck! {
     fn puts(items: Vec<(AnyName, u64, u64)>, hints: Vec<(u64, u64, u32, u32)>, wraps: bool) -> bool {
         let mut hints = hints.into_iter().map(|(parent, group, soft_pin_ms, flags)| {
-            PutHints { parent, group, soft_pin_ms, flags: flags % 8 }
+            PutHints { parent, group, soft_pin_ms, flags: flags % 16 }
         });
         let mut items: Vec<(PutItem, ObjectName)> = items.iter().take(8).map(|(parts, bytes, checksum)| {
             let name = name(parts);
@@ -268,7 +268,7 @@ quickcheck! {
             let fits = sum <= u128::from(snowskin_protocol::limits::PUT_PAYLOAD_BYTES_MAX);
             assert_eq!(accepted, all_have_bytes && fits && u128::from(claimed) == sum, "{claimed} of {sum}");
         }
-        batch_holds(&items, |item| item.reserved == [0; 3] && item.hints.flags <= 7)
+        batch_holds(&items, |item| item.reserved == [0; 3] && item.hints.flags <= 15)
     }
 
     /// JSON: what is written is read back, and what is cut off is refused.

@@ -176,7 +176,9 @@ impl<P: Platform> PerCore<P> {
             let deadline = core.platform.now() + WAIT_MAX;
             let written = match (core.tier.get(), version) {
                 (Some(tier), Some(version)) => tier.write_copy(&core, &name, version, deadline).await,
-                _ => Err(Undurable::NotHere),
+                // What existed when its value began to arrive has gone since.
+                (Some(_), None) => Err(Undurable::NotYet),
+                (None, _) => Err(Undurable::NotHere),
             };
             // If nobody waits any more, that is all the same.
             let _ = sender.send(written);
