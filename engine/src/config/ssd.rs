@@ -189,7 +189,7 @@ mod tests {
         let refused = value::ssd_admission("some").unwrap_err().to_string();
         assert!(refused.ends_with("use all or second-touch"), "{refused}");
         assert_eq!(value::ssd_write_budget("none").unwrap(), None);
-        assert_eq!(value::ssd_write_budget("500GB").unwrap(), Some(ByteSize(500_000_000_000)));
+        assert_eq!(value::ssd_write_budget("500GB").unwrap(), Some(ByteSize(500 << 30)));
         let refused = value::ssd_write_budget("1MB").unwrap_err().to_string();
         assert!(refused.contains("write 1GiB or more, or none"), "{refused}");
         assert!(value::ssd_write_budget("much").is_err());
