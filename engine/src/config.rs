@@ -359,6 +359,9 @@ impl Config {
         if self.memory_plan.missing_bytes() > 0 {
             warnings.push(Warning::Overcommitted(ByteSize(self.memory_plan.missing_bytes())));
         }
+        if self.ssd_plan().is_some() && self.master.value.is_none() && self.own_ledger().is_none() {
+            warnings.push(Warning::Forgetful);
+        }
         warnings
     }
 
@@ -403,6 +406,12 @@ impl Config {
     /// The SSD tier that is asked for; `None`: there is none.
     pub fn ssd_plan(&self) -> Option<SsdPlan> {
         self.ssd.plan(self.cpu_plan.cores.iter().map(|core| core.node).collect())
+    }
+
+    /// Where the embedded master remembers who has kept what on the SSD.
+    pub fn own_ledger(&self) -> Option<PathBuf> {
+        let is_on = self.master.value.is_none() && self.ssd_plan().is_some();
+        self.ssd.places.value.first().filter(|_| is_on).and_then(|place| ssd::ledger(place))
     }
 
     /// What the embedded master tells all engines.

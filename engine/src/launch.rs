@@ -1,7 +1,7 @@
 //! The whole process: a pinned thread per core, from the first line of the log to the last slot given away.
 //!
-//! The threads share nothing but what is in [`Watch`]: a flag that says stop, and a channel on which each core says
-//! how far it is.
+//! The threads share nothing but what is in [`Watch`]: a flag that says stop, a channel on which each core says
+//! how far it is, and the number of those that listen.
 
 use crate::config::Config;
 use crate::control::{self, CoreConfig, CoreError, Supervisor};
@@ -9,7 +9,7 @@ use crate::tiering::devices::{PlaceError, SsdPlaces};
 #[cfg(all(test, snowskin_loom))]
 use loom::sync::Arc;
 #[cfg(all(test, snowskin_loom))]
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use snowskin_io::memory::Mapping;
 use snowskin_io::uring::{self, CoreThread};
 use snowskin_protocol::units::{GIB, MIB};
@@ -22,7 +22,7 @@ use std::ops::ControlFlow;
 #[cfg(not(all(test, snowskin_loom)))]
 use std::sync::Arc;
 #[cfg(not(all(test, snowskin_loom)))]
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -88,12 +88,20 @@ struct Watch {
     core: u16,
     news: Sender<News>,
     stop: Stop,
+    /// How many cores listen, and how many there are. It carries nothing but itself.
+    listening: Arc<AtomicUsize>,
+    cores: usize,
 }
 
 impl Supervisor for Watch {
     fn listening(&self, address: SocketAddr) {
         // Nobody listens any more only when the process is ending.
         let _ = self.news.send(News::Listening(self.core, address));
+        self.listening.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn do_all_listen(&self) -> bool {
+        self.listening.load(Ordering::Relaxed) == self.cores
     }
 
     fn joined(&self) {
@@ -122,6 +130,7 @@ impl Engine {
         let engine = EngineId::of_name(&config.name.value);
         let incarnation = Incarnation(RandomState::new().hash_one(std::process::id()).max(1));
         let mut threads = Vec::new();
+        let (listening, cores) = (Arc::new(AtomicUsize::new(0)), config.cpu_plan.cores.len());
         for placement in &config.cpu_plan.cores {
             let core = placement.core;
             let advertise = config.advertise.value.map(|advertise| {
@@ -142,7 +151,8 @@ impl Engine {
                 connections_max: u64::from(config.connections_max.value),
                 settings: config.cluster_settings(),
             };
-            let watch = Watch { core, news: sender.clone(), stop: stop.clone() };
+            let (news, stop, listening) = (sender.clone(), stop.clone(), listening.clone());
+            let watch = Watch { core, news, stop, listening, cores };
             let name = format!("snowskin-{core}");
             let thread = uring::spawn_core(&name, placement.cpu, config.spin(), async move |platform| {
                 let mut memory = MemoryProgress::of(format!("core {core}"));

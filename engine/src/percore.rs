@@ -114,6 +114,10 @@ pub struct PerCore<P: Platform> {
     pub epoch_heard: Cell<Epoch>,
     /// Raised when slots may have to be taken over.
     pub takeover_wanted: Signal,
+    /// Raised when slots may have come, or were taken over: what is on the SSD may have to follow.
+    pub keep_wanted: Signal,
+    /// The table by which the SSD has what is answered from: see [`crate::tiering`].
+    pub kept_epoch: Cell<Epoch>,
     /// Replicas elsewhere that lost their entry.
     pub drops: Mailbox<Dropped>,
     /// Whether the core is on its way out.
@@ -147,6 +151,8 @@ impl<P: Platform> PerCore<P> {
             table_wanted: Signal::new(),
             epoch_heard: Cell::new(Epoch(0)),
             takeover_wanted: Signal::new(),
+            keep_wanted: Signal::new(),
+            kept_epoch: Cell::new(Epoch(0)),
             drops: Mailbox::new(DROPS_MAX),
             leaving: Cell::new(false),
         })
@@ -186,6 +192,7 @@ impl<P: Platform> PerCore<P> {
         self.hear_epoch(table.epoch);
         *self.routing.borrow_mut() = Rc::new(Routing::new(table));
         self.takeover_wanted.raise();
+        self.keep_wanted.raise();
     }
 
     /// Members of the table we know that a newer one does not have any more, or in another life.
@@ -252,7 +259,9 @@ impl<P: Platform> PerCore<P> {
         service_ns.reset();
         let member = self.identity.member();
         let slots_moving = (stats.slots_awaited + stats.slots_frozen) as u32;
-        Report { member, engine_cores: self.identity.engine_cores, epoch: self.epoch(), slots_moving, load }
+        let (epoch, engine_cores) = (self.epoch(), self.identity.engine_cores);
+        let keeps = epoch > Epoch(0) && self.kept_epoch.get() == epoch;
+        Report { member, engine_cores, epoch, slots_moving, keeps, load }
     }
 
     /// All counters.

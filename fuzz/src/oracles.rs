@@ -24,6 +24,8 @@ const SLOT_SET_BYTES: usize = SLOT_COUNT / 8;
 /// Bytes of a table's head and of a member, as [`RoutingTable::encode`] writes them.
 const TABLE_HEAD_BYTES: usize = 16;
 const MEMBER_BYTES: usize = 56;
+/// Bytes of a former life.
+const FORMER_BYTES: usize = 24;
 
 /// Panics when something does not hold for an input.
 pub type Oracle = fn(&[u8]);
@@ -208,13 +210,16 @@ pub fn routing_table(bytes: &[u8]) {
             assert!(again == bytes, "a table is written otherwise than it was read");
             for slot in [0, SLOT_COUNT - 1] {
                 let home = table.home(snowskin_protocol::Slot(slot as u16));
+                let _ = table.origin(snowskin_protocol::Slot(slot as u16));
                 assert_eq!(home.is_some(), usize::from(table.homes[slot]) < table.members.len());
             }
         }
     };
     check(bytes);
-    let Some(count) = bytes.get(8).map(|count| usize::from(*count)) else { return };
-    if let Some((head, columns)) = bytes.split_at_checked(TABLE_HEAD_BYTES + count * MEMBER_BYTES) {
+    let count = |at: usize| bytes.get(at).map(|count| usize::from(*count));
+    let Some((members, former)) = count(8).zip(count(12)) else { return };
+    let lives_bytes = members * MEMBER_BYTES + former * FORMER_BYTES;
+    if let Some((head, columns)) = bytes.split_at_checked(TABLE_HEAD_BYTES + lives_bytes) {
         check(&[head, &drawn_out(columns, 4 * SLOT_COUNT)].concat());
     }
 }

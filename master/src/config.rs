@@ -51,6 +51,8 @@ pub struct MasterConfig {
     pub http: Option<SocketAddr>,
     /// The file that remembers epoch, table and settings over a restart. Without one they are learnt from the cores.
     pub ledger: Option<PathBuf>,
+    /// Whoever was a member before this master's start is gone: it is part of the only engine that could come back.
+    pub is_embedded: bool,
     /// Settings that are to hold whatever the ledger says.
     pub settings: SettingsChange,
     /// How long it waits for what.
@@ -67,6 +69,7 @@ impl Default for MasterConfig {
             listen: LISTEN_DEFAULT,
             http: Some(HTTP_DEFAULT),
             ledger: None,
+            is_embedded: false,
             settings: SettingsChange::default(),
             timing: Timing::default(),
             stop: Stop::new(),
@@ -82,6 +85,7 @@ impl MasterConfig {
         MasterConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             http: None,
+            is_embedded: true,
             timing: Timing { quiet: Duration::ZERO, ..Timing::default() },
             ..MasterConfig::default()
         }

@@ -1,9 +1,11 @@
-//! The ledger: a small file in which the master remembers epoch, table and settings over a restart.
+//! The ledger: a small file in which the master remembers epoch, table, who keeps its slots, and settings over a restart.
 //!
 //! ```text
-//!   0        8         12        16            24                      32
-//!   ├ magic ─┼ version ┼ reserved┼ body bytes ─┼ settings (16 bytes) ───┼ table … ┼ checksum ┤
+//!   0        8         12        16            24                      40       44
+//!   ├ magic ─┼ version ┼ reserved┼ body bytes ─┼ settings (16 bytes) ───┼ kept ──┼ index of each, 2 bytes … ┼ table … ┼ checksum ┤
 //! ```
+//!
+//! *Kept*: how many members of the table keep their slots, and their indexes, in order.
 //!
 //! The checksum covers everything before it. The file is replaced as a whole: written beside itself, synced, renamed,
 //! and the directory synced, so that after a crash it is the old one or the new one. A ledger that cannot be read
@@ -14,14 +16,16 @@
 //! well, and a master that starts with an old ledger asks them for it.
 
 use bytemuck::{Pod, Zeroable};
+use snowskin_protocol::limits::MEMBERS_MAX;
 use snowskin_protocol::wire::Cursor;
-use snowskin_protocol::{Checksum, RoutingTable, Settings};
+use snowskin_protocol::{Checksum, Life, RoutingTable, Settings};
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"SNOWLEDG";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// A ledger with the largest table is smaller than this; what is larger is not read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -32,6 +36,8 @@ pub struct Record {
     pub settings: Settings,
     /// The table in force, with its epoch and members.
     pub table: RoutingTable,
+    /// Members of that table that keep their slots.
+    pub kept: BTreeSet<Life>,
 }
 
 /// Why a ledger cannot be used.
@@ -143,6 +149,13 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 fn encode(record: &Record) -> Vec<u8> {
     let mut body = bytemuck::bytes_of(&record.settings).to_vec();
+    let kept: Vec<u16> = (0..)
+        .zip(&record.table.members)
+        .filter(|(_, member)| record.kept.contains(&member.life()))
+        .map(|(index, _)| index)
+        .collect();
+    body.extend_from_slice(bytemuck::bytes_of(&(kept.len() as u32)));
+    body.extend_from_slice(bytemuck::cast_slice(&kept));
     record.table.encode(&mut body);
     let head = FileHead { magic: MAGIC, version: VERSION, reserved: 0, body_bytes: body.len() as u64 };
     let mut bytes = [bytemuck::bytes_of(&head), &body].concat();
@@ -171,8 +184,14 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Record, LedgerError> {
     let mut body = Cursor::new(&bytes[size_of::<FileHead>()..checked]);
     let settings: Settings = body.pod().map_err(|_| damaged("too short"))?;
     let settings = settings.checked().map_err(|_| damaged("its settings cannot hold"))?;
+    let kept_count: u32 = body.pod().map_err(|_| damaged("too short"))?;
+    let kept_count = (kept_count as usize).min(MEMBERS_MAX);
+    let kept: Vec<u16> =
+        (0..kept_count).map(|_| body.pod()).collect::<Result<_, _>>().map_err(|_| damaged("too short"))?;
     let table = RoutingTable::decode(body.rest()).map_err(|_| damaged("its table cannot be read"))?;
-    Ok(Record { settings, table })
+    let life = |index: &u16| table.members.get(usize::from(*index)).map(|member| member.life());
+    let kept = kept.iter().map(life).collect::<Option<_>>().ok_or_else(|| damaged("it names no member"))?;
+    Ok(Record { settings, table, kept })
 }
 
 #[cfg(test)]

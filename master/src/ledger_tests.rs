@@ -7,8 +7,9 @@ use quickcheck::quickcheck;
 use snowskin_protocol::Epoch;
 
 fn record() -> Record {
-    let table = plan(&RoutingTable::empty(), &[member(1, 0, 64), member(1, 1, 64)]);
-    Record { settings: Settings { lease_ms: 77, ..Settings::default() }, table }
+    let table = plan(&RoutingTable::empty(), &[member(1, 0, 64), member(1, 1, 64)], &BTreeSet::new());
+    let kept = BTreeSet::from([member(1, 1, 64).life()]);
+    Record { settings: Settings { lease_ms: 77, ..Settings::default() }, table, kept }
 }
 
 #[test]
@@ -63,9 +64,9 @@ fn another_version_is_told_apart_from_damage() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger");
     let mut newer = encode(&record());
-    newer[8] = 4;
+    newer[8] = 5;
     fs::write(&path, newer).unwrap();
-    assert!(matches!(Ledger::open(&path), Err(LedgerError::Version { version: 4, .. })));
+    assert!(matches!(Ledger::open(&path), Err(LedgerError::Version { version: 5, .. })));
 }
 
 #[test]

@@ -11,7 +11,8 @@ use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::settings::SettingsError;
 use snowskin_protocol::wire::Opcode;
-use snowskin_protocol::{Epoch, Incarnation, RoutingTable, Settings};
+use snowskin_protocol::{Epoch, Incarnation, Life, RoutingTable, Settings};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -89,8 +90,8 @@ pub struct Master {
     incarnation: Incarnation,
     started: Moment,
     ledger: Option<Ledger>,
-    /// What the ledger has: epoch and settings.
-    saved: Option<(Epoch, Settings)>,
+    /// What the ledger has: epoch, settings, and who keeps its slots.
+    saved: Option<(Epoch, Settings, BTreeSet<Life>)>,
     retry_at: Moment,
 }
 
@@ -104,10 +105,15 @@ impl Master {
                 (Some(ledger), record)
             }
         };
-        let saved = record.as_ref().map(|record| (record.table.epoch, record.settings));
+        let saved = record.as_ref().map(|record| (record.table.epoch, record.settings, record.kept.clone()));
         let settings = config.settings.apply(record.as_ref().map_or(Settings::default(), |r| r.settings))?;
         let state = match record {
-            Some(record) => MasterState::with_table(now, config.timing, settings, record.table),
+            Some(record) if config.is_embedded => {
+                MasterState::after(now, config.timing, settings, (record.table, record.kept))
+            }
+            Some(record) => {
+                MasterState::with_table(now, config.timing, settings, (record.table, record.kept))
+            }
             None => MasterState::new(now, config.timing, settings),
         };
         let (frames, ledger_errors) = (FrameCounters::default(), 0);
@@ -166,15 +172,17 @@ impl Master {
     }
 
     fn write_ledger(&mut self) -> Result<(), LedgerError> {
-        let current = (self.state.table().epoch, self.state.settings());
-        if let Some(ledger) = &self.ledger
-            && self.saved != Some(current)
-        {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let (epoch, settings, kept) = (self.state.table().epoch, self.state.settings(), self.state.kept());
+        let is_saved =
+            |(e, s, k): &(Epoch, Settings, BTreeSet<Life>)| (*e, *s) == (epoch, settings) && k == kept;
+        if !self.saved.as_ref().is_some_and(is_saved) {
             if seeded_bug!("ledger not written") {
                 return Ok(());
             }
-            ledger.write(&Record { settings: current.1, table: self.state.table().clone() })?;
-            self.saved = Some(current);
+            let kept = kept.clone();
+            ledger.write(&Record { settings, table: self.state.table().clone(), kept: kept.clone() })?;
+            self.saved = Some((epoch, settings, kept));
         }
         Ok(())
     }

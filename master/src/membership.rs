@@ -209,6 +209,7 @@ impl Membership {
         if !self.is_alive(report) {
             return false;
         }
+        self.siblings_leave(report);
         let row = self.rows.get_mut(&id).expect("it is alive");
         if row.state == MemberState::Joining || report.member.weight == 0 {
             log::info!("core {id} is gone");
@@ -221,6 +222,17 @@ impl Membership {
         row.state = MemberState::Leaving;
         self.note(now, report);
         true
+    }
+
+    /// An engine leaves as a whole: its cores say so one after the other, and none is to get slots from another one meanwhile.
+    fn siblings_leave(&mut self, report: &Report) {
+        let engine = report.member.id.engine;
+        let siblings = self.rows.range_mut(CoreId { engine, core: 0 }..=CoreId { engine, core: u16::MAX });
+        for (_, row) in siblings.filter(|(id, _)| **id != report.member.id) {
+            if matches!(row.state, MemberState::Active | MemberState::Suspect) {
+                row.state = MemberState::Leaving;
+            }
+        }
     }
 
     /// Moves those on who have been silent for too long.
@@ -395,7 +407,7 @@ impl Membership {
             let row = self.rows.remove(&id).expect("it was just found");
             let lives = self.former_lives.entry(engine).or_default();
             if !lives.contains(&row.member.incarnation) {
-                log::info!("engine {engine} has a new life: what the old one held is lost");
+                log::info!("engine {engine} has a new life: what the old one held in memory is lost");
                 lives.truncate(FORMER_LIVES_MAX - 1);
                 lives.push_front(row.member.incarnation);
             }

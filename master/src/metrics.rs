@@ -52,7 +52,12 @@ fn register_master(registry: &mut Registry, snapshot: &Snapshot) {
     let moving = u64::from(snapshot.table.moving_slots);
     gauge(registry, "master_moving_slots", "Slots taken over from a core that is there", moving);
     let lost = u64::from(snapshot.table.lost_slots);
-    gauge(registry, "master_lost_slots", "Slots whose entries were rebuilt from holders", lost);
+    gauge(
+        registry,
+        "master_lost_slots",
+        "Slots whose entries went with a core that died, but for what its heir found",
+        lost,
+    );
     let homeless = u64::from(snapshot.table.homeless_slots);
     gauge(registry, "master_homeless_slots", "Slots without a home", homeless);
     let high = settings.high_watermark_permille.unwrap_or(0).into();

@@ -6,6 +6,11 @@ use quickcheck::{QuickCheck, TestResult, quickcheck};
 use snowskin_protocol::{CoreId, Epoch, Incarnation, SLOT_COUNT};
 use std::collections::BTreeSet;
 
+/// The next table when nobody kept anything.
+fn plan(previous: &RoutingTable, members: &[Member]) -> RoutingTable {
+    super::plan(previous, members, &BTreeSet::new())
+}
+
 /// Members of ten engines with weights from 1 to 256, a handful: planning is 65,536 questions.
 fn cluster(weights: &[u8]) -> Vec<Member> {
     weights.iter().take(12).zip(0..).map(|(&w, n)| member(u64::from(n % 10), n, u32::from(w) + 1)).collect()

@@ -19,6 +19,9 @@
 //! them away waits for the thanks of a core that has passed them on since. (Chains of moves were allowed once. Each link
 //! then needs to know what became of all the others; `docs/notes/2026-11-21-simulated-cluster.md` has the end of that.)
 //!
+//! Cores say when they keep their slots: what they answer from is on their volumes. That is remembered (in the ledger, too) until a table
+//! gives them more slots, and makes them origins when they are gone ([`planner`]).
+//!
 //! So a master can die and be replaced by one that knows nothing, and the epoch never goes back for anybody.
 
 use crate::config::Timing;
@@ -30,7 +33,7 @@ use snowskin_io::seeded_bug;
 use snowskin_protocol::settings::SettingsError;
 use snowskin_protocol::table::LOST;
 use snowskin_protocol::wire::control::{Orders, Report};
-use snowskin_protocol::{CoreId, Epoch, Member, RoutingTable, Settings};
+use snowskin_protocol::{CoreId, Epoch, Life, Member, RoutingTable, Settings};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -53,6 +56,8 @@ pub struct MasterState {
     settings: Settings,
     table: RoutingTable,
     table_bytes: Rc<[u8]>,
+    /// Members that keep their slots.
+    kept: BTreeSet<Life>,
     /// Until when cores that have a table may show up; see 1.
     quiet_until: Moment,
     /// Since when a newer table is known to exist; see 2.
@@ -71,19 +76,41 @@ impl MasterState {
             settings,
             table_bytes: encoded(&table),
             table,
+            kept: BTreeSet::new(),
             quiet_until: now + timing.quiet,
             newer_since: None,
             change_since: None,
         }
     }
 
-    /// A master that remembers a table.
-    pub fn with_table(now: Moment, timing: Timing, settings: Settings, table: RoutingTable) -> Self {
+    /// A master that remembers a table, and who of its members kept their slots.
+    pub fn with_table(
+        now: Moment,
+        timing: Timing,
+        settings: Settings,
+        (table, kept): (RoutingTable, BTreeSet<Life>),
+    ) -> Self {
         let mut state = MasterState::new(now, timing, settings);
         if table.epoch > Epoch(0) {
             // Whoever might have a newer table is a member of this one, and rule 3 waits for those.
             state.quiet_until = now;
             state.adopt(now, table);
+            state.kept = kept;
+        }
+        state
+    }
+
+    /// A master that remembers a table, and knows that all its members are gone.
+    pub fn after(
+        now: Moment,
+        timing: Timing,
+        settings: Settings,
+        (table, kept): (RoutingTable, BTreeSet<Life>),
+    ) -> Self {
+        let mut state = MasterState::new(now, timing, settings);
+        if table.epoch > Epoch(0) {
+            state.quiet_until = now;
+            state.publish(planner::plan(&table, &[], &kept));
         }
         state
     }
@@ -96,6 +123,11 @@ impl MasterState {
     /// The table in force, encoded once.
     pub fn table_bytes(&self) -> Rc<[u8]> {
         self.table_bytes.clone()
+    }
+
+    /// Members that keep their slots: what they answer from is on their volumes.
+    pub fn kept(&self) -> &BTreeSet<Life> {
+        &self.kept
     }
 
     /// The settings in force.
@@ -111,18 +143,21 @@ impl MasterState {
     /// A core introduces itself for the first time on its connection; it may be asked to do so again.
     pub fn introduce(&mut self, now: Moment, report: &Report) -> Result<Orders, RegisterError> {
         let is_enough = self.membership.introduce(now, report)?;
+        self.note_kept(report);
         Ok(self.orders(report, is_enough))
     }
 
     /// A core introduces itself.
     pub fn register(&mut self, now: Moment, report: &Report) -> Result<Orders, RegisterError> {
         self.membership.register(now, report)?;
+        self.note_kept(report);
         Ok(self.orders(report, true))
     }
 
     /// A core is still there.
     pub fn heartbeat(&mut self, now: Moment, report: &Report) -> Orders {
         let is_known = self.membership.heartbeat(now, report);
+        self.note_kept(report);
         self.orders(report, is_known)
     }
 
@@ -199,14 +234,13 @@ impl MasterState {
         if next == self.table.members {
             return false;
         }
-        self.publish(planner::plan(&self.table, &next));
+        self.publish(planner::plan(&self.table, &next, &self.kept));
         true
     }
 
     /// The members of the table that are wanted in whatever way, as they are in it.
     fn survivors(&self, wanted: &[Member]) -> Vec<Member> {
-        let life = |member: &Member| (member.id, member.incarnation);
-        let is_there = |member: &&Member| wanted.iter().any(|other| life(other) == life(member));
+        let is_there = |member: &&Member| wanted.iter().any(|other| other.life() == member.life());
         self.table.members.iter().filter(is_there).copied().collect()
     }
 
@@ -219,7 +253,8 @@ impl MasterState {
         log::error!("nobody offered the table of epoch {newest}: all entries count as lost");
         let mut unknown = RoutingTable { epoch: newest, ..RoutingTable::empty() };
         unknown.origins.fill(LOST);
-        self.publish(planner::plan(&unknown, &self.membership.wanted()));
+        self.kept.clear();
+        self.publish(planner::plan(&unknown, &self.membership.wanted(), &self.kept));
         self.newer_since = None;
         true
     }
@@ -227,15 +262,28 @@ impl MasterState {
     fn adopt(&mut self, now: Moment, table: RoutingTable) {
         log::info!("adopting the table of epoch {} with {} members", table.epoch, table.members.len());
         self.membership.adopt(now, &table);
+        self.kept.clear();
         self.publish(table);
     }
 
     fn publish(&mut self, table: RoutingTable) {
         log::info!("epoch {}: {} members", table.epoch, table.members.len());
         self.membership.published(&table);
+        self.kept = planner::still_kept(&self.table, &table, &self.kept);
         self.table_bytes = encoded(&table);
         self.table = table;
         self.change_since = None;
+    }
+
+    /// A core may have said that it keeps its slots, by the table in force.
+    fn note_kept(&mut self, report: &Report) {
+        let life = report.member.life();
+        if report.keeps && report.epoch == self.table.epoch && !self.kept.contains(&life) {
+            let is_member = self.table.members.iter().any(|member| member.life() == life);
+            if is_member {
+                self.kept.insert(life);
+            }
+        }
     }
 
     fn orders(&self, report: &Report, is_known: bool) -> Orders {

@@ -193,7 +193,7 @@ fn a_leaver_is_emptied_and_then_forgotten() {
 fn a_restarted_master_adopts_the_newest_table_and_goes_on() {
     let (old, cores) = two_engines();
     let table_one = old.table().clone();
-    let table_two = planner::plan(&table_one, &[cores[0].member, cores[1].member]);
+    let table_two = planner::plan(&table_one, &[cores[0].member, cores[1].member], &BTreeSet::new());
 
     let mut state = fresh();
     let orders = state.heartbeat(at(100), &at_epoch(cores[0], Epoch(1)));
@@ -235,8 +235,12 @@ fn after_an_adoption_changes_wait_for_all_members_or_their_deaths() {
 #[test]
 fn a_master_with_a_ledger_does_not_wait_when_all_report() {
     let (old, cores) = two_engines();
-    let mut state =
-        MasterState::with_table(at(0), Timing::default(), Settings::default(), old.table().clone());
+    let mut state = MasterState::with_table(
+        at(0),
+        Timing::default(),
+        Settings::default(),
+        (old.table().clone(), BTreeSet::new()),
+    );
     for core in &cores {
         let orders = state.heartbeat(at(50), &at_epoch(*core, Epoch(1)));
         assert_eq!((orders.wants_register, orders.wants_table), (0, 0));

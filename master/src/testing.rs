@@ -18,7 +18,14 @@ pub(crate) fn member(engine: u64, core: u16, weight: u32) -> Member {
 /// What that core says of itself, if its engine has `engine_cores`.
 pub(crate) fn report(engine: u64, core: u16, engine_cores: u16) -> Report {
     let load = Load { capacity_bytes: 1 << 20, free_bytes: 1 << 19, ..Load::default() };
-    Report { member: member(engine, core, 64), engine_cores, epoch: Epoch(0), slots_moving: 0, load }
+    Report {
+        member: member(engine, core, 64),
+        engine_cores,
+        epoch: Epoch(0),
+        slots_moving: 0,
+        keeps: false,
+        load,
+    }
 }
 
 /// The same core in another life.

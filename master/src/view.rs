@@ -44,7 +44,7 @@ pub struct TableView {
     /// Slots whose home takes (or took: the master is not told when it is done) the entries over from a core that is
     /// still there.
     pub moving_slots: u32,
-    /// Slots whose entries went with a core that died, and were rebuilt from the holders.
+    /// Slots whose entries went with a core that died, but for what it has left on its volume to an heir.
     pub lost_slots: u32,
 }
 
@@ -80,6 +80,8 @@ pub struct MemberView {
     pub weight: u32,
     /// Slots whose home it is.
     pub slots: u32,
+    /// Whether what it answers from is on its volume: then its next life may find it there.
+    pub keeps: bool,
     /// The newest table it said it has.
     pub epoch: u64,
     /// Seconds since it was last heard of.
@@ -144,6 +146,7 @@ impl Snapshot {
         let slots = slots_of(table, &table.homes);
         let rows = || master.state.membership().rows();
         let slots_of_row = |row: &MemberRow| slots.get(&row.member.id).copied().unwrap_or(0);
+        let keeps = |row: &MemberRow| master.state.kept().contains(&row.member.life());
         let mut engines: BTreeMap<EngineId, EngineView> = BTreeMap::new();
         for row in rows() {
             let engine = row.member.id.engine;
@@ -154,7 +157,7 @@ impl Snapshot {
             incarnation: format!("{:016x}", master.incarnation().0),
             uptime_s: (now - master.started()).as_secs_f64(),
             table: TableView::of(table, &slots),
-            members: rows().map(|row| MemberView::of(row, slots_of_row(row), now)).collect(),
+            members: rows().map(|row| MemberView::of(row, slots_of_row(row), keeps(row), now)).collect(),
             engines: engines.into_values().collect(),
             settings: master.state.settings().into(),
             frames: FramesView::of(master),
@@ -180,7 +183,9 @@ impl TableView {
             slots_moving_away: of(&moving_away, member.id),
         });
         let count = |column: &[u16], value| column.iter().filter(|&&entry| entry == value).count() as u32;
-        let (new, lost_slots) = (count(&table.origins, NOBODY), count(&table.origins, LOST));
+        let is_former = |entry: &&u16| **entry < LOST && usize::from(**entry) >= table.members.len();
+        let former_slots = table.origins.iter().filter(is_former).count() as u32;
+        let (new, lost_slots) = (count(&table.origins, NOBODY), count(&table.origins, LOST) + former_slots);
         TableView {
             epoch: table.epoch.0,
             members: members.collect(),
@@ -192,7 +197,7 @@ impl TableView {
 }
 
 impl MemberView {
-    fn of(row: &MemberRow, slots: u32, now: Moment) -> Self {
+    fn of(row: &MemberRow, slots: u32, keeps: bool, now: Moment) -> Self {
         MemberView {
             engine: row.member.id.engine.to_string(),
             core: row.member.id.core,
@@ -201,6 +206,7 @@ impl MemberView {
             state: row.state.name(),
             weight: row.member.weight,
             slots,
+            keeps,
             epoch: row.epoch.0,
             silence_s: (now - row.last_seen).as_secs_f64(),
             load: LoadView::from(row.load),

@@ -69,7 +69,14 @@ fn report() -> Report {
         address: "10.0.0.2:7400".parse().unwrap(),
         weight: 64,
     };
-    Report { member, engine_cores: 1, epoch: Epoch(0), slots_moving: 0, load: Default::default() }
+    Report {
+        member,
+        engine_cores: 1,
+        epoch: Epoch(0),
+        slots_moving: 0,
+        keeps: false,
+        load: Default::default(),
+    }
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn report(core: u16) -> Report {
         weight: 64,
     };
     let load = Load { capacity_bytes: 3 << 30, free_bytes: 1 << 30, objects: 5, ..Load::default() };
-    Report { member, engine_cores: 2, epoch: Epoch(0), slots_moving: 0, load }
+    Report { member, engine_cores: 2, epoch: Epoch(0), slots_moving: 0, keeps: false, load }
 }
 
 /// Registers two cores and asks until there is a table; answers it.

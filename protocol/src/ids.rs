@@ -41,6 +41,9 @@ impl fmt::Display for CoreId {
 #[repr(transparent)]
 pub struct Incarnation(pub u64);
 
+/// A core in one of its lives.
+pub type Life = (CoreId, Incarnation);
+
 /// The version of the routing table. 0: no table yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]

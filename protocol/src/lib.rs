@@ -19,11 +19,11 @@ pub mod wire;
 
 pub use checksum::{CHUNK_BYTES, Checksum, Growing};
 pub use code::{Code, MissReason};
-pub use ids::{CoreId, EngineId, Epoch, Incarnation, Version};
+pub use ids::{CoreId, EngineId, Epoch, Incarnation, Life, Version};
 pub use key::{HashedName, NameError, NameRef, ObjectName, SLOT_COUNT, Slot};
 pub use settings::Settings;
 pub use strategy::Strategy;
-pub use table::{Member, RoutingTable};
+pub use table::{Member, Origin, RoutingTable};
 pub use units::{ByteSize, GIB, KIB, MIB};
 
 #[cfg(not(target_endian = "little"))]

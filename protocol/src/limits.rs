@@ -28,6 +28,8 @@ pub const GET_PAYLOAD_BYTES_TARGET: u64 = 256 * MIB;
 pub const PATTERN_BYTES_MAX: usize = 4 * KIB as usize;
 /// Members (cores) in a routing table.
 pub const MEMBERS_MAX: usize = 4096;
+/// Lives in a routing table that are no members any more.
+pub const FORMER_MAX: usize = 4096;
 /// Rows that one page of a hand-over, or one step of a removal by pattern, looks at.
 pub const SCAN_ROWS_PER_STEP: usize = 4096;
 /// Extents are multiples of this many bytes, and start at one.
@@ -37,8 +39,8 @@ pub const EXTENT_ALIGNMENT: usize = 512;
 const _: () = assert!(NAME_BYTES_MAX + 64 <= BODY_BYTES_MAX);
 // Every item of a full batch must get its reply into one body.
 const _: () = assert!(BATCH_ITEMS_MAX * 40 <= BODY_BYTES_MAX);
-// A table with the most members is one body: 56 bytes a member and two 16-bit columns of slots.
-const _: () = assert!(MEMBERS_MAX * 56 + 2 * 2 * 65_536 + 64 <= BODY_BYTES_MAX);
+// A table with the most members is one body: 56 bytes a member, 24 a former life, and two 16-bit columns of slots.
+const _: () = assert!(MEMBERS_MAX * 56 + FORMER_MAX * 24 + 2 * 2 * 65_536 + 64 <= BODY_BYTES_MAX);
 // Column values of the table are 16 bits, and the two highest have a meaning of their own.
 const _: () = assert!(MEMBERS_MAX < u16::MAX as usize - 1);
 const _: () = assert!(NAME_BYTES_MAX <= u16::MAX as usize);

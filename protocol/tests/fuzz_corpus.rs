@@ -53,6 +53,7 @@ fn each_target_has_an_input_that_is_accepted() {
     any("replies", &|input| decode_replies(3, &input[2..]).is_ok());
     any("remove_matching", &|input| RemoveMatching::decode(input).is_ok());
     any("report", &|input| Report::decode(input).is_ok());
+    any("report", &|input| Report::decode(input).is_ok_and(|report| report.keeps));
     any("admin", &|input| AdminRequest::decode(input).is_ok());
     any("admin", &|input| AdminReply::decode(input).is_ok());
     any("stats", &|input| CoreStats::decode(input).is_ok());
@@ -91,5 +92,10 @@ fn each_target_has_an_input_that_is_accepted() {
     any("routing_table", &|input| {
         let columns = [0; 4 * snowskin_protocol::SLOT_COUNT];
         RoutingTable::decode(&[&input[..input.len().min(16 + 2 * 56)], &columns].concat()).is_ok()
+    });
+    any("routing_table", &|input| {
+        let columns = [0; 4 * snowskin_protocol::SLOT_COUNT];
+        let lives = &input[..input.len().min(16 + 2 * 56 + 24)];
+        RoutingTable::decode(&[lives, &columns].concat()).is_ok_and(|table| table.former.len() == 1)
     });
 }

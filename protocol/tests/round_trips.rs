@@ -31,8 +31,8 @@ use snowskin_protocol::wire::hello::{Hello, ROLE_CORE, ROLE_MASTER, Welcome};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
 use snowskin_protocol::{
-    Checksum, CoreId, EngineId, Epoch, Incarnation, Member, ObjectName, RoutingTable, SLOT_COUNT, Settings,
-    Slot, Version,
+    Checksum, CoreId, EngineId, Epoch, Incarnation, Life, Member, ObjectName, RoutingTable, SLOT_COUNT,
+    Settings, Slot, Version,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -337,7 +337,7 @@ quickcheck! {
             service_ns_p99: more.2,
         };
         let engine_cores = engine_cores.max(1);
-        let report = Report { member: member(who), engine_cores, epoch: Epoch(epoch), slots_moving: load.objects as u32, load };
+        let report = Report { member: member(who), engine_cores, epoch: Epoch(epoch), slots_moving: load.objects as u32, keeps: load.free_bytes.is_multiple_of(2), load };
         assert_eq!(Report::decode(&report.encode()), Ok(report));
         holds_at_this_length(&report.encode(), &|body| {
             let report = Report::decode(body).ok()?;
@@ -437,8 +437,12 @@ fn tables() {
             let choose = |number: &u16| choices[usize::from(*number) % choices.len()];
             numbers.iter().chain([&0]).map(choose).cycle().take(SLOT_COUNT).collect()
         };
-        let (homes, origins) = (column(&homes, &[NOBODY]), column(&origins, &[NOBODY, LOST]));
-        let table = RoutingTable { epoch: Epoch(epoch), members, homes, origins };
+        let former: Vec<Life> = members.iter().skip(2).map(|one| (one.id, Incarnation(epoch))).collect();
+        let gone: Vec<u16> =
+            (members.len()..members.len() + former.len()).map(|index| index as u16).collect();
+        let homes = column(&homes, &[NOBODY]);
+        let origins = column(&origins, &[&[NOBODY, LOST][..], &gone].concat());
+        let table = RoutingTable { epoch: Epoch(epoch), members, former, homes, origins };
         let write = |table: &RoutingTable| {
             let mut bytes = Vec::new();
             table.encode(&mut bytes);
@@ -453,7 +457,9 @@ fn tables() {
             let table = RoutingTable::decode(bytes).ok()?;
             let is_known = |entry: u16| usize::from(entry) < table.members.len() || entry == NOBODY;
             assert!(table.homes.iter().all(|home| is_known(*home)));
-            assert!(table.origins.iter().all(|origin| is_known(*origin) || *origin == LOST));
+            let all = table.members.len() + table.former.len();
+            let is_former = |entry: u16| usize::from(entry) < all || entry == LOST;
+            assert!(table.origins.iter().all(|origin| is_known(*origin) || is_former(*origin)));
             Some(write(&table))
         })
     }

@@ -12,7 +12,7 @@
 //! is reclaimed later.
 
 use crate::error::TierError;
-use crate::format::record_bytes;
+use crate::format::{Owner, record_bytes};
 use crate::read::Reading;
 use crate::scan::Item;
 use crate::volume::Volume;
@@ -59,7 +59,7 @@ pub struct Reclaimed {
     pub reinserted: u64,
 }
 
-/// One reclaim at a time.
+/// One reclaim at a time, or one who owns the volume anew.
 struct Turn<'v, P: Platform>(&'v Volume<P>);
 
 impl<P: Platform> Drop for Turn<'_, P> {
@@ -69,6 +69,21 @@ impl<P: Platform> Drop for Turn<'_, P> {
 }
 
 impl<P: Platform> Volume<P> {
+    /// What counts on the volume is this owner's from now on. Durable when it returns, in both copies of the superblock.
+    pub async fn own(&self, owner: Owner) -> Result<(), TierError> {
+        // Reclaim writes the superblock, too: they take turns.
+        while self.inner.is_reclaiming.replace(true) {
+            self.inner.platform.sleep(TRY_PAUSE).await;
+        }
+        let _turn = Turn(self);
+        for _ in 0..2 {
+            let owned = self.inner.superblock.get().next(|block| block.owner = owner);
+            self.write_superblock(owned).await?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
     /// Frees the oldest region. `None`: there is none that could be freed now, or another reclaim is under way.
     pub async fn reclaim(&self, keeper: &impl Keeper) -> Result<Option<Reclaimed>, TierError> {
         if self.is_ended() {

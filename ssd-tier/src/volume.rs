@@ -66,7 +66,7 @@ impl fmt::Display for Trim {
 pub struct VolumeOptions {
     /// Bytes of each region, when the volume is made: a multiple of a sector.
     pub region_bytes: u64,
-    /// Who opens it.
+    /// Whose it is, when it is made.
     pub owner: Owner,
     /// Bytes of memory for heads, what is moved, and what is read when it is opened, at most; but 1 MiB at least.
     pub buffers_bytes: usize,
@@ -218,8 +218,8 @@ impl<P: Platform> Volume<P> {
             // One that was given up, maybe full of what nobody finds.
             volume.trim_all().await;
         }
-        let owner = options.owner;
-        let mounted = superblock.next(|block| (block.mounts, block.owner) = (block.mounts + 1, owner));
+        // Its owner stays: what was found is that one's.
+        let mounted = superblock.next(|block| block.mounts += 1);
         volume.write_superblock(mounted).await?;
         volume.inner.disk.flush().await?;
         volume.write_superblock(mounted.next(|_| {})).await?;
@@ -299,6 +299,11 @@ impl<P: Platform> Volume<P> {
     }
 
     // -- what others ask --
+
+    /// Whose records count.
+    pub fn owner(&self) -> Owner {
+        self.inner.superblock.get().owner
+    }
 
     /// Which volume it is.
     pub fn id(&self) -> VolumeId {

@@ -47,6 +47,10 @@ struct Forever;
 impl Supervisor for Forever {
     fn listening(&self, _address: SocketAddr) {}
 
+    fn do_all_listen(&self) -> bool {
+        true
+    }
+
     fn joined(&self) {}
 
     fn should_stop(&self) -> bool {

@@ -10,8 +10,9 @@ use snowskin_engine::percore::PerCore;
 use snowskin_engine::segment::MappingRequest;
 use snowskin_engine::shard::TierPolicy;
 use snowskin_engine::tiering::{ScrubRate, SsdConfig, TierSettings, Trim};
-use snowskin_io::sim::{Options, SimPlatform, Simulation};
-use snowskin_io::{DiskPlace, LocalUsers, Moment};
+use snowskin_io::disk::{DiskBuffer, DiskBuffers};
+use snowskin_io::sim::{Options, SimDisk, SimPlatform, Simulation};
+use snowskin_io::{Disk, DiskPlace, LocalUsers, Moment};
 use snowskin_master::{Master, MasterConfig, MasterHandle, Timing};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, EngineId, Incarnation, Settings};
@@ -126,10 +127,19 @@ pub struct SimCluster {
 struct Watch {
     joined: Rc<Cell<bool>>,
     stop: Rc<Cell<bool>>,
+    /// Cores of the same life of the engine that listen, and all.
+    listening: Rc<Cell<u16>>,
+    cores: u16,
 }
 
 impl Supervisor for Watch {
-    fn listening(&self, _address: SocketAddr) {}
+    fn listening(&self, _address: SocketAddr) {
+        self.listening.set(self.listening.get() + 1);
+    }
+
+    fn do_all_listen(&self) -> bool {
+        self.listening.get() == self.cores
+    }
 
     fn joined(&self) {
         self.joined.set(true);
@@ -169,9 +179,10 @@ impl SimCluster {
     /// Starts another engine; it joins in the time that follows.
     pub fn add_engine(&mut self) {
         let number = self.engines.len();
+        let listening = Rc::default();
         let start = |core| {
             let platform = self.sim.node(&format!("engine-{number}/{core}"));
-            self.start_core(platform, number, core, Incarnation(1))
+            self.start_core(platform, number, core, (Incarnation(1), &listening))
         };
         let cores = (0..self.shape.cores).map(start).collect();
         self.engines.push(SimEngine { cores, incarnation: Incarnation(1) });
@@ -184,9 +195,51 @@ impl SimCluster {
         let incarnation = Incarnation(self.engines[engine].incarnation.0 + 1);
         let platforms: Vec<_> =
             self.engines[engine].cores.iter().map(|core| faults.restart(&core.platform)).collect();
-        let start = |(core, platform)| self.start_core(platform, engine, core, incarnation);
+        let listening = Rc::default();
+        let start = |(core, platform)| self.start_core(platform, engine, core, (incarnation, &listening));
         let cores = (0..).zip(platforms).map(start).collect();
         self.engines[engine] = SimEngine { cores, incarnation };
+    }
+
+    /// All bytes of a dead engine's SSD tier, core by core.
+    pub fn disk_images(&mut self, engine: usize) -> Vec<Vec<u8>> {
+        let bytes = self.shape.ssd_bytes;
+        let read = move |disk: SimDisk| async move {
+            let buffer = buffer_of(bytes as usize);
+            let (read, image) = disk.read_exact_at(0, buffer).await;
+            read.expect("the disk can be read");
+            image.to_vec()
+        };
+        (0..self.engines[engine].cores.len()).map(|core| self.at_disk(engine, core, read)).collect()
+    }
+
+    /// Other bytes on a dead engine's SSD tier, core by core.
+    pub fn replace_disks(&mut self, engine: usize, images: &[Vec<u8>]) {
+        for (core, image) in images.iter().enumerate() {
+            let mut buffer = buffer_of(image.len());
+            buffer.copy_from_slice(image);
+            self.at_disk(engine, core, async move |disk: SimDisk| {
+                disk.write_all_at(0, buffer).await.0.expect("the disk can be written");
+                disk.flush().await.expect("flushed");
+            });
+        }
+    }
+
+    /// A task on the machine of a dead core, with its disk.
+    fn at_disk<T: 'static, F: Future<Output = T> + 'static>(
+        &mut self,
+        engine: usize,
+        core: usize,
+        task: impl FnOnce(SimDisk) -> F,
+    ) -> T {
+        let faults = self.sim.faults();
+        assert!(!self.engines[engine].cores[core].platform.is_alive(), "it has its disk");
+        let node = faults.restart(&self.engines[engine].cores[core].platform);
+        let disk = node.disk("ssd", self.shape.ssd_bytes).expect("nobody else has it");
+        let done = self.sim.block_on(&node, task(disk)).expect("the task ends in time");
+        faults.kill(&node);
+        self.engines[engine].cores[core].platform = node;
+        done
     }
 
     /// Tells an engine to leave; it does so in the time that follows.
@@ -246,6 +299,7 @@ impl SimCluster {
             settings: self.shape.settings.into(),
             ledger: self.ledger.as_ref().map(|directory| directory.path().join("ledger")),
             timing,
+            is_embedded: false,
             ..MasterConfig::embedded()
         };
         let node = self.master_platform.clone();
@@ -345,7 +399,7 @@ impl SimCluster {
         platform: SimPlatform,
         engine: usize,
         core: u16,
-        incarnation: Incarnation,
+        (incarnation, listening): (Incarnation, &Rc<Cell<u16>>),
     ) -> SimCore {
         let config = CoreConfig {
             id: CoreId { engine: EngineId::of_name(&format!("engine-{engine}")), core },
@@ -378,7 +432,8 @@ impl SimCluster {
         };
         let (stop, joined, ended) = (Rc::new(Cell::new(false)), Rc::default(), Rc::new(Cell::new(false)));
         let inside = Rc::new(RefCell::new(None));
-        let watch = Watch { joined, stop: stop.clone() };
+        let listening = listening.clone();
+        let watch = Watch { joined, stop: stop.clone(), listening, cores: self.shape.cores };
         let (opened, over, node) = (inside.clone(), ended.clone(), platform.clone());
         let faults = self.sim.faults();
         use snowskin_io::Platform;
@@ -394,6 +449,10 @@ impl SimCluster {
         });
         SimCore { platform, core: inside, stop, ended }
     }
+}
+
+fn buffer_of(bytes: usize) -> DiskBuffer {
+    DiskBuffers::new(bytes).take(bytes).expect("a pool of its own")
 }
 
 /// A deadline so far in the future that only a bug meets it.

@@ -106,6 +106,8 @@ pub enum Warning {
     NoSpin,
     /// More memory is promised than there is.
     Overcommitted(ByteSize),
+    /// What is on the SSD will not be found again.
+    Forgetful,
 }
 
 impl fmt::Display for Warning {
@@ -132,6 +134,11 @@ impl fmt::Display for Warning {
             Warning::Overcommitted(missing) => {
                 write!(f, "{missing} of memory are missing; the kernel may kill the engine when it fills up")
             }
+            Warning::Forgetful => write!(
+                f,
+                "--ssd is no folder, so the engine's own master cannot remember there what it had, and a restart begins \
+                 with an empty SSD: give a folder, or a --master with a ledger"
+            ),
         }
     }
 }

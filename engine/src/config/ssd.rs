@@ -10,7 +10,7 @@ use crate::tiering::{ScrubRate, TierSettings, Trim};
 use snowskin_protocol::ByteSize;
 use snowskin_ssd_tier::format::REGION_BYTES_DEFAULT;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// When objects go to the SSD.
@@ -134,6 +134,11 @@ impl SsdSettings {
             nodes,
         })
     }
+}
+
+/// Where the engine's own master remembers who has kept what on it: in the folder. On a device there is no room for that.
+pub(super) fn ledger(path: &Path) -> Option<PathBuf> {
+    path.is_dir().then(|| path.join("ledger"))
 }
 
 fn unix_ms() -> u64 {

@@ -228,7 +228,19 @@ fn warnings_for_what_is_probably_not_meant() {
     assert_eq!(warned(&[("cores", "9"), ("spin-us", "20")]), [Warning::NoSpin]);
     assert_eq!(warned(&[("cores", "9")]), []);
     assert_eq!(from_flags(&[("cores", "9")]).spin(), Duration::ZERO);
-    for warning in [Warning::Unprotected(open), Warning::NoSpin] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let device = folder.path().join("device");
+    fs::write(&device, []).expect("a file");
+    let on = |path: &std::path::Path, more: Option<(&'static str, &'static str)>| {
+        let path: &'static str = path.to_str().expect("text").to_owned().leak();
+        let flags = [("cores", "1"), ("ssd", path), ("ssd-size", "1GB")];
+        from_flags(&flags.into_iter().chain(more).collect::<Vec<_>>())
+    };
+    assert_eq!(on(&device, None).warnings(), [Warning::Forgetful]);
+    assert_eq!(on(&device, Some(("master", "127.0.0.1:7300"))).warnings(), []);
+    assert_eq!(on(folder.path(), None).warnings(), []);
+    assert_eq!(on(folder.path(), None).own_ledger(), Some(folder.path().join("ledger")));
+    for warning in [Warning::Unprotected(open), Warning::NoSpin, Warning::Forgetful] {
         assert!(!warning.to_string().is_empty());
     }
 }

@@ -30,6 +30,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// How often a core looks whether its siblings are open.
+const SIBLINGS_CHECK: Duration = Duration::from_millis(5);
 /// How often a core looks whether it should stop.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 /// How long a leaving core waits for its slots to be taken.
@@ -119,6 +121,8 @@ pub enum CoreError {
 pub trait Supervisor: 'static {
     /// The core listens and its memory is there.
     fn listening(&self, address: SocketAddr);
+    /// Whether all cores of the engine listen. They register together: a first one alone would get the slots of all others.
+    fn do_all_listen(&self) -> bool;
     /// The core is in the table.
     fn joined(&self);
     /// Whether the core should leave and end.
@@ -224,6 +228,9 @@ pub async fn run<P: Platform>(
     platform.spawn(takeover::run(core.clone()));
     platform.spawn(drops::run(core.clone()));
     platform.spawn(sweep(core.clone()));
+    while !supervisor.should_stop() && !supervisor.do_all_listen() {
+        platform.sleep(SIBLINGS_CHECK).await;
+    }
     let link = MasterLink::new(master);
     platform.spawn(membership::run(core.clone(), link.clone()));
     while !supervisor.should_stop() && !core.is_member() {

@@ -5,12 +5,11 @@
 //! connection just starts over.
 
 use crate::percore::PerCore;
-use crate::shard::Life;
 use snowskin_io::framing::{Channel, FrameError};
 use snowskin_io::{Platform, with_deadline};
-use snowskin_protocol::Epoch;
 use snowskin_protocol::wire::control::{LAST_PAGE, Page, SlotSet, TakeSlots};
 use snowskin_protocol::wire::{Opcode, Refusal};
+use snowskin_protocol::{Epoch, Life};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -113,6 +112,7 @@ async fn pull<P: Platform>(
     let mut shard = core.shard.borrow_mut();
     shard.finish_taking(&ask.slots);
     shard.finish_taking(&declined);
+    core.keep_wanted.raise();
     Ok(())
 }
 

@@ -15,7 +15,7 @@ const LATER: Moment = Moment(NOW.0 + 1_000_000_000);
 
 fn tiered(memory_bytes: usize, policy: TierPolicy) -> Shard {
     let mut shard = shard(memory_bytes);
-    shard.enable_tier(policy);
+    shard.enable_tier(policy, None);
     shard
 }
 
@@ -112,7 +112,7 @@ fn what_was_used_once_is_not_let_in_and_what_comes_back_is() {
         let options = Options { policy: kind, ..Options::default() };
         let mut shard = tiered(16 * 4096, second_touch());
         shard.index = Index::new(options.policy);
-        shard.enable_tier(second_touch());
+        shard.enable_tier(second_touch(), None);
         let keys: Vec<String> = (0..8).map(|number| number.to_string()).collect();
         for key in &keys {
             assert_eq!(put(&mut shard, key, &VALUE), ItemStatus::Ok);

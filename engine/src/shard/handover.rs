@@ -3,14 +3,14 @@
 use super::Shard;
 use super::index::Why;
 use super::row::{Facts, Place, Position, Row};
-use super::slots::{Life, SlotCounts};
+use super::slots::SlotCounts;
 use crate::eviction::Pin;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
 use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
 use snowskin_protocol::wire::data::PutHints;
-use snowskin_protocol::{CoreId, MissReason};
+use snowskin_protocol::{CoreId, Life, MissReason};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A page ends when another entry might not fit.
@@ -106,6 +106,7 @@ impl Shard {
     /// All pages have come: these slots are served from now on.
     pub fn finish_taking(&mut self, slots: &SlotSet) {
         self.slots.finish_taking(slots);
+        self.look_for_strangers();
     }
 
     /// Which slots were taken from whom that does not know it yet.

@@ -33,6 +33,8 @@ mod unmount;
 #[cfg(test)]
 mod copies_tests;
 #[cfg(test)]
+mod lineage_tests;
+#[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
 mod tests;
@@ -47,7 +49,6 @@ pub use read::{Answer, Held};
 pub use remove::Dropped;
 pub use row::RecordId;
 pub use shelf::{ReaderId, cards_for};
-pub use slots::Life;
 pub use tiered::{Demoted, Demotion};
 pub use together::{TOGETHER, some_at_a_time};
 pub use unmount::UnmountStep;
@@ -66,7 +67,7 @@ use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::ItemStatus;
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{
-    CoreId, HashedName, Incarnation, Member, MissReason, RoutingTable, Settings, Slot, Version,
+    CoreId, HashedName, Incarnation, Life, MissReason, RoutingTable, Settings, Slot, Version,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -138,11 +139,16 @@ impl Shard {
 
     /// Takes over a newer table.
     pub fn apply_table(&mut self, table: &RoutingTable) {
-        self.slots.apply(table, (self.me, self.incarnation));
+        let me = (self.me, self.incarnation);
+        let is_member = table.members.iter().any(|member| member.life() == me);
+        let heir_of = if is_member { self.take_heritage() } else { None };
+        self.slots.apply(table, me, heir_of);
         self.follow_slots();
-        let is_me = |member: &Member| (member.id, member.incarnation) == (self.me, self.incarnation);
-        if table.members.iter().any(is_me) {
-            self.settle_recovered();
+        if is_member {
+            self.settle_recovered(table, heir_of);
+        }
+        if self.slots.take_raised() {
+            self.look_for_strangers();
         }
     }
 

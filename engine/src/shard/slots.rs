@@ -13,6 +13,9 @@
 //!        └──────────────────────────────────── taker has confirmed, or nobody will ask ────┘
 //! ```
 //!
+//! An origin that is a former life (`RoutingTable::former`) is lost, unless this core has opened that life's volume: then what it has found there
+//! counts, and the slot is served with it, though what was only in memory is lost.
+//!
 //! *Frozen*: has the entries and changes nothing, until the taker confirms.
 //!
 //! The master moves no slot that is still on its way, so whom a table names as the origin has the entries, and whom it
@@ -25,9 +28,8 @@
 use snowskin_io::memory::prefetch;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::key::SLOT_COUNT;
-use snowskin_protocol::table::{LOST, NOBODY, RoutingTable};
 use snowskin_protocol::wire::control::SlotSet;
-use snowskin_protocol::{CoreId, Incarnation, Slot};
+use snowskin_protocol::{Life, Origin, RoutingTable, Slot};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +41,6 @@ enum State {
     Frozen,
     Awaiting,
 }
-
-/// A core in one of its lives.
-pub type Life = (CoreId, Incarnation);
 
 /// What a core may answer about a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +87,8 @@ pub(crate) struct Slots {
     counts: SlotCounts,
     /// Slots that were served and are not any more, so far.
     losses: u64,
+    /// Rows of slots that we serve may be no entries, since a generation was raised.
+    has_raised: bool,
     /// No table makes us a home any more.
     is_retired: bool,
 }
@@ -101,6 +102,7 @@ impl Slots {
             unconfirmed: BTreeMap::new(),
             counts: SlotCounts::default(),
             losses: 0,
+            has_raised: false,
             is_retired: false,
         }
     }
@@ -139,8 +141,8 @@ impl Slots {
     }
 
     /// Takes over what a newer table says. What it says of an earlier life of this core is not about us: that one's
-    /// slots are lost, and the next table will say so.
-    pub(crate) fn apply(&mut self, table: &RoutingTable, (me, incarnation): Life) {
+    /// slots are lost, and the next table will say so. `heir_of`: the life that has left what was found when the core started.
+    pub(crate) fn apply(&mut self, table: &RoutingTable, (me, incarnation): Life, heir_of: Option<Life>) {
         if self.is_retired {
             return;
         }
@@ -153,17 +155,22 @@ impl Slots {
             let home = table.homes[slot.index()];
             let mine = my_index == Some(home);
             if mine || self.states[slot.index()] != State::NotMine {
-                self.apply_slot(table, slot, mine, my_index);
+                self.apply_slot(table, slot, mine, (my_index, heir_of));
             }
         }
     }
 
-    fn apply_slot(&mut self, table: &RoutingTable, slot: Slot, mine: bool, my_index: Option<u16>) {
-        let origin = table.origins[slot.index()];
+    fn apply_slot(
+        &mut self,
+        table: &RoutingTable,
+        slot: Slot,
+        mine: bool,
+        (my_index, heir_of): (Option<u16>, Option<Life>),
+    ) {
         match (self.states[slot.index()], mine) {
             (State::Serving | State::ServingAfterLoss, true) => {}
             (State::Serving | State::ServingAfterLoss | State::Frozen, false) => {
-                let is_wanted = my_index == Some(origin);
+                let is_wanted = my_index.is_some_and(|index| table.origin(slot) == Origin::Member(index));
                 match is_wanted {
                     true if seeded_bug!("origin does not freeze") => {}
                     true => self.set(slot, State::Frozen),
@@ -171,15 +178,15 @@ impl Slots {
                     false => self.give_up(slot),
                 }
             }
-            (State::NotMine | State::Frozen, true) => match origin {
-                NOBODY => self.set(slot, State::Serving),
-                LOST => self.serve_after_loss(slot),
-                _ if Some(origin) == my_index || seeded_bug!("serve before taking") => {
+            (State::NotMine | State::Frozen, true) => match table.origin(slot) {
+                Origin::Nobody => self.set(slot, State::Serving),
+                Origin::Former(life) if Some(life) == heir_of => self.set(slot, State::ServingAfterLoss),
+                Origin::Lost | Origin::Former(_) => self.serve_after_loss(slot),
+                Origin::Member(index) if Some(index) == my_index || seeded_bug!("serve before taking") => {
                     self.set(slot, State::Serving);
                 }
-                _ => {
-                    let origin = &table.members[usize::from(origin)];
-                    self.origins.insert(slot, (origin.id, origin.incarnation));
+                Origin::Member(index) => {
+                    self.origins.insert(slot, table.members[usize::from(index)].life());
                     self.unconfirmed.remove(&slot);
                     self.set(slot, State::Awaiting);
                 }
@@ -232,6 +239,7 @@ impl Slots {
         if seeded_bug!("old entries count") {
             return;
         }
+        self.has_raised = true;
         for slot in given.iter().filter(|slot| self.origins.contains_key(slot)) {
             self.generations[slot.index()] += 1;
         }
@@ -291,7 +299,13 @@ impl Slots {
 
     fn serve_after_loss(&mut self, slot: Slot) {
         self.give_up(slot);
+        self.has_raised = true;
         self.set(slot, State::ServingAfterLoss);
+    }
+
+    /// Whether rows of slots that are served may be no entries, since it was asked last.
+    pub(crate) fn take_raised(&mut self) -> bool {
+        std::mem::take(&mut self.has_raised)
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use quickcheck::quickcheck;
-use snowskin_protocol::{EngineId, Epoch, Member};
+use snowskin_protocol::table::{LOST, NOBODY};
+use snowskin_protocol::{CoreId, EngineId, Epoch, Incarnation, Member};
 
 const S: Slot = Slot(7);
 
@@ -50,14 +51,14 @@ fn hand_over(origin: &mut Slots, taker: &mut Slots) -> (bool, bool) {
 #[test]
 fn a_join_moves_a_slot() {
     let (mut x, mut y) = (Slots::new(), Slots::new());
-    x.apply(&table(1, 0, NOBODY), life(0));
+    x.apply(&table(1, 0, NOBODY), life(0), None);
     assert_eq!(x.service(S), Service::Home { after_loss: false });
     let joined = table(2, 1, 0);
-    y.apply(&joined, life(1));
+    y.apply(&joined, life(1), None);
     assert_eq!(y.service(S), Service::Moving);
     // The origin has not heard yet: it still serves, so it gives nothing.
     assert_eq!(x.asked(&one(S)).0.len(), 0);
-    x.apply(&joined, life(0));
+    x.apply(&joined, life(0), None);
     assert_eq!(x.service(S), Service::WrongHome);
     let generation = x.generation(S);
     assert_eq!(hand_over(&mut x, &mut y), (true, false));
@@ -70,10 +71,10 @@ fn a_join_moves_a_slot() {
 #[test]
 fn a_slot_comes_back_before_it_was_taken() {
     let (mut x, mut y) = (Slots::new(), Slots::new());
-    x.apply(&table(1, 0, NOBODY), life(0));
+    x.apply(&table(1, 0, NOBODY), life(0), None);
     for (number, slots) in [(0, &mut x), (1, &mut y)] {
-        slots.apply(&table(2, 1, 0), life(number));
-        slots.apply(&table(3, 0, 1), life(number));
+        slots.apply(&table(2, 1, 0), life(number), None);
+        slots.apply(&table(3, 0, 1), life(number), None);
     }
     let generation = x.generation(S);
     assert_eq!(x.service(S), Service::Moving);
@@ -85,16 +86,16 @@ fn a_slot_comes_back_before_it_was_taken() {
 #[test]
 fn a_slot_comes_back_after_it_was_taken() {
     let (mut x, mut y) = (Slots::new(), Slots::new());
-    x.apply(&table(1, 0, NOBODY), life(0));
+    x.apply(&table(1, 0, NOBODY), life(0), None);
     for (number, slots) in [(0, &mut x), (1, &mut y)] {
-        slots.apply(&table(2, 1, 0), life(number));
+        slots.apply(&table(2, 1, 0), life(number), None);
     }
     // Taken, but the confirmation is lost.
     let (given, _) = x.asked(&one(S));
     y.begin_taking(&given);
     y.finish_taking(&given);
     for (number, slots) in [(0, &mut x), (1, &mut y)] {
-        slots.apply(&table(3, 0, 1), life(number));
+        slots.apply(&table(3, 0, 1), life(number), None);
     }
     let generation = x.generation(S);
     assert_eq!(hand_over(&mut y, &mut x), (true, false));
@@ -104,20 +105,20 @@ fn a_slot_comes_back_after_it_was_taken() {
 #[test]
 fn who_has_said_farewell_serves_nothing_whatever_tables_say() {
     let mut x = Slots::new();
-    x.apply(&table(1, 0, NOBODY), life(0));
+    x.apply(&table(1, 0, NOBODY), life(0), None);
     x.retire();
     assert_eq!((x.service(S), x.counts()), (Service::WrongHome, SlotCounts::default()));
-    x.apply(&table(2, 0, NOBODY), life(0));
+    x.apply(&table(2, 0, NOBODY), life(0), None);
     assert_eq!((x.service(S), x.counts()), (Service::WrongHome, SlotCounts::default()));
 }
 
 #[test]
 fn a_lost_origin_means_serving_after_a_loss() {
     let mut y = Slots::new();
-    y.apply(&table(2, 1, 0), life(1));
+    y.apply(&table(2, 1, 0), life(1), None);
     let mut gone = table(3, 1, LOST);
     gone.members[0].incarnation = Incarnation(99);
-    y.apply(&gone, life(1));
+    y.apply(&gone, life(1), None);
     assert_eq!(y.service(S), Service::Home { after_loss: true });
     assert!(y.awaited().is_empty());
 }
@@ -126,8 +127,8 @@ fn a_lost_origin_means_serving_after_a_loss() {
 fn an_origin_that_lives_is_kept_although_the_table_forgot_it() {
     // Epochs 3 and 4 (given away and back, the other died) were never seen here.
     let mut y = Slots::new();
-    y.apply(&table(2, 1, 0), life(1));
-    y.apply(&table(5, 1, LOST), life(1));
+    y.apply(&table(2, 1, 0), life(1), None);
+    y.apply(&table(5, 1, LOST), life(1), None);
     assert_eq!(y.service(S), Service::Moving);
     assert_eq!(y.awaited().keys().next(), Some(&(core(0), Incarnation(0))));
 }
@@ -135,12 +136,37 @@ fn an_origin_that_lives_is_kept_although_the_table_forgot_it() {
 #[test]
 fn a_table_that_knows_an_earlier_life_gives_us_nothing() {
     let mut reborn = Slots::new();
-    reborn.apply(&table(4, 0, NOBODY), (core(0), Incarnation(99)));
+    reborn.apply(&table(4, 0, NOBODY), (core(0), Incarnation(99)), None);
     assert_eq!(reborn.service(S), Service::WrongHome);
     let mut next = table(5, 0, LOST);
     next.members[0].incarnation = Incarnation(99);
-    reborn.apply(&next, (core(0), Incarnation(99)));
+    reborn.apply(&next, (core(0), Incarnation(99)), None);
     assert_eq!(reborn.service(S), Service::Home { after_loss: true });
+}
+
+#[test]
+fn an_heir_serves_what_its_former_life_has_left_and_nobody_else_does() {
+    let former = (core(0), Incarnation(99));
+    let mut left = table(2, 1, 3);
+    left.former.push(former);
+    let (mut heir, mut other) = (Slots::new(), Slots::new());
+    heir.apply(&left, life(1), Some(former));
+    other.apply(&left, life(1), Some((core(1), Incarnation(99))));
+    for slots in [&heir, &other] {
+        assert_eq!(slots.service(S), Service::Home { after_loss: true });
+    }
+    assert_eq!(
+        (heir.generation(S), other.generation(S)),
+        (0, 1),
+        "rows from before count here, and not there"
+    );
+    assert!(!heir.take_raised() && other.take_raised());
+    // Somebody who awaited the slot of a member that is gone has lost it, whatever that one has left.
+    let mut third = Slots::new();
+    third.apply(&table(1, 1, 0), life(1), None);
+    left.members[0].incarnation = Incarnation(1000);
+    third.apply(&left, life(1), Some(former));
+    assert_eq!((third.service(S), third.generation(S)), (Service::Home { after_loss: true }, 1));
 }
 
 /// A table in which slot [`S`] has this home and this origin, and no other slot has any.
@@ -167,7 +193,7 @@ impl Wandering {
     fn new() -> Self {
         let first = table_of_one(1, 0, NOBODY);
         let mut cores: Vec<Slots> = (0..CORES).map(|_| Slots::new()).collect();
-        cores.iter_mut().zip(0..).for_each(|(slots, number)| slots.apply(&first, life(number)));
+        cores.iter_mut().zip(0..).for_each(|(slots, number)| slots.apply(&first, life(number), None));
         let (known, rows) = (vec![0; CORES], vec![None; CORES]);
         Wandering { cores, tables: vec![first], known, rows, written: 0 }
     }
@@ -186,7 +212,7 @@ impl Wandering {
     fn tell(&mut self, number: usize) {
         if self.known[number] + 1 < self.tables.len() {
             self.known[number] += 1;
-            self.cores[number].apply(&self.tables[self.known[number]], life(number as u16));
+            self.cores[number].apply(&self.tables[self.known[number]], life(number as u16), None);
         }
     }
 

@@ -13,6 +13,9 @@
 //! While a row is being written or copied it is read from memory as ever, and is nobody's victim. When a row with a record goes for
 //! any other reason than to make room, its name is *buried*: the record must not come back with a restart. So it is if the record is
 //! being written just then, for whatever reason the row goes: nobody will know of that record.
+//!
+//! Nor must that of a row which is no entry, if the slot is served here: such *strangers* are taken out whenever slots have changed hands
+//! (`docs/notes/2026-11-28-lineage.md`).
 
 use super::eviction::Goal;
 use super::index::Why;
@@ -21,8 +24,11 @@ use super::{Shard, TierPolicy, row::Row};
 use crate::eviction::PolicyKind;
 use crate::segment::{Extent, Reservation};
 use snowskin_io::{Moment, seeded_bug};
+use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
 use snowskin_protocol::wire::data::PutHints;
-use snowskin_protocol::{Checksum, HashedName, MissReason, NameRef, ObjectName, Version};
+use snowskin_protocol::{
+    Checksum, HashedName, Life, MissReason, NameRef, ObjectName, Origin, RoutingTable, Version,
+};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Demotion begins and ends so far below the watermarks, in thousandths of the memory.
@@ -47,6 +53,10 @@ pub(super) struct Tiered {
     read_once: HashSet<Position>,
     /// Rows that were found on the SSD when the core started, until the first table that has the core.
     recovered: Vec<Position>,
+    /// Whose they are, until then.
+    heir_of: Option<Life>,
+    /// Where looking for strangers goes on, if there may be any.
+    strangers: Option<Position>,
     /// Names that mean nothing any more, until the tier is told.
     buried: Vec<(ObjectName, Version)>,
     /// Records of no more use, until the tier is told: with the bytes of their names and values.
@@ -99,9 +109,9 @@ impl Tiered {
 }
 
 impl Shard {
-    /// There is an SSD tier from now on.
-    pub fn enable_tier(&mut self, policy: TierPolicy) {
-        self.tiered = Some(Tiered { policy, kind: self.index.policy(), ..Tiered::default() });
+    /// There is an SSD tier from now on. `heir_of`: the life whose objects it holds, if it holds any.
+    pub fn enable_tier(&mut self, policy: TierPolicy, heir_of: Option<Life>) {
+        self.tiered = Some(Tiered { policy, kind: self.index.policy(), heir_of, ..Tiered::default() });
     }
 
     pub(super) fn has_tier(&self) -> bool {
@@ -254,6 +264,7 @@ impl Shard {
             Place::OnSsd(record) => Some(record),
             _ => tiered.copies.remove(&position),
         };
+        // What is being written will be there, whatever becomes of its row.
         if !is_writing && (why == Why::Evicted || record.is_none()) {
             return;
         }
@@ -413,6 +424,8 @@ impl Shard {
         true
     }
 
+    // -- what an earlier life has left --
+
     /// An object was found on the SSD when the core started. It is an entry here if nobody else has been its home since; whether there is
     /// room for its name.
     pub fn recover(&mut self, name: NameRef<'_>, demoted: &Demoted) -> bool {
@@ -426,17 +439,61 @@ impl Shard {
         true
     }
 
-    /// The core is a member: what was found on the SSD is its own if it is the home and nobody else has been since. All else means
+    /// Of whom the core is the heir: asked once, with the first table that has the core.
+    pub(super) fn take_heritage(&mut self) -> Option<Life> {
+        self.tiered.as_mut().and_then(|tiered| tiered.heir_of.take())
+    }
+
+    /// The core is a member: what was found on the SSD is its own in slots that the table has from whom it inherits. All else means
     /// nothing: other homes may have had other values, or none.
-    pub(super) fn settle_recovered(&mut self) {
+    pub(super) fn settle_recovered(&mut self, table: &RoutingTable, heir_of: Option<Life>) {
         let Some(tiered) = &mut self.tiered else { return };
+        let (found, counted_before) = (tiered.recovered.len(), self.counters.ssd_recovered);
         for position in std::mem::take(&mut tiered.recovered) {
             // Its region may have been reclaimed since.
             let Some(row) = self.index.get(position) else { continue };
-            if !(self.serves(row.slot()) && self.is_entry(row)) {
+            let is_inherited = heir_of.is_some_and(|life| table.origin(row.slot()) == Origin::Former(life))
+                || seeded_bug!("everybody is an heir");
+            if is_inherited && self.serves(row.slot()) && self.is_entry(row) {
+                self.counters.ssd_recovered += 1;
+            } else {
                 self.take_out(position, Why::Dropped);
             }
         }
+        if found > 0 {
+            let counted = self.counters.ssd_recovered - counted_before;
+            log::info!("core {}: {counted} of {found} objects on the SSD count", self.me);
+        }
+    }
+
+    /// Slots have come here: rows of theirs that were here may be no entries.
+    pub(super) fn look_for_strangers(&mut self) {
+        if let Some(tiered) = &mut self.tiered
+            && !seeded_bug!("strangers stay")
+        {
+            tiered.strangers = Some(0);
+        }
+    }
+
+    /// Whether there may be rows in slots that are served which are no entries.
+    pub fn may_have_strangers(&self) -> bool {
+        self.tiered.as_ref().is_some_and(|tiered| tiered.strangers.is_some())
+    }
+
+    /// A bounded step of taking out rows that are no entries, in slots that are served: nobody refers to them, and their records
+    /// would count with the next life. Whether that is done.
+    pub fn take_strangers_out(&mut self) -> bool {
+        let Some(cursor) = self.tiered.as_ref().and_then(|tiered| tiered.strangers) else { return true };
+        let end = self.index.end().min(cursor.saturating_add(SCAN_ROWS_PER_STEP as u32));
+        for position in cursor..end {
+            let is_stranger = |row: &Row| self.serves(row.slot()) && !self.is_entry(row);
+            if self.index.get(position).is_some_and(is_stranger) {
+                self.take_out(position, Why::Dropped);
+            }
+        }
+        let is_done = end == self.index.end();
+        self.tiered.as_mut().expect("it has strangers").strangers = (!is_done).then_some(end);
+        is_done
     }
 }
 

@@ -10,7 +10,7 @@ const VALUE: &[u8] = b"the bytes of a value";
 /// A shard with an object on the SSD: its name, its version.
 fn with_one_on_ssd() -> (Shard, ObjectName, Version) {
     let mut shard = shard(1 << 16);
-    shard.enable_tier(TierPolicy::default());
+    shard.enable_tier(TierPolicy::default(), None);
     assert_eq!(put(&mut shard, "cold", VALUE), ItemStatus::Ok);
     assert_eq!(put(&mut shard, "newest", b"stays"), ItemStatus::Ok);
     let demotion = shard.begin_demotion(NOW, true).expect("the older one goes");

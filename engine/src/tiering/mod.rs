@@ -9,6 +9,7 @@
 //! | `budget` | how much may be written in a day |
 //! | `load` | from the SSD into memory, for one request or to stay |
 //! | `reclaim` | the oldest region makes room |
+//! | `keep` | what is answered from is what a next life would find |
 //! | `scrub` | what nobody asks for is read in time, so that damage is found |
 //!
 //! The shard decides (`shard/tiered.rs`), the volume stores (`snowskin_ssd_tier`); here both are driven. Nothing of a put waits for the SSD, unless
@@ -21,6 +22,7 @@ mod budget;
 mod demote;
 pub mod devices;
 mod durable;
+mod keep;
 mod load;
 mod open;
 mod reclaim;
@@ -41,7 +43,7 @@ use snowskin_io::disk::DiskMemory;
 use snowskin_io::sync::Changes;
 use snowskin_io::{Disk, Platform, seeded_bug};
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_ssd_tier::format::SECTOR_BYTES;
+use snowskin_ssd_tier::format::{Owner, SECTOR_BYTES};
 use snowskin_ssd_tier::{RecordAddress, TierError, Volume};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -90,6 +92,8 @@ pub struct Tier<P: Platform> {
     buried: Cell<u64>,
     /// Nothing can be buried any more, and the volume is emptied.
     is_given_up: Cell<bool>,
+    /// This life, as the volume has it.
+    owner: Owner,
     /// Requests that find no memory to load into.
     starving: Cell<u32>,
     /// What leaves memory, ...
@@ -209,6 +213,7 @@ impl<P: Platform> PerCore<P> {
             self.platform.spawn(demote::run(self.clone()));
             self.platform.spawn(reclaim::run(self.clone()));
             self.platform.spawn(scrub::run(self.clone()));
+            self.platform.spawn(keep::run(self.clone()));
         }
     }
 }

@@ -6,13 +6,13 @@ use crate::percore::PerCore;
 use crate::shard::{Demoted, TierPolicy};
 use snowskin_io::sync::Changes;
 use snowskin_io::{Disk, DiskPlace, Moment, Platform};
-use snowskin_protocol::ByteSize;
+use snowskin_protocol::{ByteSize, Life};
 use snowskin_ssd_tier::format::{FormatError, Owner, SECTOR_BYTES};
 use snowskin_ssd_tier::{Found, Recovered, TierError, Trim, Volume, VolumeOptions};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a disk that is in use is waited for, and how long until the next try.
@@ -75,23 +75,7 @@ impl<P: Platform> PerCore<P> {
             ..VolumeOptions::default()
         };
         let begun = self.platform.now();
-        let is_there = Volume::<P>::is_on(&disk).await.map_err(failed)?;
-        let (volume, objects) = if is_there {
-            let (volume, recovered) =
-                Volume::open(self.platform.clone(), disk.clone(), &options).await.map_err(failed)?;
-            log::info!("core {}: {}: {}", self.identity.id, path.display(), words_of(&recovered));
-            (volume, recovered.objects)
-        } else {
-            let volume =
-                Volume::format(self.platform.clone(), disk.clone(), &options).await.map_err(failed)?;
-            log::info!(
-                "core {}: {}: a new volume of {}",
-                self.identity.id,
-                path.display(),
-                ByteSize(disk.bytes())
-            );
-            (volume, Vec::new())
-        };
+        let (volume, objects, heir_of) = self.volume_on(&disk, path, &options).await.map_err(failed)?;
         let region_sectors = volume.geometry().region_bytes / SECTOR_BYTES as u64;
         let sectors = region_sectors * u64::from(volume.geometry().regions);
         if u32::try_from(sectors).is_err() {
@@ -103,12 +87,31 @@ impl<P: Platform> PerCore<P> {
             log::warn!("core {}: {} goes through the page cache", self.identity.id, path.display());
         }
         let now = self.platform.now();
-        let tier = Tier::new(volume, disk, now - begun, now, &config.settings);
-        self.shard.borrow_mut().enable_tier(config.settings.policy);
+        let tier = Tier::new(volume, disk, (now - begun, now), owner, &config.settings);
+        self.shard.borrow_mut().enable_tier(config.settings.policy, heir_of);
         tier.take_over(self, objects);
         tier.register_segments(self);
         assert!(self.tier.set(tier).is_ok(), "opened once");
         Ok(())
+    }
+
+    /// The volume on a disk, what it holds and who has left that; or a new one.
+    async fn volume_on(
+        &self,
+        disk: &P::Disk,
+        path: &Path,
+        options: &VolumeOptions,
+    ) -> Result<(Volume<P>, Vec<Found>, Option<Life>), TierError> {
+        let (id, place) = (self.identity.id, path.display());
+        if !Volume::<P>::is_on(disk).await? {
+            let volume = Volume::format(self.platform.clone(), disk.clone(), options).await?;
+            log::info!("core {id}: {place}: a new volume of {}", ByteSize(disk.bytes()));
+            return Ok((volume, Vec::new(), None));
+        }
+        let (volume, recovered) = Volume::open(self.platform.clone(), disk.clone(), options).await?;
+        log::info!("core {id}: {place}: {}", words_of(&recovered));
+        let left_by = volume.owner();
+        Ok((volume, recovered.objects, Some((left_by.core, left_by.incarnation))))
     }
 }
 
@@ -136,8 +139,8 @@ impl<P: Platform> Tier<P> {
     fn new(
         volume: Volume<P>,
         disk: P::Disk,
-        open_time: Duration,
-        now: Moment,
+        (open_time, now): (Duration, Moment),
+        owner: Owner,
         settings: &TierSettings,
     ) -> Self {
         let budget = settings.write_bytes_per_day.map(|bytes| Budget::new(bytes, now));
@@ -151,6 +154,7 @@ impl<P: Platform> Tier<P> {
             told: Cell::new(0),
             buried: Cell::new(0),
             is_given_up: Cell::new(false),
+            owner,
             starving: Cell::new(0),
             demoted: UnderWay::default(),
             copied: UnderWay::default(),
@@ -175,6 +179,9 @@ impl<P: Platform> Tier<P> {
             // What has no room in memory can never be read.
             let is_kept = facts.value_bytes <= value_bytes_max && shard.recover(name, &demoted);
             if !is_kept {
+                // Somebody may put it again, and it must not come back then.
+                self.volume.bury(name, facts.version);
+                self.told.set(self.told.get() + 1);
                 self.volume.release(address, name.bytes().len(), facts.value_bytes);
             }
         }

@@ -35,7 +35,7 @@ impl ScriptedCore {
         };
         let load = Load { capacity_bytes: 1 << 30, free_bytes: 1 << 29, ..Load::default() };
         let table = RoutingTable::empty();
-        let report = Report { member, engine_cores, epoch: table.epoch, slots_moving: 0, load };
+        let report = Report { member, engine_cores, epoch: table.epoch, slots_moving: 0, keeps: false, load };
         ScriptedCore {
             report: Rc::new(RefCell::new(report)),
             table: Rc::new(RefCell::new(table)),

@@ -23,6 +23,8 @@ pub struct Report {
     pub epoch: Epoch,
     /// Slots that are on their way to it, or from it, by that table.
     pub slots_moving: u32,
+    /// By that table it has all its slots, and what a next life would find on its volume is what it answers from.
+    pub keeps: bool,
     /// How full it is.
     pub load: Load,
 }
@@ -52,7 +54,7 @@ struct WireReport {
     epoch: u64,
     load: Load,
     engine_cores: u16,
-    reserved: u16,
+    keeps: u16,
     slots_moving: u32,
 }
 
@@ -64,7 +66,7 @@ impl Report {
             epoch: self.epoch.0,
             load: self.load,
             engine_cores: self.engine_cores,
-            reserved: 0,
+            keeps: self.keeps.into(),
             slots_moving: self.slots_moving,
         })
         .to_vec()
@@ -78,13 +80,14 @@ impl Report {
         if wire.engine_cores == 0 {
             return Err(WireError::Value("number of cores"));
         }
-        if wire.reserved != 0 {
-            return Err(WireError::Value("reserved part of the report"));
+        if wire.keeps > 1 {
+            return Err(WireError::Value("flag of the report"));
         }
         Ok(Report {
             member: wire.member.try_into()?,
             engine_cores: wire.engine_cores,
             slots_moving: wire.slots_moving,
+            keeps: wire.keeps == 1,
             epoch: Epoch(wire.epoch),
             load: wire.load,
         })

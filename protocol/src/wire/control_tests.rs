@@ -12,6 +12,7 @@ fn report() -> Report {
         },
         engine_cores: 2,
         slots_moving: 7,
+        keeps: true,
         epoch: Epoch(3),
         load: Load { capacity_bytes: 1 << 30, free_bytes: 5, ..Load::default() },
     }
@@ -22,6 +23,11 @@ fn report_round_trip() {
     assert_eq!(Report::decode(&report().encode()), Ok(report()));
     let coreless = Report { engine_cores: 0, ..report() };
     assert_eq!(Report::decode(&coreless.encode()), Err(WireError::Value("number of cores")));
+    let mut odd = report().encode();
+    let flag_at = odd.len() - 6;
+    assert_eq!(odd[flag_at], 1);
+    odd[flag_at] = 2;
+    assert_eq!(Report::decode(&odd), Err(WireError::Value("flag of the report")));
 }
 
 #[test]

@@ -129,6 +129,8 @@ counters! {
     ssd_scrubbed_bytes,
     /// Records, and what tells where they are, that were found damaged on the SSD, whoever read them.
     ssd_damaged,
+    /// Objects of an earlier life that the SSD held, and that count.
+    ssd_recovered,
     /// Requests for keys whose home is another core.
     wrong_homes,
     /// Entries that came from another home.

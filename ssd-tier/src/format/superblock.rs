@@ -9,7 +9,7 @@ use snowskin_protocol::{CoreId, EngineId, Incarnation};
 const WHAT: &str = "superblock";
 const MAGIC: [u8; 8] = *b"SNOWTIER";
 
-/// Who has opened the volume last.
+/// Whose records count: the last core that has taken the volume over. Opening it changes nothing here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// Which core.
@@ -33,7 +33,7 @@ pub struct Superblock {
     pub floor: Sequence,
     /// How often the volume was opened.
     pub mounts: u64,
-    /// Who has opened it last.
+    /// Whose records count.
     pub owner: Owner,
 }
 

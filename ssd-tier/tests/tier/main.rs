@@ -6,6 +6,7 @@
 //! | `model` | what may be found under a name |
 //! | `inspect` | the tool, beside a mount |
 //! | `keeper` | a core that uses a volume |
+//! | `owners` | whose records count, whenever the disk stops |
 //! | `power` | the same on the disk of a virtual machine, whose power fails |
 //! | `scrub` | what is damaged and nobody asks for |
 //! | `stories` | one sequence of events each, that once went wrong or well could |
@@ -18,6 +19,7 @@ mod keeper;
 mod limits;
 mod lives;
 mod model;
+mod owners;
 mod paper;
 mod planted;
 mod power;

@@ -40,7 +40,7 @@ const TESTS: &str = "snowskin-tests";
 const SSD_TIER: &str = "snowskin-ssd-tier";
 
 /// All of them.
-pub const SEEDED_BUGS: [SeededBug; 57] = [
+pub const SEEDED_BUGS: [SeededBug; 59] = [
     test(
         "version unchecked",
         "a holder gives whatever version it has",
@@ -165,6 +165,16 @@ pub const SEEDED_BUGS: [SeededBug; 57] = [
         "served after the farewell",
         "a core that has said farewell goes on as the home of what it still has",
         (ENGINE, "who_has_said_farewell_serves_nothing_whatever_tables_say"),
+    ),
+    test(
+        "everybody is an heir",
+        "a core takes over what it finds on its volume, whoever has left it",
+        (ENGINE, "what_was_found_counts_if_the_table_names_who_has_left_it"),
+    ),
+    test(
+        "strangers stay",
+        "a slot comes back, and what was removed meanwhile stays on the volume",
+        (ENGINE, "what_was_removed_elsewhere_is_buried_when_its_slot_comes_back"),
     ),
     seeds("ledger not written", "a restarted master remembers an old table"),
     seeds("late answers", "calls return 40 ms after their deadline"),

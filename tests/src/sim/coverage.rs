@@ -37,7 +37,7 @@ pub struct Coverage {
 }
 
 /// What must have happened somewhere, besides the cells.
-const SITUATIONS: [&str; 31] = [
+const SITUATIONS: [&str; 33] = [
     "put stored",
     "put existed",
     "get hit",
@@ -67,6 +67,8 @@ const SITUATIONS: [&str; 31] = [
     "core lane_puts",
     "core slots_awaited",
     "core slots_frozen",
+    "core demoted",
+    "core ssd_recovered",
     "split",
     "epochs",
 ];

@@ -226,6 +226,8 @@ impl Watch {
                 ("core lane_puts", stats.lane_puts.min(1), 0),
                 ("core slots_awaited", stats.slots_awaited.min(1), 0),
                 ("core slots_frozen", stats.slots_frozen.min(1), 0),
+                ("core demoted", stats.demoted, before.demoted),
+                ("core ssd_recovered", stats.ssd_recovered, before.ssd_recovered),
             ] {
                 if now > was {
                     book.coverage.count(name, now - was);
