@@ -110,14 +110,12 @@ fn key(number: usize) -> Vec<u8> {
 }
 
 fn start(folder: &Path, size: &str) -> Process {
-    start_with(folder, size, &[])
+    start_with(folder, size, &["--cores", "1", "--lease-ms", "1"])
 }
 
 fn start_with(folder: &Path, size: &str, more: &[&str]) -> Process {
     let folder = folder.to_str().expect("text");
     let args = [
-        "--cores",
-        "1",
         "--memory",
         MEMORY,
         "--listen",
@@ -126,8 +124,6 @@ fn start_with(folder: &Path, size: &str, more: &[&str]) -> Process {
         "warn",
         "--name",
         "ssd",
-        "--lease-ms",
-        "1",
         "--ssd",
         folder,
         "--ssd-size",
@@ -135,7 +131,7 @@ fn start_with(folder: &Path, size: &str, more: &[&str]) -> Process {
         "--ssd-region",
         "1MiB",
     ];
-    Process::start("snowskin-engine", &[&args, more].concat())
+    Process::start("snowskin-engine", &[&args[..], more].concat())
 }
 
 fn connect(engine: &Process) -> BlockingClient {
@@ -325,7 +321,11 @@ fn killed_engines_lose_nothing_that_was_acknowledged_as_durable() {
     let (mut found, mut found_durable) = (0, 0);
     for round in 0..kills {
         let mode = ["write-back", "write-through"][round % 2];
-        let engine = start_with(folder.path(), DURABLE_SSD.0, &["--ssd-mode", mode]);
+        let engine = start_with(
+            folder.path(),
+            DURABLE_SSD.0,
+            &["--cores", "1", "--lease-ms", "1", "--ssd-mode", mode],
+        );
         let client = connect(&engine);
         let (held, durable) = load.check(&client);
         (found, found_durable) = (found + held, found_durable + durable);
@@ -370,7 +370,11 @@ fn what_is_to_be_durable_and_cannot_be_is_held_and_that_is_said() {
 #[test]
 fn written_through_is_on_the_ssd_although_memory_has_room() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = start_with(folder.path(), "64MiB", &["--ssd-mode", "write-through"]);
+    let engine = start_with(
+        folder.path(),
+        "64MiB",
+        &["--cores", "1", "--lease-ms", "1", "--ssd-mode", "write-through"],
+    );
     let client = connect(&engine);
     let value = value_of(&key(1), 1, 100_000);
     assert!(client.put(&[(&key(1), &value)]).remove(0).is_ok());
@@ -384,6 +388,102 @@ fn written_through_is_on_the_ssd_although_memory_has_room() {
     engine.kill();
     let next = start(folder.path(), "64MiB");
     assert_eq!(connect(&next).get(&[&key(1)]).remove(0), Ok(Found::Hit(value)));
+}
+
+/// Fills memory and SSD, as fast as the disk takes it, and waits until the master knows who keeps what.
+fn fill(load: &mut Load, client: &BlockingClient) {
+    for number in 0..KEYS as usize {
+        let generation = load.histories[number].last + 1;
+        let value = value_of(&key(number), generation, VALUE_BYTES);
+        assert!(client.upsert(&[(&key(number), &value)]).remove(0).is_ok());
+        load.histories[number] = History { least: generation, last: generation };
+        std::thread::sleep(Duration::from_millis(8));
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+}
+
+#[test]
+fn all_cores_of_an_engine_with_its_own_master_find_what_they_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |cores: u32| {
+        let (size, cores) = (format!("{}MiB", cores * 32), cores.to_string());
+        start_with(folder.path(), &size, &["--cores", &cores, "--lease-ms", "1"])
+    };
+    let mut load = Load::new(3);
+    let engine = start(2);
+    fill(&mut load, &connect(&engine));
+    let on_ssd = |client: &BlockingClient| -> Vec<u64> {
+        let cores = client.stats().expect("counters");
+        cores.iter().map(|(_, stats)| stats.as_ref().expect("the core answers").objects_on_ssd).collect()
+    };
+    let before = on_ssd(&connect(&engine));
+    assert!(before.iter().all(|objects| *objects > 0), "both cores have demoted: {before:?}");
+    engine.kill();
+    let engine = start(2);
+    assert_eq!(on_ssd(&connect(&engine)), before, "each has found its own");
+    let held = load.check(&connect(&engine));
+    assert!(held as u64 >= before.iter().sum(), "{held} of {before:?}");
+    std::thread::sleep(Duration::from_millis(1500));
+    // In an orderly way as well.
+    let before = on_ssd(&connect(&engine));
+    assert!(engine.terminate().success());
+    let engine = start(2);
+    // And what had a copy in memory.
+    let after = on_ssd(&connect(&engine));
+    assert!(after.iter().zip(&before).all(|(after, before)| after >= before), "{after:?} of {before:?}");
+    fill(&mut load, &connect(&engine));
+    // With another number of cores slots have other homes: nothing stale, whatever is found.
+    engine.kill();
+    let engine = start(1);
+    fill(&mut load, &connect(&engine));
+    engine.kill();
+    let engine = start(2);
+    load.check(&connect(&engine));
+}
+
+#[test]
+fn an_engine_behind_a_ledger_finds_what_it_had_also_when_the_master_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("master-ledger");
+    let ledger = ledger.to_str().expect("text");
+    let start_master = |listen: &str| {
+        let args = ["--listen", listen, "--http", "127.0.0.1:0", "--ledger", ledger, "--lease-ms", "1"];
+        Process::start("snowskin-master", &args)
+    };
+    let mut master = start_master("127.0.0.1:0");
+    let address = master.address().to_string();
+    let start = || start_with(folder.path(), "64MiB", &["--cores", "2", "--master", &address]);
+    let mut load = Load::new(4);
+    let mut engine = start();
+    fill(&mut load, &connect(&engine));
+    let mut found = 0;
+    for round in 0..3 {
+        let on_ssd = stats(&connect(&engine)).objects_on_ssd;
+        engine.kill();
+        if round > 0 {
+            master.kill();
+            master = start_master(&address);
+        }
+        engine = start();
+        let client = connect(&engine);
+        let recovered = stats(&client).ssd_recovered;
+        assert!(recovered >= on_ssd, "round {round}: {recovered} of {on_ssd}");
+        found += recovered;
+        assert!(load.check(&client) as u64 >= on_ssd);
+        for _ in 0..100 {
+            assert!(load.step(&client));
+        }
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    assert!(found > 0);
+    // Without its ledger the master knows nobody, and nobody's objects count.
+    engine.kill();
+    master.kill();
+    std::fs::remove_file(ledger).unwrap();
+    let _master = start_master(&address);
+    let engine = start();
+    assert_eq!(stats(&connect(&engine)).ssd_recovered, 0);
+    load.check(&connect(&engine));
 }
 
 #[test]
