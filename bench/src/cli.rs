@@ -96,6 +96,9 @@ pub(crate) struct RunArguments {
     /// bytes of a region of the log there (16MiB)
     #[argh(option, default = "ByteSize(16 << 20)", from_str_fn(parse_size))]
     pub(crate) ssd_region: ByteSize,
+    /// keep the files there, and begin with those that an earlier run with --keep left; default: they are removed
+    #[argh(switch)]
+    pub(crate) keep: bool,
     /// lease that reads and lookups grant, in ms (5000)
     #[argh(option, default = "5000")]
     pub(crate) lease_ms: u64,
@@ -235,6 +238,9 @@ pub(crate) struct ReplayArguments {
     /// which do, as the engine's flag of this name; default: the engine's
     #[argh(option)]
     pub(crate) ssd_admission: Option<String>,
+    /// keep the files there, and begin with those that an earlier run with --keep left; default: they are removed
+    #[argh(switch)]
+    pub(crate) keep: bool,
     /// lease in ms; default: 5000 shortened as the trace is, at least 50
     #[argh(option)]
     pub(crate) lease_ms: Option<u64>,

@@ -8,6 +8,7 @@ use crate::replay::{Ideal, Memory, ReplayPlan, TraceSummary, cluster_memory};
 use crate::report::summary::Summary;
 use crate::report::table::{latencies, number, percent, summary_lines};
 use crate::report::{write, write_json};
+use crate::scratch::Scratch;
 use crate::ssd::SsdSummary;
 use crate::store::{Reach, Reached, Store, connect};
 use crate::trace::{Request, Shape, TraceFacts, generate, read_trace};
@@ -80,7 +81,7 @@ impl Target {
 /// The command `run`.
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
     let plan = run_plan(arguments)?;
-    let cluster_plan = ClusterPlan {
+    let mut cluster_plan = ClusterPlan {
         engines: arguments.engines,
         cores_per_engine: arguments.cores,
         memory_bytes_per_engine: arguments.memory.0,
@@ -93,7 +94,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
             manner: Vec::new(),
         }),
     };
-    check_ssd(arguments.ssd.as_deref(), arguments.ssd_size.is_some(), arguments.master)?;
+    check_ssd(arguments.ssd.as_deref(), arguments.ssd_size.is_some(), arguments.keep, arguments.master)?;
+    let _scratch = scratch_of(&mut cluster_plan, arguments.keep)?;
     let mut target =
         Target::open(arguments.master, &cluster_plan, arguments.clients, (plan.verify, arguments.transport))?;
     target.announce();
@@ -191,7 +193,8 @@ fn run_settings(arguments: &RunArguments, plan: &running::RunPlan) -> BTreeMap<S
 /// The command `replay`.
 pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), Failed> {
     let requests = requests_of(arguments)?;
-    let prepared = Prepared::new(arguments, requests)?;
+    let mut prepared = Prepared::new(arguments, requests)?;
+    let _scratch = scratch_of(&mut prepared.cluster_plan, arguments.keep)?;
     println!("  {}", prepared.trace_in_words());
     if let Some(model) = arguments.model.filter(|_| arguments.block_size.is_none()) {
         println!("  {}", model.arithmetic());
@@ -241,7 +244,7 @@ impl Prepared {
         let (engines, cores) = (arguments.engines, arguments.cores);
         let per_engine = cluster_memory(arguments.memory, &facts, block_bytes, engines, cores);
         let memory_bytes = arguments.master.is_none().then_some(per_engine * engines as u64);
-        check_ssd(arguments.ssd.as_deref(), arguments.ssd_size.is_some(), arguments.master)?;
+        check_ssd(arguments.ssd.as_deref(), arguments.ssd_size.is_some(), arguments.keep, arguments.master)?;
         let ssd = arguments.ssd.as_ref().map(|folder| SsdPlace {
             folder: folder.clone(),
             bytes_per_engine: {
@@ -378,14 +381,29 @@ fn check_replay(arguments: &ReplayArguments, requests: &[Request]) -> Result<(),
 }
 
 /// A tier is of engines that we start, and its size is nothing without it.
-fn check_ssd(folder: Option<&Path>, has_size: bool, master: Option<SocketAddr>) -> Result<(), Failed> {
+fn check_ssd(
+    folder: Option<&Path>,
+    has_size: bool,
+    keep: bool,
+    master: Option<SocketAddr>,
+) -> Result<(), Failed> {
     match (folder, master) {
         (None, _) if has_size => Err(Failed::Usage("--ssd-size is for --ssd".to_owned())),
+        (None, _) if keep => Err(Failed::Usage("--keep is for --ssd".to_owned())),
         (Some(_), Some(_)) => {
             Err(Failed::Usage("--ssd is for a cluster that is started: not with --master".to_owned()))
         }
         _ => Ok(()),
     }
+}
+
+/// Unless they are to be kept, the files of the SSD tier are in a folder of their own, which goes with its guard.
+fn scratch_of(plan: &mut ClusterPlan, keep: bool) -> Result<Option<Scratch>, Failed> {
+    let Some(ssd) = plan.ssd.as_mut().filter(|_| !keep) else { return Ok(None) };
+    let scratch = Scratch::new(&ssd.folder)
+        .map_err(|error| Failed::Run(format!("{}: {error}", ssd.folder.display())))?;
+    ssd.folder = scratch.path().to_owned();
+    Ok(Some(scratch))
 }
 
 /// A lease protects what was matched until it is read; when time runs faster, that is sooner.

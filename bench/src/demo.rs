@@ -96,6 +96,7 @@ fn replay_arguments(arguments: &DemoArguments) -> ReplayArguments {
         ssd_region: ByteSize(SSD_REGION_BYTES),
         ssd_mode: None,
         ssd_admission: None,
+        keep: false,
         lease_ms: None,
         spin_us: 50,
         no_verify: false,

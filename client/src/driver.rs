@@ -78,7 +78,7 @@ impl Driver {
 
     /// How a call is made in lanes.
     pub(crate) fn manner(&self) -> Manner<'_> {
-        Manner { tenant: &self.tenant, patience: self.lane_patience }
+        Manner { tenant: &self.tenant, patience: self.lane_patience, deadline: self.deadline }
     }
 
     /// The same driver for what is left of a call after so long.

@@ -4,6 +4,7 @@ pub mod chaos;
 mod failure;
 pub mod kept;
 mod keys;
+pub mod lane_clients;
 pub mod lives;
 pub mod lone_core;
 pub mod model;

@@ -2,22 +2,16 @@
 //! nothing is left behind and nobody else notices.
 
 use bytes::Bytes;
-use snowskin_client::{Found, PutOutcome, Session, View};
-use snowskin_io::framing::{FrameReader, say_hello};
-use snowskin_io::lane::{Caller, LANE_PINS_MAX, LANE_SLOTS, LaneMemory, LaneRegion, PinReturns};
-use snowskin_io::sim::{SimBell, SimPlatform};
-use snowskin_io::{Bell, Platform, SplitMix, Stream, local_socket};
-use snowskin_protocol::wire::data::{ItemStatus, KeyItem, PutItem};
-use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, LaneReply, LaneRequest, PublishItem};
-use snowskin_protocol::{Checksum, Epoch, ObjectName, Settings};
-use snowskin_tests::simulated::{Shape, SimCluster, patiently};
+use snowskin_client::{Found, View};
+use snowskin_io::lane::{LANE_PINS_MAX, LANE_SLOTS, LaneMemory};
+use snowskin_io::{Bell, Platform, SplitMix};
+use snowskin_protocol::wire::data::ItemStatus;
+use snowskin_protocol::wire::lane::{LaneOpcode, PublishItem};
+use snowskin_protocol::{Checksum, Settings};
+use snowskin_tests::lane_clients::{Client, RawLane, key, name, nothing_is_left, put, view};
+use snowskin_tests::simulated::{Shape, SimCluster};
 use snowskin_tests::values::{generation_of, value_of};
-use std::net::SocketAddr;
-use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
-
-type Client = (SimPlatform, Rc<Session<SimPlatform>>);
 
 const CORE_BYTES: usize = 1 << 20;
 
@@ -25,51 +19,6 @@ const CORE_BYTES: usize = 1 << 20;
 fn lone(seed: u64) -> SimCluster {
     let settings = Settings { lease_ms: 1, ..Settings::default() };
     SimCluster::start(seed, 1, Shape { cores: 1, core_bytes: CORE_BYTES, settings, ..Shape::default() })
-}
-
-fn key(number: usize) -> Vec<u8> {
-    format!("key-{number}").into_bytes()
-}
-
-fn name(number: usize) -> ObjectName {
-    ObjectName::new("default", &key(number)).unwrap()
-}
-
-fn put(
-    cluster: &mut SimCluster,
-    client: &Client,
-    numbers: std::ops::Range<usize>,
-    generation: u64,
-    bytes: usize,
-) {
-    let (node, session) = client.clone();
-    let items: Vec<_> =
-        numbers.map(|n| (name(n), Bytes::from(value_of(&key(n), generation, bytes)))).collect();
-    let count = items.len();
-    let platform = node.clone();
-    let outcomes = cluster.run(&node, async move { session.upsert(items, patiently(&platform)).await });
-    assert_eq!(outcomes, vec![Ok(PutOutcome::Stored); count]);
-}
-
-fn view(cluster: &mut SimCluster, client: &Client, numbers: std::ops::Range<usize>) -> Vec<View> {
-    let (node, session) = client.clone();
-    let names: Vec<_> = numbers.map(name).collect();
-    let platform = node.clone();
-    let views = cluster.run(&node, async move { session.view(names, patiently(&platform)).await });
-    views.into_iter().map(|found| found.expect("no errors here").hit().expect("held")).collect()
-}
-
-/// That another client is served, and that nothing is reserved, pinned or left of any lane but its own.
-fn nothing_is_left(cluster: &mut SimCluster, friend: &Client) {
-    cluster.pass(Duration::from_secs(1));
-    put(cluster, friend, 900..910, 0, 5_000);
-    let views = view(cluster, friend, 900..910);
-    assert!(views.iter().all(|view| view.is_in_place() && view.is_intact()));
-    drop(views);
-    cluster.pass(Duration::from_secs(1));
-    let stats = cluster.stats();
-    assert_eq!((stats.lanes, stats.lane_pins, stats.lane_puts), (1, 0, 0));
-    assert_eq!((stats.pinned_bytes, stats.reserved_bytes), (0, 0));
 }
 
 #[test]
@@ -138,63 +87,6 @@ fn there_are_as_many_lanes_as_there_may_be() {
 }
 
 // -- clients that do as they like --
-
-/// A lane, and nothing that would use it well.
-struct RawLane {
-    caller: Caller<LaneRegion>,
-    returns: PinReturns<LaneRegion>,
-    memory: LaneRegion,
-    bell: SimBell,
-    platform: SimPlatform,
-}
-
-impl RawLane {
-    async fn open(platform: &SimPlatform, core: SocketAddr) -> RawLane {
-        let path = local_socket(Path::new("/simulated"), core);
-        let mut stream = platform.connect_local(&path).await.expect("a core of this host");
-        let lane = stream.take_lane().expect("a lane");
-        let (reader, mut writer) = stream.split();
-        say_hello(&mut FrameReader::new(reader), &mut writer).await.expect("a welcome");
-        let memory = lane.memory;
-        RawLane {
-            caller: Caller::new(memory.clone()),
-            returns: PinReturns::new(memory.clone()),
-            memory,
-            bell: lane.bell,
-            platform: platform.clone(),
-        }
-    }
-
-    fn submit(&mut self, opcode: LaneOpcode, items: u16, body: &[u8]) {
-        let request = LaneRequest { opcode, items, body_bytes: body.len() as u32, epoch: Epoch(1) };
-        self.caller.submit(&request.encode(), body);
-        self.bell.ring();
-    }
-
-    /// The only record of the next reply.
-    async fn record(&mut self) -> LaneRecord {
-        for _ in 0..1_000 {
-            if let Some(completion) = self.caller.take() {
-                assert_eq!(LaneReply::decode(completion.head()).expect("a head").items, 1);
-                return LaneRecord::decode(completion.record()).expect("a record");
-            }
-            self.platform.sleep(Duration::from_millis(1)).await;
-        }
-        panic!("no reply");
-    }
-
-    fn ask_get(&mut self, number: usize) {
-        let name = name(number);
-        let item = KeyItem::at_home(name.as_ref());
-        self.submit(LaneOpcode::Get, 1, &[bytemuck::bytes_of(&item), name.bytes()].concat());
-    }
-
-    fn ask_reserve(&mut self, number: usize, bytes: u64) {
-        let name = name(number);
-        let item = PutItem::new(name.as_ref(), bytes, Checksum(0));
-        self.submit(LaneOpcode::Reserve, 1, &[bytemuck::bytes_of(&item), name.bytes()].concat());
-    }
-}
 
 /// What a client does before it dies. A step is everything up to something that another process could see.
 #[derive(Clone, Copy, Debug)]

@@ -155,6 +155,16 @@ impl LaneEnd {
         self.caller.doze()
     }
 
+    /// Counts up when it is worth while to ask again for what is loading.
+    pub(crate) fn arrivals(&self) -> u32 {
+        self.caller.arrivals()
+    }
+
+    /// Says that we will sleep, and whether we may, having seen so many arrivals.
+    pub(crate) fn doze_until_arrival(&self, seen: u32) -> bool {
+        self.caller.doze_until_arrival(seen)
+    }
+
     /// We are awake: nobody need ring.
     pub(crate) fn rise(&self) {
         self.caller.rise();

@@ -40,6 +40,15 @@ pub(crate) struct Manner<'a> {
     pub(crate) tenant: &'a str,
     /// How long a lane may be silent.
     pub(crate) patience: Duration,
+    /// How long the call may take, with what the session does of it.
+    pub(crate) deadline: Duration,
+}
+
+impl Manner<'_> {
+    /// How long it may wait for a value that is loading, having waited for so long: there has to be time left for the session.
+    pub(super) fn patience_for_arrival(&self, waited: Duration) -> Duration {
+        self.deadline.saturating_sub(self.patience).saturating_sub(waited).min(self.patience)
+    }
 }
 
 /// A call, and the lanes that it has taken.
@@ -56,11 +65,38 @@ impl<'a> Call<'a> {
         Call { local, manner, directory: local.directory.load(), lanes: Vec::new() }
     }
 
-    /// Asks for all keys and settles all replies. Answers how long it has slept meanwhile.
-    pub(super) fn run<'k, V: Verb>(mut self, verb: &mut V, keys: impl Iterator<Item = &'k [u8]>) -> Duration {
+    /// Asks for the keys at places from 0 to `count` and settles all replies; what is on the SSD is waited for. Answers how long it has
+    /// slept meanwhile.
+    pub(super) fn run<'k, V: Verb>(
+        mut self,
+        verb: &mut V,
+        count: usize,
+        key: impl Fn(usize) -> &'k [u8],
+    ) -> Duration {
+        self.ask_all(verb, 0..count as u32, &key);
+        while let Some(at) = self.lanes.iter().position(|(_, lane)| lane.is_loading()) {
+            let waited = self.lanes.iter().map(|(_, lane)| lane.waited()).sum();
+            let patience = self.manner.patience_for_arrival(waited);
+            let lane = &mut *self.lanes[at].1;
+            let has_come = lane.await_arrival(patience);
+            let places = lane.take_loading();
+            if has_come {
+                self.ask_all(verb, places.into_iter(), &key);
+            }
+        }
+        self.finish()
+    }
+
+    /// Asks for keys and settles all replies.
+    fn ask_all<'k, V: Verb>(
+        &mut self,
+        verb: &mut V,
+        places: impl Iterator<Item = u32>,
+        key: &impl Fn(usize) -> &'k [u8],
+    ) {
         let mut room = Vec::with_capacity(128);
-        for (place, key) in (0..).zip(keys) {
-            let name = match NameRef::compose(self.manner.tenant, key, &mut room) {
+        for place in places {
+            let name = match NameRef::compose(self.manner.tenant, key(place as usize), &mut room) {
                 Ok(name) => name,
                 Err(error) => {
                     verb.refuse(place, error.into());
@@ -93,7 +129,6 @@ impl<'a> Call<'a> {
                 self.settle_next(at, verb);
             }
         }
-        self.finish()
     }
 
     /// The place of the lane to a member. `None`: there is none, or it is of no use any more.
@@ -161,6 +196,9 @@ fn settle_found<V: Verb>(local: &Local, lane: &mut LocalLane, verb: &mut V) {
 /// Waits for the next reply and settles it. Whatever goes wrong breaks the lane.
 fn settle<V: Verb>(local: &Local, lane: &mut LocalLane, verb: &mut V, patience: Duration, epoch: Epoch) {
     let Ok(flight) = lane.next_reply(patience) else { return };
+    if V::OPCODE == LaneOpcode::Get {
+        lane.note_loading(&flight);
+    }
     if verb.settle(local, lane, &flight).is_ok() {
         lane.publish(epoch);
     }

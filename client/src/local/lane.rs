@@ -5,7 +5,7 @@ use crate::lane::{Atlas, BodyWriter, LaneAnswer, LaneEnd, place_of};
 use snowskin_io::Lane;
 use snowskin_io::lane::{Heard, host_ms};
 use snowskin_io::sockets::{BlockingBell, SocketsBell};
-use snowskin_protocol::wire::data::NamedItem;
+use snowskin_protocol::wire::data::{ItemStatus, NamedItem};
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, PublishItem};
 use snowskin_protocol::{Epoch, NameRef};
 use std::collections::VecDeque;
@@ -29,10 +29,16 @@ pub(crate) struct LocalLane {
     found: (Vec<LaneRecord>, Vec<u32>),
     spare: Vec<Vec<u32>>,
     pub(super) answer: LaneAnswer,
+    /// Places of the call whose values are loading.
+    loading: Vec<u32>,
+    /// Arrivals when it was last asked for such values.
+    arrivals: u32,
     is_broken: bool,
     pub(super) counts: Counts,
-    /// How long calls have waited in the kernel.
+    /// How long calls have waited in the kernel for replies.
     slept: Duration,
+    /// How long this call has waited for values that were loading.
+    waited: Duration,
 }
 
 /// A request that is being written.
@@ -62,10 +68,13 @@ impl LocalLane {
             asking: Draft::default(),
             publishing: Draft::default(),
             slept: Duration::ZERO,
+            waited: Duration::ZERO,
             flights: VecDeque::new(),
             found: Default::default(),
             spare: Vec::new(),
             answer: LaneAnswer::default(),
+            loading: Vec::new(),
+            arrivals: 0,
             is_broken: false,
             counts: Counts::default(),
         }
@@ -179,14 +188,19 @@ impl LocalLane {
         self.asking.places.clear();
     }
 
-    /// How long this call has waited in the kernel for it.
+    /// How long this call has waited in the kernel for it to answer.
     pub(super) fn slept(&self) -> Duration {
         self.slept
     }
 
-    /// How long it has waited in the kernel, since the last time.
+    /// How long this call has waited for values that were loading.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// How long the call has waited in the kernel, since the last time.
     pub(super) fn take_slept(&mut self) -> Duration {
-        std::mem::take(&mut self.slept)
+        std::mem::take(&mut self.slept) + std::mem::take(&mut self.waited)
     }
 
     // -- replies --
@@ -270,6 +284,51 @@ impl LocalLane {
         }
     }
 
+    // -- what is on the SSD --
+
+    /// Keeps in mind which values of a reply are loading.
+    pub(super) fn note_loading(&mut self, flight: &Flight) {
+        let loading = flight.places.iter().zip(&self.answer.records).filter(|(_, record)| is_loading(record));
+        self.loading.extend(loading.map(|(place, _)| *place));
+    }
+
+    /// Whether values of this call are loading.
+    pub(super) fn is_loading(&self) -> bool {
+        !self.loading.is_empty()
+    }
+
+    /// Whether the only answer of a reply is that it is loading.
+    #[inline]
+    pub(super) fn is_one_loading(&self) -> bool {
+        matches!(&self.answer.records[..], [record] if is_loading(record))
+    }
+
+    /// The places whose values are loading; they are to be asked for again.
+    pub(super) fn take_loading(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.loading)
+    }
+
+    /// Waits until it is worth while to ask again for values that are loading, for so long; `false`: it is not. No request is under
+    /// way meanwhile.
+    #[cold]
+    pub(super) fn await_arrival(&mut self, patience: Duration) -> bool {
+        let begun = Instant::now();
+        let until = begun + patience;
+        while !self.is_broken && self.end.doze_until_arrival(self.arrivals) {
+            let left = until.saturating_duration_since(Instant::now());
+            // Whatever goes wrong breaks the lane.
+            let _ = match self.bell.wait(left) {
+                _ if left.is_zero() => break,
+                Ok(_) => self.listen(),
+                Err(error) => Err(self.break_down(&error.to_string())),
+            };
+        }
+        self.end.rise();
+        self.waited += begun.elapsed();
+        let arrivals = self.end.arrivals();
+        !self.is_broken && std::mem::replace(&mut self.arrivals, arrivals) != arrivals
+    }
+
     /// Learns of segments: news was sent before the reply that needs it.
     #[cold]
     fn learn(&mut self) -> Result<(), LaneEnded> {
@@ -288,4 +347,8 @@ impl LocalLane {
             }
         }
     }
+}
+
+fn is_loading(record: &LaneRecord) -> bool {
+    record.reply.status == ItemStatus::Loading
 }

@@ -9,7 +9,7 @@
 //!
 //! A lane belongs to one call at a time; the next call takes it over. The session sees to everything that is not usual: it
 //! gets the routing table, opens lanes, asks other machines, asks again. So a call here never repeats anything: what has no
-//! final answer at once is the session's. Nor does it wait for ever: after a while of silence the lane is given up.
+//! final answer at once is the session's; but what a core is loading from its SSD is asked for again when it has come. Nor does it wait for ever: after a while of silence the lane is given up.
 
 mod batch;
 mod lane;

@@ -2,7 +2,7 @@
 
 use super::Local;
 use super::batch::Manner;
-use super::lane::{LaneEnded, LocalLane};
+use super::lane::LocalLane;
 use super::reads::{STRANGE_PLACE, found_of, miss_of, pinned_bytes};
 use super::seat::Seat;
 use crate::error::Error;
@@ -27,7 +27,7 @@ struct Asked<'a> {
     /// Of the name.
     hash: u64,
     body: &'a [u8],
-    patience: Duration,
+    manner: Manner<'a>,
 }
 
 impl Local {
@@ -100,7 +100,7 @@ impl Local {
         let name = NameRef::known(&request[ITEM_BYTES..end]);
         let (hash, item) = (name.hash(), KeyItem::at_home(name));
         request[..ITEM_BYTES].copy_from_slice(bytemuck::bytes_of(&item));
-        let asked = Asked { opcode, hash, body: &request[..end], patience: manner.patience };
+        let asked = Asked { opcode, hash, body: &request[..end], manner };
         self.seats.mine().try_with(|seat| self.ask_from(seat, asked, take)).flatten().unwrap_or(unasked)
     }
 
@@ -112,7 +112,7 @@ impl Local {
         asked: Asked<'_>,
         take: impl FnOnce(&LocalLane, &LaneRecord) -> Result<Option<Result<T, Error>>, &'static str>,
     ) -> Option<One<T>> {
-        let Asked { opcode, hash, body, patience } = asked;
+        let Asked { opcode, hash, body, manner } = asked;
         let (directory, place) = seat.way_to(self, hash)?;
         // Whoever panics leaves no lane behind with a reply that is somebody else's.
         let (home, mut lane) = place.take()?;
@@ -121,15 +121,22 @@ impl Local {
             Some(record) => take_from(&mut lane, opcode, &record, take),
             None => {
                 lane.send_one(opcode, directory.table.epoch, body);
-                match lane.wait(patience).map(|()| lane.answer.records[..].first_chunk().copied()) {
-                    Ok(Some([record])) if lane.answer.records.len() == 1 => {
-                        take_from(&mut lane, opcode, &record, take)
-                    }
-                    Ok(_) => {
+                let mut has_come = lane.wait(manner.patience).is_ok();
+                while has_come && lane.is_one_loading() {
+                    let has_arrived = lane.await_arrival(manner.patience_for_arrival(lane.waited()));
+                    // The session waits on, if there is time left.
+                    has_come = has_arrived && {
+                        lane.send_one(opcode, directory.table.epoch, body);
+                        lane.wait(manner.patience).is_ok()
+                    };
+                }
+                match lane.answer.records[..] {
+                    _ if !has_come => None,
+                    [record] => take_from(&mut lane, opcode, &record, take),
+                    _ => {
                         lane.break_down("a reply has the wrong number of answers");
                         None
                     }
-                    Err(LaneEnded) => None,
                 }
             }
         };

@@ -22,28 +22,28 @@ impl Local {
         let (keys, buffers): (Vec<&[u8]>, Vec<Option<&mut [u8]>>) =
             reads.iter_mut().map(|(key, buffer)| (*key, Some(&mut **buffer))).unzip();
         let mut verb = GetInto { answers: unanswered(keys.len()), buffers };
-        let slept = Call::new(self, manner).run(&mut verb, keys.into_iter());
+        let slept = Call::new(self, manner).run(&mut verb, keys.len(), |place| keys[place]);
         (verb.answers, slept)
     }
 
     /// Reads values into fresh vectors.
     pub(crate) fn get(&self, manner: Manner<'_>, keys: &[&[u8]]) -> (Answers<Found<Vec<u8>>>, Duration) {
         let mut verb = Each { answers: unanswered(keys.len()), take: take_copy };
-        let slept = Call::new(self, manner).run(&mut verb, keys.iter().copied());
+        let slept = Call::new(self, manner).run(&mut verb, keys.len(), |place| keys[place]);
         (verb.answers, slept)
     }
 
     /// Reads values where they lie.
     pub(crate) fn view(&self, manner: Manner<'_>, keys: &[&[u8]]) -> (Answers<Found<View>>, Duration) {
         let mut verb = Each { answers: unanswered(keys.len()), take: take_view };
-        let slept = Call::new(self, manner).run(&mut verb, keys.iter().copied());
+        let slept = Call::new(self, manner).run(&mut verb, keys.len(), |place| keys[place]);
         (verb.answers, slept)
     }
 
     /// Are these keys held, and how many bytes have their values?
     pub(crate) fn lookup(&self, manner: Manner<'_>, keys: &[&[u8]]) -> (Answers<Found<u64>>, Duration) {
         let mut verb = Lookup { answers: unanswered(keys.len()) };
-        let slept = Call::new(self, manner).run(&mut verb, keys.iter().copied());
+        let slept = Call::new(self, manner).run(&mut verb, keys.len(), |place| keys[place]);
         (verb.answers, slept)
     }
 
@@ -54,7 +54,7 @@ impl Local {
         keys: &[&[u8]],
     ) -> (Option<Result<usize, Error>>, Duration) {
         let mut verb = MatchPrefix { answers: unanswered(keys.len()), first_miss: u32::MAX };
-        let slept = Call::new(self, manner).run(&mut verb, keys.iter().copied());
+        let slept = Call::new(self, manner).run(&mut verb, keys.len(), |place| keys[place]);
         let refused =
             verb.answers.iter_mut().find_map(|answer| answer.take_if(|answer| answer.is_err())?.err());
         if let Some(error) = refused {

@@ -25,7 +25,7 @@ impl Local {
         item: impl Fn(usize) -> (&'v [u8], &'v [&'v [u8]]),
         hints: &[PutHints],
     ) -> (Answers<PutOutcome>, Duration) {
-        let keys = (0..count).map(|place| item(place).0);
+        let key = |place: usize| item(place).0;
         let value = |place: u32| {
             let hints = hints.get(place as usize).copied().unwrap_or_default();
             (item(place as usize).1, hints)
@@ -33,11 +33,11 @@ impl Local {
         let call = Call::new(self, manner);
         if replace {
             let mut verb = Put::<_, true> { answers: unanswered(count), value };
-            let slept = call.run(&mut verb, keys);
+            let slept = call.run(&mut verb, count, key);
             return (verb.answers, slept);
         }
         let mut verb = Put::<_, false> { answers: unanswered(count), value };
-        let slept = call.run(&mut verb, keys);
+        let slept = call.run(&mut verb, count, key);
         (verb.answers, slept)
     }
 }

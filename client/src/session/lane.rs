@@ -5,9 +5,13 @@
 //!   asker ◄── ticket ◄── first of those that wait ◄── pump task ◄──── reply, or news of segments
 //! ```
 //!
+//! What is on the SSD of the core is asked for again when it has come; nobody else waits meanwhile.
+//!
 //! Values are copied by the asker, out of the core's memory and into it. What was pinned or reserved for an asker that has
 //! given up is given back by the pump. When the lane breaks, all that waits fails; the connection beside it goes on, and is
 //! asked by frames.
+
+mod loading;
 
 use super::alarm::Event;
 use super::connection::{Answered, Reply};
@@ -16,7 +20,7 @@ use super::sink::{Delivery, Sink, deliver};
 use super::{LinkError, Shared};
 use crate::lane::{BodyWriter, LaneAnswer, LaneEnd, View, place_of};
 use snowskin_io::lane::Heard;
-use snowskin_io::sync::Signal;
+use snowskin_io::sync::{Changes, Signal};
 use snowskin_io::{Bell, Lane, Moment, Patience, Platform, Stream, seeded_bug};
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem};
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, PublishItem};
@@ -48,6 +52,11 @@ pub(super) struct SessionLane<P: Platform> {
     is_over: Cell<bool>,
     /// The pump has something to wait for, or is to end.
     work: Signal,
+    /// Askers whose values are loading.
+    loading: Cell<usize>,
+    /// Arrivals that they have heard of.
+    arrivals: Cell<u32>,
+    arrived: Changes,
     /// A slot has become free.
     room: Event,
 }
@@ -88,6 +97,9 @@ impl<P: Platform> SessionLane<P> {
             unwanted: RefCell::default(),
             is_over: Cell::new(false),
             work: Signal::new(),
+            loading: Cell::new(0),
+            arrivals: Cell::new(0),
+            arrived: Changes::default(),
             room: Event::default(),
         });
         shared.platform.spawn(started.clone().pump());
@@ -117,6 +129,7 @@ impl<P: Platform> SessionLane<P> {
         }
         self.work.raise();
         self.room.happen();
+        self.arrived.tell();
     }
 
     // -- asking --
@@ -161,16 +174,17 @@ impl<P: Platform> SessionLane<P> {
     async fn pump(self: Rc<Self>) {
         let mut patience = self.shared.platform.patience();
         while !self.is_over() {
-            if self.waiting.borrow().is_empty() {
+            if self.waiting.borrow().is_empty() && self.loading.get() == 0 {
                 self.work.wait().await;
                 continue;
             }
-            let come = poll_fn(|context| {
-                patience.poll_attempt(context, || self.end.borrow().has_reply().then_some(()))
-            });
+            let come = poll_fn(|context| patience.poll_attempt(context, || self.has_come().then_some(())));
             let result = match come.await {
-                Some(()) => self.take_replies(),
-                None if self.end.borrow().doze() => {
+                Some(()) => {
+                    self.hear_arrivals();
+                    self.take_replies()
+                }
+                None if self.end.borrow().doze_until_arrival(self.arrivals.get()) => {
                     let heard = poll_fn(|context| self.poll_hear(context)).await;
                     self.note(heard)
                 }
@@ -396,6 +410,7 @@ impl<P: Platform> SessionLane<P> {
         if let Some(reply) = self.read_found(&mut work)? {
             return Ok(reply);
         }
+        let arrivals = self.end.borrow().arrivals();
         let mut tickets = VecDeque::new();
         let mut body = BodyWriter::default();
         for (item, name) in work.items.iter().zip(&work.names) {
@@ -406,6 +421,7 @@ impl<P: Platform> SessionLane<P> {
         }
         tickets.push_back((body.count(), self.ask(opcode, &mut body).await?));
         let mut sinks = work.sinks.drain(..);
+        let mut loading = Vec::new();
         let mut answered = Vec::with_capacity(work.names.len());
         let mut epoch = self.shared.epoch.get();
         for (items, ticket) in tickets {
@@ -417,7 +433,10 @@ impl<P: Platform> SessionLane<P> {
                 let delivery = match place_of(&record) {
                     Some(_) => self.deliver(&record, sinks.next().unwrap_or(Sink::Owned))?,
                     None => {
-                        sinks.next();
+                        let sink = sinks.next();
+                        if record.reply.status == ItemStatus::Loading {
+                            loading.push((answered.len(), sink.unwrap_or(Sink::Owned)));
+                        }
                         Delivery::None
                     }
                 };
@@ -427,6 +446,8 @@ impl<P: Platform> SessionLane<P> {
                 break;
             }
         }
+        drop(sinks);
+        self.fetch(&work, loading, arrivals, &mut answered).await?;
         Ok(reply_of(work.opcode, epoch, answered))
     }
 

@@ -280,20 +280,21 @@ impl Shard {
         Demoted { record, version: row.version(), value_bytes: row.value_bytes(), checksum: row.checksum() }
     }
 
-    /// Memory for the bytes of an object on the SSD.
+    /// Memory for the bytes of an object on the SSD. What has a copy there makes room before anything is dropped, and a lease does not
+    /// keep it from that.
     pub fn room_for_demoted(&mut self, value_bytes: u64, now: Moment) -> Option<Reservation> {
         let reserve = |shard: &mut Self| shard.segments.reserve(value_bytes as usize);
-        if let Some(room) = self.evict_until(now, value_bytes, reserve) {
-            return Some(room);
-        }
-        // What a lease protects may leave memory for its copy.
-        while let Some(victim) = self.victim_for(Goal::Copy, now, value_bytes, true) {
-            self.leave_to_copy(victim);
+        loop {
             if let Some(room) = reserve(self) {
                 return Some(room);
             }
+            let has_copies = self.tiered.as_ref().is_some_and(|tiered| !tiered.copies.is_empty());
+            let victim = has_copies.then(|| self.victim_for(Goal::Copy, now, value_bytes, true)).flatten();
+            match victim {
+                Some(victim) => self.leave_to_copy(victim),
+                None => return self.evict_until(now, value_bytes, reserve),
+            };
         }
-        None
     }
 
     /// The bytes of an object on the SSD have been read. The second time they stay in memory, the first time as long as they are pinned.

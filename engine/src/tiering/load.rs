@@ -1,7 +1,7 @@
 //! From the SSD into memory.
 //!
-//! A request whose answers are partly on the SSD is put aside with what it asked, its records are read, all at once, and then it is
-//! answered as a whole. A record that several ask for is read once.
+//! A request by frames whose answers are partly on the SSD is put aside with what it asked, its records are read, all at once, and then it is
+//! answered as a whole; in lanes the client asks again (`transport/lanes/loads.rs`). A record that several ask for is read once.
 
 use super::{ROOM_PAUSE, Tier};
 use crate::percore::PerCore;
@@ -59,7 +59,8 @@ impl<P: Platform> Tier<P> {
         self.starving.set(self.starving.get() - 1);
     }
 
-    async fn load_one(&self, core: &PerCore<P>, cold: &Cold) -> Option<Extent> {
+    /// Reads an object into memory, pinned. `None`: it cannot be read, or there is no memory, or somebody else who was about to could not.
+    pub(crate) async fn load_one(&self, core: &PerCore<P>, cold: &Cold) -> Option<Extent> {
         let record = cold.demoted.record;
         let other = {
             let mut waiting = self.waiting.borrow_mut();
@@ -81,7 +82,7 @@ impl<P: Platform> Tier<P> {
         // Whatever becomes of us, nobody waits for ever.
         let reading = Reading { tier: self, cold };
         let extent = self.read_one(core, cold).await;
-        let others = reading.end();
+        let others = reading.others();
         if let Some(extent) = &extent {
             others.into_iter().for_each(|other| drop(other.send(extent.clone())));
         }
@@ -114,13 +115,14 @@ struct Reading<'a, P: Platform> {
 }
 
 impl<P: Platform> Reading<'_, P> {
-    fn end(self) -> Vec<oneshot::Sender<Extent>> {
+    /// They wait no more; for whoever asks next it is read once more.
+    fn others(&self) -> Vec<oneshot::Sender<Extent>> {
         self.tier.waiting.borrow_mut().remove(&self.cold.demoted.record).unwrap_or_default()
     }
 }
 
 impl<P: Platform> Drop for Reading<'_, P> {
     fn drop(&mut self) {
-        self.tier.waiting.borrow_mut().remove(&self.cold.demoted.record);
+        drop(self.others());
     }
 }

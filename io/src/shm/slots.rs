@@ -3,7 +3,8 @@
 //! ```text
 //!   submissions   ├ stamp │ head │ short body ┤ × 16   128 B each      client writes
 //!   completions   ├ stamp │ head │ one record ┤ × 16    64 B each      core writes
-//!   words         client sleeps · core sleeps · pins given back · core's processor · retired    each in lines of its own
+//!   words         client sleeps · core sleeps · pins given back · core's processor · retired · arrivals
+//!                                                                        each in lines of its own
 //!   given back    the numbers of pins, a ring                          client writes
 //!   chunks        ├ body 16 KiB │ records 16 KiB ┤ × 16                for what does not fit into a slot
 //!   holds         what the client has of the core's shelf: see `shelf`
@@ -16,6 +17,9 @@
 //! The core copies what it reads before it looks at it, knows by itself where things are, and believes nothing: a client
 //! that scribbles makes requests that make no sense, and its lane ends. What is asked and answered is the business of
 //! `snowskin_protocol::wire::lane`.
+//!
+//! What the core has to read from elsewhere first is not waited for in a slot: the core answers that it is on its way, and counts
+//! *arrivals* up when it is worth while to ask again.
 //!
 //! Sleeping is as in `pipe`: who finds nothing says so, looks once more, and waits for the bell; who writes looks whether
 //! the other one sleeps.
@@ -47,6 +51,7 @@ const SERVER_SLEEPS_AT: usize = CALLER_SLEEPS_AT + APART_BYTES;
 const GIVEN_BACK_AT: usize = SERVER_SLEEPS_AT + APART_BYTES;
 const SERVER_CPU_AT: usize = GIVEN_BACK_AT + APART_BYTES;
 const RETIRED_AT: usize = SERVER_CPU_AT + APART_BYTES;
+const ARRIVALS_AT: usize = RETIRED_AT + APART_BYTES;
 const PINS_AT: usize = 4096;
 const CHUNKS_AT: usize = PINS_AT + LANE_PINS_MAX * size_of::<u32>();
 /// Where the client says what it has of the core's shelf, see `shelf`: from a page on.
@@ -55,7 +60,7 @@ pub(super) const HOLDS_AT: usize = CHUNKS_AT + LANE_SLOTS as usize * 2 * HALF_BY
 pub(super) const LANE_BYTES: usize = HOLDS_AT + 5 * 4096;
 
 const _: () = assert!(STAMP_BYTES + REPLY_HEAD_BYTES + RECORD_BYTES == COMPLETION_BYTES);
-const _: () = assert!(RETIRED_AT + APART_BYTES <= PINS_AT);
+const _: () = assert!(ARRIVALS_AT + APART_BYTES <= PINS_AT);
 const _: () = assert!(LANE_SLOTS.is_power_of_two() && LANE_PINS_MAX.is_power_of_two());
 
 /// The memory of a lane, zero at first.
@@ -87,6 +92,7 @@ pub struct Server<M> {
     memory: M,
     served: u32,
     given_back: u32,
+    arrivals: u32,
 }
 
 /// The client's end of giving pins back: apart, because others than the caller may do so.
@@ -198,6 +204,17 @@ impl<M: LaneMemory> Caller<M> {
         !self.has_reply()
     }
 
+    /// Arrivals so far. To be read before the request whose answer may be that something is on its way.
+    pub fn arrivals(&self) -> u32 {
+        let order = if cfg!(snowskin_loom) { Ordering::Acquire } else { Ordering::SeqCst };
+        self.memory.word(ARRIVALS_AT).load(order)
+    }
+
+    /// Says that this end will sleep, and whether it may: not if the next reply has come, or more has arrived than `seen`.
+    pub fn doze_until_arrival(&self, seen: u32) -> bool {
+        self.doze() && self.arrivals() == seen
+    }
+
     /// This end is awake: nobody need ring.
     pub fn rise(&self) {
         self.memory.word(CALLER_SLEEPS_AT).store(0, Ordering::Relaxed);
@@ -233,7 +250,7 @@ impl Submission {
 impl<M: LaneMemory> Server<M> {
     /// Of a fresh memory, of which this is the only core's end.
     pub fn new(memory: M) -> Self {
-        Server { memory, served: 0, given_back: 0 }
+        Server { memory, served: 0, given_back: 0, arrivals: 0 }
     }
 
     /// Whether no more requests come.
@@ -288,7 +305,13 @@ impl<M: LaneMemory> Server<M> {
         publish(self.memory.word(at), self.served);
     }
 
-    /// Whether the client is to be woken for what was answered. Only once for each time that it sleeps.
+    /// Something has arrived that the client was told to ask for again.
+    pub fn arrive(&mut self) {
+        self.arrivals = self.arrivals.wrapping_add(1);
+        publish(self.memory.word(ARRIVALS_AT), self.arrivals);
+    }
+
+    /// Whether the client is to be woken for what was answered, or has arrived. Only once for each time that it sleeps.
     #[inline]
     pub fn wakes_caller(&self) -> bool {
         wakes(self.memory.word(CALLER_SLEEPS_AT))

@@ -21,7 +21,7 @@ unsafe impl Sync for Small {}
 
 impl Small {
     fn new() -> Arc<Self> {
-        let words = [0, 128, 2048, 2112, 3072, 3200, 3328];
+        let words = [0, 128, 2048, 2112, 3072, 3200, 3328, 3712];
         let places = [4, 20, 132, 148, 2052, 2064, 2116, 2128, 4096, 4100];
         Arc::new(Small {
             words: words.into_iter().map(|at| (at, AtomicU32::new(0))).collect(),
@@ -109,6 +109,43 @@ fn loom_one_request_and_its_reply() {
 #[test]
 fn loom_slots_are_used_again() {
     ask(3, 2);
+}
+
+/// A request is answered with "on its way"; what arrives then, at any moment, is not slept through.
+#[test]
+fn loom_nobody_sleeps_through_an_arrival() {
+    loom::model(|| {
+        let memory = Shared(Small::new());
+        let (mut caller, mut server) = (Caller::new(memory.clone()), Server::new(memory));
+        let bells = Arc::new([Notify::new(), Notify::new()]);
+        let others = bells.clone();
+        let seen = caller.arrivals();
+        caller.submit(&[1; 16], &[1]);
+        let serving = thread::spawn(move || {
+            assert!(server.next().is_some(), "it was sent before");
+            server.answer(&[2; 12], &[3]);
+            if server.wakes_caller() {
+                others[1].notify();
+            }
+            server.arrive();
+            if server.wakes_caller() {
+                others[1].notify();
+            }
+        });
+        while caller.take().is_none() {
+            match caller.doze() {
+                true => bells[1].wait(),
+                false => caller.rise(),
+            }
+        }
+        while caller.arrivals() == seen {
+            match caller.doze_until_arrival(seen) {
+                true => bells[1].wait(),
+                false => caller.rise(),
+            }
+        }
+        serving.join().expect("it ends");
+    });
 }
 
 #[test]

@@ -294,11 +294,13 @@ pub enum ItemStatus {
     NotDurable = 11,
     /// Put that was to be durable: stored, and not on the SSD in time. Asked again it may be.
     NotDurableYet = 12,
+    /// In a lane: its value is being read from the SSD. The core says in the lane when there is something to ask for again.
+    Loading = 13,
 }
 
 impl ItemStatus {
     /// All statuses, in the order of their numbers.
-    pub const ALL: [ItemStatus; 13] = [
+    pub const ALL: [ItemStatus; 14] = [
         ItemStatus::Ok,
         ItemStatus::Exists,
         ItemStatus::Miss,
@@ -312,6 +314,7 @@ impl ItemStatus {
         ItemStatus::TooLarge,
         ItemStatus::NotDurable,
         ItemStatus::NotDurableYet,
+        ItemStatus::Loading,
     ];
 }
 

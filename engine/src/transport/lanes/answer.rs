@@ -1,14 +1,18 @@
 //! What is asked in lanes, and the answers.
 
-use super::LaneError;
+use super::loads::Fetched;
 use super::served::Served;
+use super::{LOADING_MAX, LaneError};
 use crate::percore::{PerCore, count};
-use crate::shard::{self, Answer, PutStart};
+use crate::segment::Segments;
+use crate::shard::{self, Answer, Demoted, Held, PutStart};
+use crate::tiering::Cold;
 use snowskin_io::{Bell, Moment, Platform, seeded_bug};
 use snowskin_protocol::wire::data::{Batch, ItemReply, ItemStatus, KeyItem, PutHints, PutItem};
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, LaneReply, LaneRequest, PublishItem};
 use snowskin_protocol::{HashedName, NameRef, Version};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Of so many requests of a lane one is timed, at least.
@@ -47,8 +51,8 @@ impl Desk {
 impl<B: Bell> Served<B> {
     /// Answers the next request, if there is one: how many items it had.
     pub(super) fn serve_next<P: Platform>(
-        &self,
-        core: &PerCore<P>,
+        self: &Rc<Self>,
+        core: &Rc<PerCore<P>>,
         desk: &mut Desk,
     ) -> Result<usize, LaneError> {
         let mut server = self.server.borrow_mut();
@@ -62,7 +66,7 @@ impl<B: Bell> Served<B> {
         let Desk { body, records, .. } = desk;
         let body = server.body(&submission, request.body_bytes as usize, body);
         records.clear();
-        let mut asked = Asked { core, lane: self, now, records };
+        let mut asked = Asked { core, lane: self, now, records, cold: Vec::new() };
         match request.opcode {
             LaneOpcode::Get | LaneOpcode::Lookup | LaneOpcode::MatchPrefix => {
                 if self.is_near_its_share(core.shard.borrow().segments().capacity_bytes()) {
@@ -77,6 +81,7 @@ impl<B: Bell> Served<B> {
             }
             LaneOpcode::Publish => asked.publish(PublishItem::decode(request.items, body)?)?,
         }
+        asked.cold.into_iter().for_each(|cold| self.load(core, cold));
         self.tell();
         let items = (records.len() / snowskin_protocol::wire::lane::RECORD_BYTES) as u16;
         let reply = LaneReply { items, has_news: self.has_news.replace(false), epoch: core.epoch() };
@@ -112,6 +117,8 @@ struct Asked<'a, P: Platform, B> {
     lane: &'a Served<B>,
     now: Moment,
     records: &'a mut Vec<u8>,
+    /// What is to be loaded.
+    cold: Vec<Cold>,
 }
 
 impl<P: Platform, B: Bell> Asked<'_, P, B> {
@@ -132,21 +139,17 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
                 _ if !is_settled => LaneRecord::of(ItemReply::status(ItemStatus::Deferred)),
                 LaneOpcode::Get => match shard.get(name, &item, self.now) {
                     Answer::Not(reply) => LaneRecord::of(reply),
-                    // Nobody waits for the SSD in a lane: it is asked for by frames.
-                    Answer::OnSsd(..) => LaneRecord::of(ItemReply::status(ItemStatus::Deferred)),
+                    Answer::OnSsd(demoted, reply) => self.fetch(name, demoted, reply, shard.segments()),
                     Answer::Held(held) => {
-                        let capacity_bytes = shard.segments().capacity_bytes();
-                        let may_pin = self.lane.may_pin(held.reply.value_bytes, capacity_bytes);
-                        let place = may_pin.then(|| self.lane.pin(held.extent, shard.segments())).flatten();
-                        match place {
-                            Some(place) => {
-                                if self.lane.reads_shelf() && item.version == Version::ANY {
-                                    shard.shelve(name, place);
-                                }
-                                LaneRecord { reply: held.reply, place }
-                            }
-                            None => LaneRecord::of(ItemReply::status(ItemStatus::Deferred)),
+                        self.lane.forget_load((name.hash, held.reply.version));
+                        let record = self.pin(held, shard.segments());
+                        if self.lane.reads_shelf()
+                            && item.version == Version::ANY
+                            && record.reply.status == ItemStatus::Ok
+                        {
+                            shard.shelve(name, record.place);
                         }
+                        record
                     }
                 },
                 _ => LaneRecord::of(shard.lookup(name, &item, self.now)),
@@ -158,6 +161,40 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn pin(&self, Held { extent, reply }: Held, segments: &Segments) -> LaneRecord {
+        let may_pin = self.lane.may_pin(reply.value_bytes, segments.capacity_bytes());
+        match may_pin.then(|| self.lane.pin(extent, segments)).flatten() {
+            Some(place) => LaneRecord { reply, place },
+            None => LaneRecord::of(ItemReply::status(ItemStatus::Deferred)),
+        }
+    }
+
+    /// Nobody waits for the SSD in a lane: what has been loaded is answered, the rest is to be asked for again.
+    fn fetch(
+        &mut self,
+        name: HashedName<'_>,
+        demoted: Demoted,
+        reply: ItemReply,
+        segments: &Segments,
+    ) -> LaneRecord {
+        let only = |status| LaneRecord::of(ItemReply::status(status));
+        let key = (name.hash, demoted.version);
+        match self.lane.fetch(key, demoted.value_bytes) {
+            Fetched::Here(extent) => self.pin(Held { extent, reply }, segments),
+            Fetched::UnderWay => only(ItemStatus::Loading),
+            Fetched::Failed => only(ItemStatus::Deferred),
+            Fetched::Unknown => {
+                let is_full = self.core.lanes.loading.get() + self.cold.len() >= LOADING_MAX;
+                if is_full || !self.lane.may_load(demoted.value_bytes, segments.capacity_bytes()) {
+                    return only(ItemStatus::Deferred);
+                }
+                self.lane.begin_load(key, demoted.value_bytes);
+                self.cold.push(Cold { name: name.name.to_owned(), demoted });
+                only(ItemStatus::Loading)
+            }
+        }
     }
 
     fn reserve(&mut self, replace: bool, batch: &Batch<'_, PutItem>) -> Result<(), LaneError> {

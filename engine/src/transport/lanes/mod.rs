@@ -12,11 +12,12 @@
 //! makes no system call and does not wait; when none comes for a while it says so in each lane's memory and waits for a
 //! bell. It is fair: a few requests of a lane at a time, and after a millisecond everybody else on the core has a turn.
 //!
-//! What a client holds (pins of values that it reads, reservations that it fills) is kept here by number, and goes with its
+//! What a client holds (pins of values that it reads, reservations that it fills, values that are loaded for it) is kept here, and goes with its
 //! lane, whenever and however that ends: see [`Served`]. Every word that comes out of the memory of a lane may be anything.
 
 mod answer;
 mod client;
+mod loads;
 mod served;
 
 use crate::percore::PerCore;
@@ -27,7 +28,7 @@ use snowskin_io::lane::{Broken, Heard};
 use snowskin_io::sync::Signal;
 use snowskin_io::{Bell, Lane, Moment, Patience, Peer, Platform, Stream};
 use snowskin_protocol::wire::WireError;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
@@ -40,6 +41,8 @@ const ITEMS_PER_TURN: usize = 4096;
 const REQUESTS_AT_ONCE: u32 = 4;
 /// Requests that are further apart are all alike.
 const GAP_MAX: Duration = Duration::from_millis(2);
+/// Values that are being loaded for lanes, all of them together; what is more is asked for by frames.
+const LOADING_MAX: usize = 1024;
 /// A lane in which nothing came for so many looks is no longer looked at, while others are busy.
 const QUIET_LOOKS: u32 = 4096;
 
@@ -56,6 +59,8 @@ pub struct Lanes<B> {
     /// One has woken up.
     woken: Signal,
     clients: Clients,
+    /// Values that are being loaded.
+    loading: Cell<usize>,
     /// Lanes that there may be.
     lanes_max: usize,
 }
@@ -77,7 +82,8 @@ impl<B: Bell> Lanes<B> {
     /// None yet, and so many at most.
     pub(crate) fn new(lanes_max: usize) -> Self {
         let (all, awake) = (RefCell::default(), RefCell::default());
-        Lanes { all, awake, woken: Signal::new(), clients: Clients::default(), lanes_max }
+        let (clients, loading) = (Clients::default(), Cell::new(0));
+        Lanes { all, awake, woken: Signal::new(), clients, loading, lanes_max }
     }
 
     /// Lanes that are open.
@@ -209,7 +215,7 @@ impl Pace {
 }
 
 /// Serves what comes, until nothing comes for a number of looks or others should have a turn. `None`: nothing came.
-fn serve_some<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> Option<()> {
+fn serve_some<P: Platform>(core: &Rc<PerCore<P>>, desk: &mut Desk) -> Option<()> {
     let (mut items, mut looks) = (0, 0);
     desk.pass(u32::MAX);
     while looks < LOOKS && items < ITEMS_PER_TURN {
@@ -231,7 +237,7 @@ fn serve_some<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> Option<()> {
 }
 
 /// Looks at each lane that is awake, and answers what was asked. Answers how many items that were.
-fn look_around<P: Platform>(core: &PerCore<P>, desk: &mut Desk) -> usize {
+fn look_around<P: Platform>(core: &Rc<PerCore<P>>, desk: &mut Desk) -> usize {
     let awake = core.lanes.awake.borrow();
     let (mut items, mut has_quiet) = (0, false);
     let first = if desk.first < awake.len() { desk.first } else { 0 };

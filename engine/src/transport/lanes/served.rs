@@ -2,10 +2,13 @@
 
 use super::LaneError;
 use super::client::Client;
+use super::loads::{Fetched, KEPT_FOR, LOADS_MAX, LoadKey, Loads};
+use crate::percore::PerCore;
 use crate::segment::{Extent, Segments, allocated_bytes};
 use crate::shard::{PutTicket, ReaderId, Shard};
+use crate::tiering::Cold;
 use snowskin_io::lane::{Access, LANE_PINS_MAX, LaneRegion, SegmentNews, Server};
-use snowskin_io::{Bell, Lane, Moment, seeded_bug};
+use snowskin_io::{Bell, Lane, Moment, Platform, seeded_bug};
 use snowskin_protocol::NameRef;
 use snowskin_protocol::wire::lane::SharedPlace;
 use std::cell::{Cell, RefCell};
@@ -37,6 +40,9 @@ pub(super) struct Served<B> {
     given: Cell<(u32, u64)>,
     pins: RefCell<Slab<Extent>>,
     puts: RefCell<Slab<Put>>,
+    loads: RefCell<Loads<Extent>>,
+    /// Somebody sees to it that loads do not stay for ever.
+    is_swept: Cell<bool>,
     /// Segments that the client knows, the last one first.
     shown: RefCell<Vec<u32>>,
     /// Segments that the client knows and that are gone, which it has not been told.
@@ -128,6 +134,8 @@ impl<B: Bell> Served<B> {
             given: Cell::default(),
             pins: RefCell::default(),
             puts: RefCell::default(),
+            loads: RefCell::default(),
+            is_swept: Cell::new(false),
             shown: RefCell::default(),
             untold: RefCell::default(),
             has_news: Cell::new(reader.is_some()),
@@ -206,11 +214,12 @@ impl<B: Bell> Served<B> {
         Ok(put)
     }
 
-    /// The client asks nothing any more: what it had reserved is nobody's. Its views go on.
+    /// The client asks nothing any more: what it had reserved is nobody's, nor is what was loaded for it. Its views go on.
     pub(super) fn retire(&self, shard: &mut Shard) {
         for put in self.puts.borrow_mut().drain() {
             self.give_up(put, shard);
         }
+        self.let_go(self.loads.borrow_mut().clear());
     }
 
     fn give_up(&self, put: Put, shard: &mut Shard) {
@@ -275,6 +284,82 @@ impl<B: Bell> Served<B> {
         log::warn!("closing a lane: {why}");
         self.is_over.set(true);
         self.bell.borrow().close();
+    }
+
+    // -- loads --
+
+    /// What there is of an object on the SSD; what has come is the caller's to pin.
+    pub(super) fn fetch(&self, key: LoadKey, value_bytes: u64) -> Fetched<Extent> {
+        let fetched = self.loads.borrow_mut().fetch(key);
+        if matches!(fetched, Fetched::Here(_) | Fetched::Failed) {
+            self.let_go([value_bytes]);
+        }
+        fetched
+    }
+
+    /// An object was read from memory: what was loaded of it is of no use.
+    #[inline]
+    pub(super) fn forget_load(&self, key: LoadKey) {
+        if self.loads.borrow().len() > 0 {
+            let forgotten = self.loads.borrow_mut().forget(key);
+            self.let_go(forgotten);
+        }
+    }
+
+    /// Whether another value of so many bytes may be loaded for the client.
+    pub(super) fn may_load(&self, value_bytes: u64, capacity_bytes: u64) -> bool {
+        self.loads.borrow().len() < LOADS_MAX && self.may_pin(value_bytes, capacity_bytes)
+    }
+
+    /// A value is being loaded for the client, and counts as if it were pinned.
+    pub(super) fn begin_load(&self, key: LoadKey, value_bytes: u64) {
+        self.client.pin(allocated_bytes(value_bytes));
+        self.loads.borrow_mut().begin(key, value_bytes);
+    }
+
+    /// It has come, or cannot.
+    fn end_load(&self, key: LoadKey, value: Option<Extent>, now: Moment) {
+        if self.loads.borrow_mut().end(key, value, now) {
+            let mut server = self.server.borrow_mut();
+            server.arrive();
+            if server.wakes_caller() {
+                self.bell.borrow().ring();
+            }
+        }
+    }
+
+    /// Lets go what nobody has fetched in time.
+    fn sweep(&self, now: Moment) {
+        let expired =
+            self.loads.borrow_mut().expire(Moment(now.0.saturating_sub(KEPT_FOR.as_nanos() as u64)));
+        self.let_go(expired);
+    }
+
+    fn let_go(&self, value_bytes: impl IntoIterator<Item = u64>) {
+        value_bytes.into_iter().for_each(|bytes| self.client.unpin(allocated_bytes(bytes)));
+    }
+
+    /// Loads an object, which was begun, for the client.
+    pub(super) fn load<P: Platform>(self: &Rc<Self>, core: &Rc<PerCore<P>>, cold: Cold) {
+        core.lanes.loading.set(core.lanes.loading.get() + 1);
+        let (core_of_load, lane) = (core.clone(), self.clone());
+        core.platform.spawn(async move {
+            let core = core_of_load;
+            let tier = core.tier.get().expect("something is on it");
+            let value = tier.load_one(&core, &cold).await;
+            core.lanes.loading.set(core.lanes.loading.get() - 1);
+            lane.end_load((cold.name.as_ref().hash(), cold.demoted.version), value, core.platform.now());
+        });
+        if !self.is_swept.replace(true) {
+            let (core_of_sweep, lane) = (core.clone(), self.clone());
+            core.platform.spawn(async move {
+                while lane.loads.borrow().len() > 0 {
+                    core_of_sweep.platform.sleep(KEPT_FOR / 2).await;
+                    lane.sweep(core_of_sweep.platform.now());
+                }
+                lane.is_swept.set(false);
+            });
+        }
     }
 
     // -- segments --
