@@ -564,4 +564,40 @@ mod tests {
         );
         assert!(check_memory(&ClusterPlan { memory_bytes_per_engine: 1, ..plan }).is_ok());
     }
+
+    #[test]
+    fn files_of_a_tier_go_unless_they_are_to_be_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().to_owned();
+        let place = SsdPlace { folder: folder.clone(), bytes_per_engine: 9, region_bytes: None };
+        let mut plan = ClusterPlan {
+            engines: 1,
+            cores_per_engine: 1,
+            memory_bytes_per_engine: 1,
+            lease_ms: 50,
+            spin_us: None,
+            ssd: Some(place),
+        };
+        assert_eq!(scratch_of(&mut plan, true), Ok(None));
+        assert_eq!(plan.ssd.as_ref().map(|ssd| &ssd.folder), Some(&folder));
+        let scratch = scratch_of(&mut plan, false).unwrap().expect("a folder of its own");
+        let own = plan.ssd.as_ref().map(|ssd| ssd.folder.clone()).unwrap();
+        assert!(own != folder && own.starts_with(&folder) && own.is_dir());
+        drop(scratch);
+        assert!(!own.exists() && folder.is_dir());
+        assert!(scratch_of(&mut ClusterPlan { ssd: None, ..plan }, false).is_ok_and(|none| none.is_none()));
+    }
+
+    #[test]
+    fn what_is_for_a_tier_is_refused_without_one() {
+        let words = |checked: Result<(), Failed>| match checked {
+            Err(Failed::Usage(words)) => words,
+            other => panic!("{other:?}"),
+        };
+        assert!(words(check_ssd(None, true, false, None)).contains("--ssd-size is for --ssd"));
+        assert!(words(check_ssd(None, false, true, None)).contains("--keep is for --ssd"));
+        let (folder, master) = (Path::new("ssd"), "127.0.0.1:1".parse().unwrap());
+        assert!(words(check_ssd(Some(folder), false, false, Some(master))).contains("--master"));
+        assert_eq!(check_ssd(Some(folder), true, true, None), Ok(()));
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A folder that is removed with all that is in it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Scratch {
     path: PathBuf,
 }

@@ -171,6 +171,37 @@ fn what_has_no_room_in_memory_comes_back_from_the_ssd() {
 }
 
 #[test]
+fn what_is_on_the_ssd_is_used_where_it_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = start(folder.path(), "64MiB");
+    let client = connect(&engine);
+    for number in 0..KEYS as usize {
+        let value = value_of(&key(number), 1, VALUE_BYTES);
+        assert!(client.put(&[(&key(number), &value)]).remove(0).is_ok());
+        std::thread::sleep(Duration::from_millis(8));
+    }
+    let (before, mut hits) = (stats(&client), 0);
+    for number in 0..KEYS as usize {
+        let (key, mut buffer) = (key(number), vec![0; VALUE_BYTES]);
+        if number % 2 == 0 {
+            let Ok(Found::Hit(view)) = client.view_one(&key) else { continue };
+            assert!(view.is_in_place() && *view == *value_of(&key, 1, VALUE_BYTES));
+        } else {
+            let found = client.get_into(&mut [(&key, &mut buffer)]).remove(0);
+            let Ok(Found::Hit(bytes)) = found else { continue };
+            assert_eq!(buffer[..bytes], value_of(&key, 1, VALUE_BYTES));
+        }
+        hits += 1;
+    }
+    let after = stats(&client);
+    let loaded = after.ssd_reads - before.ssd_reads;
+    assert!(hits > KEYS * 8 / 10 && loaded > KEYS / 3, "{hits} of {KEYS}: {after:?}");
+    std::thread::sleep(Duration::from_millis(1_500));
+    let after = stats(&client);
+    assert_eq!((after.lane_pins, after.pinned_bytes), (0, 0));
+}
+
+#[test]
 fn killed_engines_find_what_they_had_and_nothing_that_was_ended() {
     let kills =
         std::env::var("SNOWSKIN_SSD_KILLS").map_or(KILLS, |text| text.parse().expect("a number of kills"));
