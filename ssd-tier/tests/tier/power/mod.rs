@@ -37,7 +37,7 @@ const MARKER_SECTOR: u64 = 16;
 const MARKER_MAGIC: [u8; 8] = *b"SNOWMARK";
 /// What survives at one moment: so many choices.
 const CHOICES: u64 = 12;
-/// So many disks that lose a write are tried: most of these writes are needed later, and then it is found.
+/// So many disks that lose a write are tried: where the write is needed later, before its place is written over, it is found.
 const LIES: u64 = 6;
 /// Of so many images one is looked at with the tool.
 const INSPECTED_ONE_IN: u64 = 97;
