@@ -569,7 +569,8 @@ mod tests {
     fn files_of_a_tier_go_unless_they_are_to_be_kept() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().to_owned();
-        let place = SsdPlace { folder: folder.clone(), bytes_per_engine: 9, region_bytes: None };
+        let place =
+            SsdPlace { folder: folder.clone(), bytes_per_engine: 9, region_bytes: None, manner: Vec::new() };
         let mut plan = ClusterPlan {
             engines: 1,
             cores_per_engine: 1,
