@@ -4,7 +4,7 @@ use snowskin_tests::lives::{Lived, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 60;
 
 #[test]
 fn what_was_acknowledged_as_durable_is_found_by_the_next_life_and_what_was_ended_is_not() {
