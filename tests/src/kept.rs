@@ -16,7 +16,9 @@ pub struct Kept {
     /// A call has begun that changes it and was not answered, now or before.
     is_open: bool,
     is_in_doubt: bool,
-    /// What is held was acknowledged as durable then, on the caller's own scale.
+    /// When what is held was stored, on the caller's own scale, if that is known. Its record is no older.
+    stored_at: Option<u64>,
+    /// The same, if it was acknowledged as durable.
     durable_at: Option<u64>,
 }
 
@@ -24,7 +26,9 @@ impl Kept {
     /// A write begins, which replaces what is held, or not. Answers its generation.
     pub fn begin_write(&mut self, replace: bool) -> u64 {
         self.begin();
-        self.durable_at = self.durable_at.filter(|_| !replace);
+        if replace {
+            (self.stored_at, self.durable_at) = (None, None);
+        }
         self.last += 1;
         self.last
     }
@@ -32,7 +36,7 @@ impl Kept {
     /// A removal begins.
     pub fn begin_removal(&mut self) {
         self.begin();
-        self.durable_at = None;
+        (self.stored_at, self.durable_at) = (None, None);
     }
 
     fn begin(&mut self) {
@@ -40,14 +44,18 @@ impl Kept {
         self.is_open = true;
     }
 
-    /// The write was answered: its value is held, and durable since then if that was asked for.
-    pub fn stored(&mut self, durable_at: Option<u64>) {
-        (self.is_open, self.least, self.durable_at) = (false, self.last, durable_at);
+    /// The write was answered: its value is held since then, and durable or not.
+    pub fn stored(&mut self, at: u64, is_durable: bool) {
+        (self.is_open, self.least) = (false, self.last);
+        (self.stored_at, self.durable_at) = (Some(at), Some(at).filter(|_| is_durable));
     }
 
-    /// The write was answered: another value was held before, and is durable since then if that was asked for.
-    pub fn existed(&mut self, durable_at: Option<u64>) {
-        (self.is_open, self.durable_at) = (false, durable_at.or(self.durable_at));
+    /// The write was answered: another value was held before, and is durable if that was asked for. Its record may be as old as itself.
+    pub fn existed(&mut self, is_durable: bool) {
+        self.is_open = false;
+        if is_durable {
+            self.durable_at = self.stored_at;
+        }
     }
 
     /// The write was answered: its value is held, or another one, and not known to be durable.
@@ -62,7 +70,9 @@ impl Kept {
 
     /// Nothing that was asked for before is under way any more.
     pub fn rest(&mut self) {
-        self.durable_at = self.durable_at.filter(|_| !self.is_open && !self.is_in_doubt);
+        if self.is_open || self.is_in_doubt {
+            (self.stored_at, self.durable_at) = (None, None);
+        }
         (self.is_open, self.is_in_doubt) = (false, false);
     }
 
@@ -121,18 +131,18 @@ mod tests {
         assert!(look(&kept, &miss) && !look(&kept, &hit(1)), "nobody has written it");
         assert_eq!(kept.begin_write(true), 1);
         assert!(look(&kept, &miss) && look(&kept, &hit(1)));
-        kept.stored(Some(11));
+        kept.stored(11, true);
         assert!(!look(&kept, &miss) && look(&kept, &hit(1)) && kept.is_durable());
         assert!(kept.look_at(KEY, &miss, |at| at > 11).is_ok(), "it is too long ago");
         // A put of what exists changes nothing, whether it is answered or not.
         kept.begin_write(false);
-        kept.existed(None);
+        kept.existed(false);
         assert!(!look(&kept, &miss) && look(&kept, &hit(1)));
         // An upsert without an answer may have ended it.
         kept.begin_write(true);
         assert!(look(&kept, &miss) && look(&kept, &hit(1)) && look(&kept, &hit(3)));
         kept.begin_write(true);
-        kept.stored(Some(12));
+        kept.stored(12, true);
         assert!(look(&kept, &miss), "the one before may still happen");
         assert!(!look(&kept, &hit(3)) && look(&kept, &hit(4)));
         kept.rest();

@@ -266,14 +266,14 @@ impl Worker {
             values.push(PutValue::owned(value).with_hints(hints));
         }
         let names = numbers.iter().map(|&number| name(number)).collect();
+        let begun_at = self.disk.counts().bytes_written;
         let outcomes = self.session.put_values(replace, names, values, self.deadline()).await;
-        let durable_at = is_durable.then(|| self.disk.counts().bytes_written);
         let mut book = self.book.borrow_mut();
         for (&number, outcome) in numbers.iter().zip(outcomes) {
             let kept = &mut book.kept[number];
             match outcome {
-                Ok(PutOutcome::Stored) => kept.stored(durable_at),
-                Ok(PutOutcome::Existed) => kept.existed(durable_at),
+                Ok(PutOutcome::Stored) => kept.stored(begun_at, is_durable),
+                Ok(PutOutcome::Existed) => kept.existed(is_durable),
                 Err(Error::NotDurableYet) => kept.held(),
                 Err(Error::Unreachable { .. } | Error::Broken { .. } | Error::Deadline | Error::NoSpace) => {
                     continue;
@@ -283,7 +283,7 @@ impl Worker {
                     continue;
                 }
             }
-            book.lived.durable_puts += u64::from(durable_at.is_some());
+            book.lived.durable_puts += u64::from(is_durable);
         }
     }
 

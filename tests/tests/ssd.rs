@@ -287,15 +287,15 @@ impl DurableLoad {
             true => client.upsert_with(&items),
             false => client.put_with(&items),
         };
-        let durable_at = Some(self.put_bytes).filter(|_| durability == Durability::Ssd);
+        let is_durable = durability == Durability::Ssd;
         for (&number, outcome) in numbers.iter().zip(&outcomes) {
             match outcome {
-                Ok(PutOutcome::Stored) => self.kept[number].stored(durable_at),
-                Ok(PutOutcome::Existed) => self.kept[number].existed(durable_at),
+                Ok(PutOutcome::Stored) => self.kept[number].stored(self.put_bytes, is_durable),
+                Ok(PutOutcome::Existed) => self.kept[number].existed(is_durable),
                 Err(Error::NotDurable | Error::NotDurableYet) => panic!("{outcome:?} of a healthy SSD"),
                 Err(_) => continue,
             }
-            self.durable_puts += u64::from(durable_at.is_some());
+            self.durable_puts += u64::from(is_durable);
         }
         outcomes.iter().all(Result::is_ok)
     }
