@@ -23,7 +23,8 @@ pub enum Error {
     TooLarge,
     /// A value that was to be durable is held, in memory alone: its core has no SSD tier, or one that takes nothing any more.
     #[error(
-        "held in memory, and not durable: the engine has no SSD (see snowskin-engine --ssd), or it has failed"
+        "held in memory, and not durable: the engine has no SSD (see snowskin-engine --ssd), or it has failed, or the master has no ledger (see \
+         snowskin-master --ledger) to remember whose it is"
     )]
     NotDurable,
     /// A value that was to be durable was stored, and the SSD had no room for it in time. It may have been evicted since.

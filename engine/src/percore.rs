@@ -10,7 +10,7 @@ use crate::transport::lanes::Lanes;
 use hdrhistogram::Histogram;
 use snowskin_io::sync::{Mailbox, Signal};
 use snowskin_io::{Moment, Platform, Stream};
-use snowskin_protocol::wire::control::{Load, Report};
+use snowskin_protocol::wire::control::{Heritage, Load, Report};
 use snowskin_protocol::wire::data::{ItemStatus, PutItem};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, Epoch, HashedName, Incarnation, Member, RoutingTable, Settings};
@@ -118,6 +118,8 @@ pub struct PerCore<P: Platform> {
     pub keep_wanted: Signal,
     /// The table by which the SSD has what is answered from: see [`crate::tiering`].
     pub kept_epoch: Cell<Epoch>,
+    /// Whether the master remembers that this life keeps its slots.
+    pub heritage: Cell<Heritage>,
     /// Replicas elsewhere that lost their entry.
     pub drops: Mailbox<Dropped>,
     /// Whether the core is on its way out.
@@ -153,6 +155,7 @@ impl<P: Platform> PerCore<P> {
             takeover_wanted: Signal::new(),
             keep_wanted: Signal::new(),
             kept_epoch: Cell::new(Epoch(0)),
+            heritage: Cell::default(),
             drops: Mailbox::new(DROPS_MAX),
             leaving: Cell::new(false),
         })

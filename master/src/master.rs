@@ -11,6 +11,7 @@ use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::settings::SettingsError;
 use snowskin_protocol::wire::Opcode;
+use snowskin_protocol::wire::control::{Heritage, Orders, Report};
 use snowskin_protocol::{Epoch, Incarnation, Life, RoutingTable, Settings};
 use std::collections::BTreeSet;
 use std::io;
@@ -139,6 +140,22 @@ impl Master {
         let is_new = self.state.tick(now);
         self.save(now, is_new);
         is_new
+    }
+
+    /// What a core is answered that has reported: also whether what it keeps is remembered. It is written down first.
+    pub(crate) fn remember(&mut self, now: Moment, report: &Report, orders: Orders) -> Orders {
+        let life = report.member.life();
+        let is_kept = self.state.kept().contains(&life);
+        let is_saved = |master: &Master| master.saved.as_ref().is_some_and(|(.., kept)| kept.contains(&life));
+        if is_kept && !is_saved(self) {
+            self.save(now, true);
+        }
+        let heritage = match &self.ledger {
+            None => Heritage::Forgotten,
+            Some(_) if is_kept && is_saved(self) => Heritage::Remembered,
+            Some(_) => Heritage::Unknown,
+        };
+        Orders { heritage: heritage as u8, ..orders }
     }
 
     /// A core gives us its table. Answers whether it is in force now.

@@ -164,7 +164,7 @@ impl<P: Platform> Connection<P> {
                         _ => master.state.introduce(now, &report),
                     };
                     match result {
-                        Ok(orders) => Answer::Orders(orders),
+                        Ok(orders) => Answer::Orders(master.remember(now, &report, orders)),
                         Err(error) => Answer::Refused(refusal_of(error), error.to_string()),
                     }
                 }
@@ -174,7 +174,10 @@ impl<P: Platform> Connection<P> {
                 Ok(report) if header.opcode == Opcode::Leave => {
                     Answer::Orders(master.state.leave(now, &report))
                 }
-                Ok(report) => Answer::Orders(master.state.heartbeat(now, &report)),
+                Ok(report) => {
+                    let orders = master.state.heartbeat(now, &report);
+                    Answer::Orders(master.remember(now, &report, orders))
+                }
                 Err(error) => Answer::Broken(error),
             },
             Opcode::OfferTable => match RoutingTable::decode(&self.body) {

@@ -32,7 +32,7 @@ use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::settings::SettingsError;
 use snowskin_protocol::table::LOST;
-use snowskin_protocol::wire::control::{Orders, Report};
+use snowskin_protocol::wire::control::{Heritage, Orders, Report};
 use snowskin_protocol::{CoreId, Epoch, Life, Member, RoutingTable, Settings};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -191,7 +191,8 @@ impl MasterState {
             settings: self.settings,
             wants_table: 0,
             wants_register: 0,
-            reserved: [0; 6],
+            heritage: Heritage::default() as u8,
+            reserved: [0; 5],
         }
     }
 

@@ -354,13 +354,14 @@ quickcheck! {
             settings: Settings { high_watermark_permille, low_watermark_permille, lease_ms, ..Settings::default() },
             wants_table: wants.0.into(),
             wants_register: wants.1.into(),
-            reserved: [0; 6],
+            heritage: (epoch % 3) as u8,
+            reserved: [0; 5],
         };
         assert_eq!(Orders::decode(bytes_of(&orders)), Ok(orders));
         holds_at_this_length(bytes_of(&orders), &|body| {
             let orders = Orders::decode(body).ok()?;
-            assert!(orders.settings.checked().is_ok() && orders.reserved == [0; 6]);
-            assert!(orders.wants_table <= 1 && orders.wants_register <= 1);
+            assert!(orders.settings.checked().is_ok() && orders.reserved == [0; 5]);
+            assert!(orders.wants_table <= 1 && orders.wants_register <= 1 && orders.heritage <= 2);
             Some(bytes_of(&orders).to_vec())
         })
     }

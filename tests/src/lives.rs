@@ -99,7 +99,7 @@ type Shared = Rc<RefCell<Book>>;
 pub fn run(seed: u64) -> Result<Lived, Box<Failure>> {
     let mut random = StdRng::seed_from_u64(seed ^ 0x11fe5);
     let plan = Plan::of(&mut random);
-    let mut cluster = SimCluster::start(seed, 1, plan.shape);
+    let mut cluster = SimCluster::start_remembering(seed, 1, plan.shape);
     let keys = plan.workers * plan.keys_per_worker;
     let book = Rc::new(RefCell::new(Book {
         kept: vec![Kept::default(); keys],

@@ -10,7 +10,7 @@ use snowskin_io::framing::{FrameError, FrameReader, accept_hello, write_frame};
 use snowskin_io::sim::{Limit, NetworkOptions, Options, SimPlatform, SimStream, Simulation};
 use snowskin_io::{Accept, Platform, Stream};
 use snowskin_protocol::wire::Opcode;
-use snowskin_protocol::wire::control::{Orders, Report};
+use snowskin_protocol::wire::control::{Heritage, Orders, Report};
 use snowskin_protocol::wire::data::ItemStatus;
 use snowskin_protocol::wire::hello::Welcome;
 use snowskin_protocol::wire::stats::CoreStats;
@@ -201,7 +201,8 @@ async fn answer_core(
                 settings: settings(),
                 wants_table: 0,
                 wants_register: 0,
-                reserved: [0; 6],
+                heritage: Heritage::Remembered as u8,
+                reserved: [0; 5],
             };
             answer.extend_from_slice(bytemuck::bytes_of(&orders));
         }

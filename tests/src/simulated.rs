@@ -156,6 +156,12 @@ impl SimCluster {
         SimCluster::start_with(seed, Options::default(), engines, shape, None)
     }
 
+    /// As [`SimCluster::start`], with a master that has a ledger.
+    pub fn start_remembering(seed: u64, engines: usize, shape: Shape) -> Self {
+        let ledger = tempfile::tempdir().expect("room for a ledger");
+        SimCluster::start_with(seed, Options::default(), engines, shape, Some(ledger))
+    }
+
     /// As [`SimCluster::start`], with a network and clocks of one's own choice, and a directory for a ledger.
     pub fn start_with(
         seed: u64,
@@ -278,9 +284,9 @@ impl SimCluster {
         self.start_master(Timing::default());
     }
 
-    /// Starts an engine and the only master anew, as one process that has both: the master knows nothing of the last one.
+    /// Starts an engine and the only master anew, as one process that has both: the master knows what is in the ledger.
     pub fn restart_with_master(&mut self, engine: usize) {
-        assert!(self.ledger.is_none(), "what was durable is looked for by who has no earlier home");
+        assert!(self.ledger.is_some(), "without one nothing is found again");
         self.master_platform = self.sim.faults().restart(&self.master_platform);
         self.start_master(MasterConfig::embedded().timing);
         self.restart_engine(engine);

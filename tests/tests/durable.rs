@@ -19,7 +19,7 @@ const DURABLE: PutHints = PutHints { parent: 0, group: 0, soft_pin_ms: 0, flags:
 
 fn cluster(seed: u64, ssd_bytes: u64, lease_ms: u32) -> SimCluster {
     let settings = Settings { lease_ms, ..Settings::default() };
-    SimCluster::start(seed, 1, Shape { cores: 1, ssd_bytes, settings, ..Shape::default() })
+    SimCluster::start_remembering(seed, 1, Shape { cores: 1, ssd_bytes, settings, ..Shape::default() })
 }
 
 fn disk(cluster: &SimCluster) -> DiskFaults {

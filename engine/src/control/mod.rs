@@ -22,7 +22,7 @@ use crate::transport;
 use snowskin_io::lane::ShelfRegion;
 use snowskin_io::memory::Progress;
 use snowskin_io::{Listener, LocalUsers, Platform, local_socket};
-use snowskin_protocol::{CoreId, Incarnation, Settings};
+use snowskin_protocol::{CoreId, Incarnation, Member, Settings};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -279,14 +279,19 @@ async fn sweep<P: Platform>(core: Rc<PerCore<P>>) {
 }
 
 impl<P: Platform> PerCore<P> {
-    /// Whether the table has this life of this core.
+    /// Whether the table has this life of this core, and it is to stay.
     pub fn is_member(&self) -> bool {
+        self.in_table().is_some_and(|member| member.weight > 0)
+    }
+
+    /// Whether the table has this life of this core, be it one that leaves.
+    pub fn is_listed(&self) -> bool {
+        self.in_table().is_some()
+    }
+
+    fn in_table(&self) -> Option<Member> {
         let routing = self.routing.borrow();
-        let me = &self.identity;
-        routing
-            .table
-            .members
-            .iter()
-            .any(|member| member.id == me.id && member.incarnation == me.incarnation && member.weight > 0)
+        let me = self.identity.member().life();
+        routing.table.members.iter().find(|member| member.life() == me).copied()
     }
 }

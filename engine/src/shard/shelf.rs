@@ -182,6 +182,11 @@ impl Shard {
         self.shelf = Some(Shelf::new(region));
     }
 
+    /// There is none any more: clients find nothing, and ask.
+    pub fn end_shelf(&mut self) {
+        self.shelf = None;
+    }
+
     /// The memory of the shelf, for clients, and how many cards it has.
     pub fn shelf(&self) -> Option<(BorrowedFd<'_>, u64)> {
         let shelf = self.shelf.as_ref()?;

@@ -1,11 +1,11 @@
 //! The shelf against what the shard itself would answer, and what clients hold of it.
 
 use super::super::tests::{NOW, accounts_are_square, get, name, put, remove, shard, table};
-use super::super::*;
 use super::*;
 use quickcheck::quickcheck;
 use snowskin_io::lane::{Holder, SharedShelf, release};
 use snowskin_protocol::Checksum;
+use snowskin_protocol::wire::data::ItemStatus;
 use std::time::Duration;
 
 const HOUR: u64 = 1000;

@@ -13,6 +13,7 @@ use crate::percore::PerCore;
 use crate::shard::CopyStart;
 use futures_channel::oneshot;
 use snowskin_io::{Moment, Platform, seeded_bug, with_deadline};
+use snowskin_protocol::wire::control::Heritage;
 use snowskin_protocol::wire::data::ItemStatus;
 use snowskin_protocol::{ObjectName, Version};
 use snowskin_ssd_tier::TierError;
@@ -186,6 +187,19 @@ impl<P: Platform> PerCore<P> {
         Copying(receiver)
     }
 
+    /// Waits until all that was written is durable, and a next life would be its heir.
+    async fn make_durable(&self, tier: &Tier<P>, deadline: Moment) -> Result<(), Undurable> {
+        tier.flush_copies(self, deadline).await?;
+        loop {
+            match self.heritage.get() {
+                Heritage::Remembered => return Ok(()),
+                Heritage::Forgotten => return Err(Undurable::NotHere),
+                Heritage::Unknown if self.platform.now() >= deadline => return Err(Undurable::NotYet),
+                Heritage::Unknown => self.platform.sleep(ROOM_PAUSE).await,
+            }
+        }
+    }
+
     /// Waits until those are durable that can be; says of each whether it is. They share a flush, also with others.
     pub(crate) async fn end_durable(&self, copying: Vec<Copying>) -> Vec<Result<(), Undurable>> {
         let deadline = self.platform.now() + WAIT_MAX;
@@ -195,7 +209,7 @@ impl<P: Platform> PerCore<P> {
         }
         if let Some(tier) = self.tier.get()
             && written.contains(&Ok(()))
-            && let Err(why) = tier.flush_copies(self, deadline).await
+            && let Err(why) = self.make_durable(tier, deadline).await
         {
             written.iter_mut().for_each(|written| *written = written.and(Err(why)));
         }

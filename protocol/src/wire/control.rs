@@ -106,8 +106,23 @@ pub struct Orders {
     pub wants_table: u8,
     /// 1: the master does not know this core (any more): register.
     pub wants_register: u8,
+    /// The number of a [`Heritage`].
+    pub heritage: u8,
     /// 0.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
+}
+
+/// Whether the master will know, whatever becomes of it, that a core keeps its slots: only then does a next life find what is durable now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Heritage {
+    /// Not yet.
+    #[default]
+    Unknown = 0,
+    /// It is in the ledger.
+    Remembered = 1,
+    /// The master has no ledger.
+    Forgotten = 2,
 }
 
 impl Orders {
@@ -117,10 +132,20 @@ impl Orders {
         let orders: Orders = rest.pod()?;
         rest.end()?;
         orders.settings.checked().map_err(|_| WireError::Value("settings"))?;
-        if orders.wants_table > 1 || orders.wants_register > 1 || orders.reserved != [0; 6] {
+        let has_heritage = orders.heritage <= Heritage::Forgotten as u8;
+        if orders.wants_table > 1 || orders.wants_register > 1 || !has_heritage || orders.reserved != [0; 5] {
             return Err(WireError::Value("flag or reserved part of the orders"));
         }
         Ok(orders)
+    }
+
+    /// What becomes of what the core keeps.
+    pub fn heritage(&self) -> Heritage {
+        match self.heritage {
+            1 => Heritage::Remembered,
+            2 => Heritage::Forgotten,
+            _ => Heritage::Unknown,
+        }
     }
 }
 

@@ -37,11 +37,20 @@ fn orders_are_checked() {
         settings: Settings::default(),
         wants_table: 1,
         wants_register: 0,
-        reserved: [0; 6],
+        heritage: 2,
+        reserved: [0; 5],
     };
     assert_eq!(Orders::decode(bytemuck::bytes_of(&orders)), Ok(orders));
     assert_eq!(Orders::decode(&[0; 32]), Err(WireError::Value("settings")));
-    for odd in [Orders { wants_table: 2, ..orders }, Orders { reserved: [1, 0, 0, 0, 0, 0], ..orders }] {
+    let heritage = |heritage| Orders { heritage, ..orders }.heritage();
+    let all = [Heritage::Unknown, Heritage::Remembered, Heritage::Forgotten];
+    assert_eq!([heritage(0), heritage(1), heritage(2)], all);
+    let odd = [
+        Orders { wants_table: 2, ..orders },
+        Orders { heritage: 3, ..orders },
+        Orders { reserved: [1, 0, 0, 0, 0], ..orders },
+    ];
+    for odd in odd {
         let refused = Err(WireError::Value("flag or reserved part of the orders"));
         assert_eq!(Orders::decode(bytemuck::bytes_of(&odd)), refused);
     }

@@ -37,7 +37,7 @@ pub struct Coverage {
 }
 
 /// What must have happened somewhere, besides the cells.
-const SITUATIONS: [&str; 33] = [
+const SITUATIONS: [&str; 34] = [
     "put stored",
     "put existed",
     "get hit",
@@ -69,6 +69,7 @@ const SITUATIONS: [&str; 33] = [
     "core slots_frozen",
     "core demoted",
     "core ssd_recovered",
+    "core shelf_hits",
     "split",
     "epochs",
 ];

@@ -228,6 +228,7 @@ impl Watch {
                 ("core slots_frozen", stats.slots_frozen.min(1), 0),
                 ("core demoted", stats.demoted, before.demoted),
                 ("core ssd_recovered", stats.ssd_recovered, before.ssd_recovered),
+                ("core shelf_hits", stats.shelf_hits, before.shelf_hits),
             ] {
                 if now > was {
                     book.coverage.count(name, now - was);

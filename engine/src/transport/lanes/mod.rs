@@ -163,9 +163,20 @@ async fn listen<P: Platform>(core: Rc<PerCore<P>>, lane: Rc<Served<BellOf<P>>>, 
 
 /// Says the hour on the shelf, for as long as the core runs: clients do not believe one that hangs.
 pub(crate) async fn say_hours<P: Platform>(core: Rc<PerCore<P>>) {
+    let hours = Hours(core);
+    let core = &hours.0;
     while core.shard.borrow().shelf().is_some() {
         core.shard.borrow().say_hour(core.platform.host_ms());
         core.platform.sleep(HOUR_PAUSE).await;
+    }
+}
+
+/// With the core's tasks its shelf ends, whoever still has the core.
+struct Hours<P: Platform>(Rc<PerCore<P>>);
+
+impl<P: Platform> Drop for Hours<P> {
+    fn drop(&mut self) {
+        self.0.shard.borrow_mut().end_shelf();
     }
 }
 

@@ -14,7 +14,6 @@ pub(super) const LIFE_BYTES: usize = 48;
 const OWNER: u32 = (1 << 30) - 1;
 const OWNER_DIED: u32 = 1 << 30;
 
-#[cfg(target_env = "gnu")]
 const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= LIFE_BYTES);
 
 /// The mutex, held by this thread until this is dropped.
@@ -32,8 +31,11 @@ impl Life {
     ///
     /// [`LIFE_BYTES`] from there on are mapped for reading and writing as long as the result lives, begin at a multiple of 16, and nobody
     /// else writes to them.
-    #[cfg(target_env = "gnu")]
     pub(super) unsafe fn begin(at: *mut u8) -> io::Result<Self> {
+        // Elsewhere it is not known which word the kernel marks: nobody would be believed to live.
+        if !cfg!(target_env = "gnu") {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let mutex = at.cast::<libc::pthread_mutex_t>();
         let mut kind = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         let kind = kind.as_mut_ptr();
@@ -51,12 +53,6 @@ impl Life {
             done(libc::pthread_mutex_lock(mutex))?;
         }
         Ok(Life { mutex, _of_thread: PhantomData })
-    }
-
-    /// Where the word is not known that the kernel marks, nobody is believed to live.
-    #[cfg(not(target_env = "gnu"))]
-    pub(super) unsafe fn begin(_at: *mut u8) -> io::Result<Self> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
