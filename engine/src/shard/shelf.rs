@@ -38,7 +38,9 @@ const CARDS_MIN: u64 = 16;
 
 /// The eviction policy hears of the uses of a card so often at most: it looks at what happens in seconds, and each use costs it as much as
 /// two reads cost a client.
-const TOLD_EVERY: Duration = Duration::from_millis(1);
+const TOLD_EVERY: Duration = Duration::from_millis(50);
+/// How long a card that nobody uses is left alone: not long enough to be in the way, and so that cards that are used do not take turns.
+const IDLE_TIME: Duration = Duration::from_millis(100);
 
 /// How many cards a core has with so much memory.
 pub fn cards_for(capacity_bytes: u64) -> usize {
@@ -78,8 +80,8 @@ struct Shelved {
     hash: u64,
     extent: ExtentId,
     value_bytes: u64,
-    /// Since others wanted its place.
-    is_used: bool,
+    /// When it was used last, as far as is known.
+    used: Moment,
     /// When the eviction policy heard of a use last.
     told: Moment,
 }
@@ -113,17 +115,13 @@ impl Shelf {
         self.region.places(hash).find(has_it)
     }
 
-    /// A place for the card of a name with this hash: an empty one, or that of a card that nobody has used. If there is none, those that are
-    /// there have to be used once more to stay.
-    fn place_for(&mut self, hash: u64) -> Option<usize> {
-        let places = self.region.places(hash);
+    /// A place for the card of a name with this hash: an empty one, or that of a card that nobody has used for a while.
+    fn place_for(&self, hash: u64, now: Moment) -> Option<usize> {
+        let mut places = self.region.places(hash);
         let is_free = |place: &usize| self.cards[*place].is_none();
-        let is_idle = |place: &usize| self.cards[*place].as_ref().is_some_and(|card| !card.is_used);
-        let found = places.clone().find(is_free).or_else(|| places.clone().find(is_idle));
-        if found.is_none() {
-            self.cards[places].iter_mut().flatten().for_each(|card| card.is_used = false);
-        }
-        found
+        let is_idle =
+            |place: &usize| self.cards[*place].as_ref().is_some_and(|card| now - card.used >= IDLE_TIME);
+        places.clone().find(is_free).or_else(|| places.find(is_idle))
     }
 
     /// Takes a card back. The bytes of one that is held are kept.
@@ -238,7 +236,7 @@ impl Shard {
                 else {
                     return;
                 };
-                card.is_used = true;
+                card.used = now;
                 self.counters.get_hits += 1;
                 self.counters.shelf_hits += 1;
                 self.counters.value_bytes_out += card.value_bytes;
@@ -254,7 +252,7 @@ impl Shard {
 
     /// The entry of this name was read in a lane: its bytes are at this place of a segment, as clients know it. The second time it goes
     /// on the shelf.
-    pub fn shelve(&mut self, name: HashedName<'_>, place: SharedPlace) {
+    pub fn shelve(&mut self, name: HashedName<'_>, place: SharedPlace, now: Moment) {
         let capacity_bytes = self.segments.capacity_bytes();
         let Some(shelf) = &mut self.shelf else { return };
         let fits = name.hash != 0 && name.name.bytes().len() <= CARD_NAME_BYTES_MAX;
@@ -269,7 +267,7 @@ impl Shard {
         if shelf.bytes + shelf.held_bytes + value_bytes > capacity_bytes / BYTES_SHARE {
             return;
         }
-        let Some(at) = shelf.place_for(name.hash) else { return };
+        let Some(at) = shelf.place_for(name.hash, now) else { return };
         shelf.take_off(at, &self.segments);
         let card = Card {
             segment: place.segment,
@@ -284,7 +282,7 @@ impl Shard {
             hash: name.hash,
             extent,
             value_bytes,
-            is_used: false,
+            used: now,
             told: Moment::default(),
         });
         shelf.bytes += value_bytes;

@@ -147,7 +147,7 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
                             && item.version == Version::ANY
                             && record.reply.status == ItemStatus::Ok
                         {
-                            shard.shelve(name, record.place);
+                            shard.shelve(name, record.place, self.now);
                         }
                         record
                     }
