@@ -112,6 +112,18 @@ fn a_lane_that_a_thread_keeps_is_for_whoever_needs_one() {
 }
 
 #[test]
+fn a_socket_that_a_killed_engine_left_is_nobodys() {
+    let folder = Folder::new("left");
+    let master = Process::master("127.0.0.1:0");
+    let engine = engine("a", master.address(), folder.0.to_str().unwrap());
+    // Of an engine that had the port that is the master's now.
+    drop(std::os::unix::net::UnixListener::bind(folder.0.join(format!("{}.sock", master.address()))));
+    let insisting = client(master.address(), &folder.0, Transport::SharedMemory);
+    assert_eq!(insisting.put(&[(b"k", b"v")]), [Ok(PutOutcome::Stored)]);
+    engine.terminate();
+}
+
+#[test]
 fn who_insists_on_shared_memory_gets_it_or_an_error_that_says_what_to_do() {
     let folder = Folder::new("insists");
     let master = Process::master("127.0.0.1:0");

@@ -483,9 +483,13 @@ pub(super) async fn open<P: Platform>(
         let path = local_socket(&shared.local_sockets, address);
         match open_local(shared, &path).await {
             Ok(connection) => return Ok(connection),
-            // Nobody is there (masters never are), or shared memory is not for this platform.
+            // Nobody is there: masters never are, and an engine that was killed leaves its socket behind, which may be named like whoever
+            // has its port now. Or shared memory is not for this platform.
             Err(FrameError::Io(error))
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {}
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::Unsupported
+                ) => {}
             Err(error) if shared.transport == Transport::SharedMemory => return Err(error),
             Err(error) => log::info!("{}: {error}; {address} is asked by TCP", path.display()),
         }
