@@ -1,7 +1,7 @@
 //! What a read or a lookup has leased stays until the lease ends, and nobody is told of a lease that nobody has.
 //!
 //! Only what is sure is refused: a lease says nothing any more once the value may have been superseded or removed with
-//! force, or another put in its place after a loss, nor in a split.
+//! force, or another put in its place after a loss, nor when a core was lost, nor in a split.
 
 use super::checker::Violation;
 use super::history::{Call, Fact, Generation, History, KeyId, Outcome, Verb};
@@ -164,7 +164,12 @@ impl Leases<'_> {
             };
             may_do && call.start.order < to && self.effects_end(call) > from
         };
-        !self.calls.iter().any(|call| may_change(call)) && !self.is_split(from, to)
+        // A life that has its objects from an earlier one knows nothing of the leases on them.
+        let is_forgotten = |fact: &Fact| {
+            matches!(fact, Fact::CoreLost { after, until } if after.order < to && until.order > from)
+        };
+        let is_changed = self.calls.iter().any(|call| may_change(call));
+        !is_changed && !self.is_split(from, to) && !self.facts.iter().any(is_forgotten)
     }
 
     fn is_split(&self, first: u64, last: u64) -> bool {
