@@ -186,6 +186,7 @@ impl<P: Platform> PerCore<P> {
         log::debug!("core {}: epoch {}, {} members", self.identity.id, table.epoch, table.members.len());
         let lost = self.lives_lost(&table);
         let mut shard = self.shard.borrow_mut();
+        shard.take_in_uses(self.platform.now());
         shard.apply_table(&table);
         if !lost.is_empty() {
             shard.drop_lost(&lost);

@@ -22,10 +22,8 @@ use snowskin_io::{Platform, seeded_bug};
 use snowskin_protocol::{Checksum, NameRef, ObjectName, Version};
 use std::time::Duration;
 
-/// How often it is tried to keep what must not go once the floor is above it, and how long until the next try: together a long lease.
-const TRIES_MAX: usize = 1000;
-/// See above.
-const TRY_PAUSE: Duration = Duration::from_millis(10);
+/// How long until who owns the volume anew looks again whether a reclaim is over.
+const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What is to become of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +44,24 @@ pub trait Keeper {
     /// The record is about to go. Whoever has its address forgets it now.
     fn forget(&self, name: NameRef<'_>, version: Version, address: RecordAddress);
 
+    /// The record is damaged. Whoever has its address forgets it now, and its name means nothing any more.
+    fn lost(&self, name: NameRef<'_>, version: Version, address: RecordAddress);
+
     /// The record stands elsewhere now; whether anybody still wants it.
     fn moved(&self, name: NameRef<'_>, version: Version, from: RecordAddress, to: RecordAddress) -> bool;
+}
+
+/// What became of a record that reclaim has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// It stands elsewhere as well now.
+    Elsewhere,
+    /// Nobody wants it, or there is no room for it.
+    No,
+    /// There is no room for it, and it must not go.
+    Stuck,
+    /// It is damaged, and nobody has it any more.
+    Lost,
 }
 
 /// What a reclaim came to.
@@ -73,7 +87,7 @@ impl<P: Platform> Volume<P> {
     pub async fn own(&self, owner: Owner) -> Result<(), TierError> {
         // Reclaim writes the superblock, too: they take turns.
         while self.inner.is_reclaiming.replace(true) {
-            self.inner.platform.sleep(TRY_PAUSE).await;
+            self.inner.platform.sleep(TURN_PAUSE).await;
         }
         let _turn = Turn(self);
         for _ in 0..2 {
@@ -99,12 +113,11 @@ impl<P: Platform> Volume<P> {
         let (mut reclaimed, mut gone) = (Reclaimed::default(), Vec::new());
         for item in contents.items {
             let Item::Value { name, facts, address } = item else { continue };
-            if self.keep(keeper, &name, facts, address).await? {
-                reclaimed.reinserted += 1;
-            } else if keeper.fate(name.as_ref(), facts.version, address) == Fate::Must {
-                return Ok(None);
-            } else {
-                gone.push((name, facts, address));
+            match self.keep(keeper, &name, facts, address).await? {
+                Kept::Elsewhere => reclaimed.reinserted += 1,
+                Kept::Lost => reclaimed.forgotten += 1,
+                Kept::Stuck => return Ok(None),
+                Kept::No => gone.push((name, facts, address)),
             }
         }
         // Also what a try that failed has moved before.
@@ -119,17 +132,25 @@ impl<P: Platform> Volume<P> {
         // In both copies: if one is damaged, the other does not bring back what is forgotten now. It is durable before the next one is written.
         self.write_superblock(raised.next(|_| {})).await?;
         // Not before: until here all of this would be there after a crash, and who had forgotten it would not bury it.
+        let mut is_stuck = false;
         for (name, facts, address) in gone {
             // Somebody may have asked for it meanwhile; it can still be read.
-            if self.keep_in_time(keeper, &name, facts, address).await? {
-                reclaimed.reinserted += 1;
-            } else {
-                keeper.forget(name.as_ref(), facts.version, address);
-                reclaimed.forgotten += 1;
+            match self.keep(keeper, &name, facts, address).await? {
+                Kept::Elsewhere => reclaimed.reinserted += 1,
+                Kept::Lost => reclaimed.forgotten += 1,
+                Kept::Stuck => is_stuck = true,
+                Kept::No => {
+                    keeper.forget(name.as_ref(), facts.version, address);
+                    reclaimed.forgotten += 1;
+                }
             }
         }
         // What was kept so late has to be durable, too, before it is gone here.
         self.settle().await?;
+        if is_stuck {
+            // The region is still the oldest one, and what is left of it can be read.
+            return Ok(None);
+        }
         self.free_region(region).await;
         self.count(|counters| &counters.regions_reclaimed);
         Ok(Some(reclaimed))
@@ -153,49 +174,39 @@ impl<P: Platform> Volume<P> {
         inner.log.borrow_mut().free(region);
     }
 
-    /// [`Volume::keep`], again and again for a while if it must not go and there is no room.
-    async fn keep_in_time(
-        &self,
-        keeper: &impl Keeper,
-        name: &ObjectName,
-        facts: Facts,
-        address: RecordAddress,
-    ) -> Result<bool, TierError> {
-        for _ in 0..TRIES_MAX {
-            if self.keep(keeper, name, facts, address).await? {
-                return Ok(true);
-            }
-            if keeper.fate(name.as_ref(), facts.version, address) != Fate::Must {
-                break;
-            }
-            self.inner.platform.sleep(TRY_PAUSE).await;
-        }
-        Ok(false)
-    }
-
-    /// Writes a record once more if it is wanted; whether it stands elsewhere now.
+    /// Writes a record once more if it is wanted.
     async fn keep(
         &self,
         keeper: &impl Keeper,
         name: &ObjectName,
         facts: Facts,
         address: RecordAddress,
-    ) -> Result<bool, TierError> {
-        let is_wanted = || keeper.fate(name.as_ref(), facts.version, address) != Fate::Forget;
-        if !is_wanted() {
-            return Ok(false);
+    ) -> Result<Kept, TierError> {
+        let fate = || keeper.fate(name.as_ref(), facts.version, address);
+        let without_room = || if fate() == Fate::Must { Kept::Stuck } else { Kept::No };
+        if fate() == Fate::Forget {
+            return Ok(Kept::No);
         }
-        let Some(value) = self.whole_value(name, facts, address).await? else { return Ok(false) };
+        let value = match self.whole_value(name, facts, address).await {
+            Ok(Some(value)) => value,
+            Ok(None) => {
+                self.count(|counters| &counters.records_damaged);
+                keeper.lost(name.as_ref(), facts.version, address);
+                return Ok(Kept::Lost);
+            }
+            Err(TierError::Busy) => return Ok(without_room()),
+            Err(error) => return Err(error),
+        };
         // Removed while it was read: its tombstone would stand before what is written now.
-        if !is_wanted() {
-            return Ok(false);
+        if fate() == Fate::Forget {
+            return Ok(Kept::No);
         }
         let writing = match self.begin_record(name.as_ref(), facts, value, true) {
             Ok(writing) => writing,
-            Err(TierError::Full | TierError::Busy | TierError::TooLarge(_)) => return Ok(false),
+            Err(TierError::Full | TierError::Busy | TierError::TooLarge(_)) => return Ok(without_room()),
             Err(error) => return Err(error),
         };
-        let Ok(to) = writing.finish().await else { return Ok(false) };
+        let Ok(to) = writing.finish().await else { return Ok(without_room()) };
         let (name, name_bytes) = (name.as_ref(), name.as_ref().bytes().len());
         let (head, body) = record_bytes(name_bytes, facts.value_bytes);
         self.count(|counters| &counters.records_reinserted);
@@ -203,10 +214,10 @@ impl<P: Platform> Volume<P> {
         if !keeper.moved(name, facts.version, address, to) {
             self.release(to, name_bytes, facts.value_bytes);
         }
-        Ok(true)
+        Ok(Kept::Elsewhere)
     }
 
-    /// The value of a record, if it is whole and there is memory for it.
+    /// The value of a record, if it is whole. [`TierError::Busy`]: there is no memory for it now.
     async fn whole_value(
         &self,
         name: &ObjectName,
@@ -226,12 +237,11 @@ impl<P: Platform> Volume<P> {
             0 => None,
             _ => match self.read_sectors(address.region, body_at, body_bytes as usize).await {
                 Ok(Some(body)) => Some(body),
-                Ok(None) | Err(TierError::Busy) => return Ok(None),
+                Ok(None) => return Ok(None),
                 Err(error) => return Err(error),
             },
         };
         if Checksum::of_parts([body.as_deref().unwrap_or_default(), end]) != facts.checksum {
-            self.count(|counters| &counters.records_damaged);
             return Ok(None);
         }
         Ok(Some(Value::Buffer(body, end.to_vec())))

@@ -176,7 +176,7 @@ impl Shard {
     }
 
     pub(super) fn evict(&mut self, victim: Position) {
-        if self.leave_to_copy(victim) {
+        if self.is_read_meanwhile(victim) || self.leave_to_copy(victim) {
             return;
         }
         let gone = self.take_out(victim, Why::Evicted);

@@ -13,7 +13,7 @@
 
 use super::Shard;
 use super::row::{Place, Position};
-use crate::segment::{Extent, ExtentId, Segments};
+use crate::segment::{Extent, ExtentId};
 use snowskin_io::Moment;
 use snowskin_io::lane::{
     CARD_NAME_BYTES_MAX, Card, CardId, HoldRegion, LaneRegion, Placed, ShelfRegion, Watch,
@@ -21,6 +21,7 @@ use snowskin_io::lane::{
 use snowskin_io::seeded_bug;
 use snowskin_protocol::HashedName;
 use snowskin_protocol::wire::lane::SharedPlace;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub(super) struct Shelf {
     changes: u64,
     /// Room for what is held now.
     room: Vec<CardId>,
+    /// The latest moment that it was told.
+    latest: Moment,
 }
 
 /// A lane whose client reads the shelf.
@@ -76,6 +79,7 @@ pub struct ReaderId(u64);
 
 #[derive(Debug)]
 struct Shelved {
+    id: CardId,
     position: Position,
     hash: u64,
     extent: ExtentId,
@@ -100,6 +104,7 @@ impl Shelf {
             readers_so_far: 0,
             changes: 0,
             room: Vec::new(),
+            latest: Moment::default(),
         }
     }
 
@@ -116,44 +121,13 @@ impl Shelf {
     }
 
     /// A place for the card of a name with this hash: an empty one, or that of a card that nobody has used for a while.
-    fn place_for(&self, hash: u64, now: Moment) -> Option<usize> {
+    fn place_for(&self, hash: u64) -> Option<usize> {
         let mut places = self.region.places(hash);
         let is_free = |place: &usize| self.cards[*place].is_none();
-        let is_idle =
-            |place: &usize| self.cards[*place].as_ref().is_some_and(|card| now - card.used >= IDLE_TIME);
+        let is_idle = |place: &usize| {
+            self.cards[*place].as_ref().is_some_and(|card| self.latest - card.used >= IDLE_TIME)
+        };
         places.clone().find(is_free).or_else(|| places.find(is_idle))
-    }
-
-    /// Takes a card back. The bytes of one that is held are kept.
-    fn take_off(&mut self, place: usize, segments: &Segments) {
-        let Some(card) = self.cards[place].take() else { return };
-        let id = self.region.take_back(place).expect("a card stands there");
-        self.bytes -= card.value_bytes;
-        self.look();
-        self.keep_if_held(id, &card, segments);
-        self.let_go();
-    }
-
-    /// A card was taken back, and then it was looked what is held: keeps its bytes if it is.
-    fn keep_if_held(&mut self, id: CardId, card: &Shelved, segments: &Segments) {
-        if self.room.contains(&id) && !seeded_bug!("shelf forgets who holds") {
-            self.held_bytes += card.value_bytes;
-            self.held.push((id, segments.pin(card.extent, card.value_bytes)));
-        }
-    }
-
-    /// Takes all cards back.
-    fn take_all_off(&mut self, segments: &Segments) {
-        let Shelf { cards, region, .. } = self;
-        let take_back =
-            |(place, card): (usize, &mut Option<Shelved>)| Some((region.take_back(place)?, card.take()?));
-        let taken: Vec<(CardId, Shelved)> = cards.iter_mut().enumerate().filter_map(take_back).collect();
-        self.bytes = 0;
-        self.look();
-        for (id, card) in taken {
-            self.keep_if_held(id, &card, segments);
-        }
-        self.let_go();
     }
 
     /// Looks what is held.
@@ -226,16 +200,21 @@ impl Shard {
     /// Takes in what clients have read.
     #[inline]
     pub fn take_in_uses(&mut self, now: Moment) {
-        let Some(shelf) = &mut self.shelf else { return };
-        let Shelf { readers, region, cards, .. } = shelf;
-        let lease_end = now + Duration::from_millis(u64::from(self.settings.lease_ms));
+        if let Some(shelf) = &mut self.shelf {
+            shelf.latest = shelf.latest.max(now);
+            self.take_in();
+        }
+    }
+
+    #[inline]
+    fn take_in(&mut self) {
+        let Some(shelf) = &self.shelf else { return };
+        let (now, lease_end) = (shelf.latest, self.lease_end(shelf.latest));
+        let Some(Shelf { readers, cards, .. }) = &mut self.shelf else { return };
         for (_, watch) in readers {
             watch.uses(|id| {
-                let standing = region.standing(id.place()) == Some(id);
-                let Some(card) = cards.get_mut(id.place()).and_then(Option::as_mut).filter(|_| standing)
-                else {
-                    return;
-                };
+                let card = cards.get_mut(id.place()).and_then(Option::as_mut);
+                let Some(card) = card.filter(|card| card.id == id) else { return };
                 card.used = now;
                 self.counters.get_hits += 1;
                 self.counters.shelf_hits += 1;
@@ -255,6 +234,7 @@ impl Shard {
     pub fn shelve(&mut self, name: HashedName<'_>, place: SharedPlace, now: Moment) {
         let capacity_bytes = self.segments.capacity_bytes();
         let Some(shelf) = &mut self.shelf else { return };
+        shelf.latest = shelf.latest.max(now);
         let fits = name.hash != 0 && name.name.bytes().len() <= CARD_NAME_BYTES_MAX;
         let is_new = fits && !shelf.readers.is_empty() && shelf.place_of(name.hash).is_none();
         if !is_new || !shelf.is_read_again(name.hash) {
@@ -267,8 +247,6 @@ impl Shard {
         if shelf.bytes + shelf.held_bytes + value_bytes > capacity_bytes / BYTES_SHARE {
             return;
         }
-        let Some(at) = shelf.place_for(name.hash, now) else { return };
-        shelf.take_off(at, &self.segments);
         let card = Card {
             segment: place.segment,
             offset: place.offset,
@@ -276,8 +254,12 @@ impl Shard {
             checksum: row.checksum().0,
             version: row.version().0,
         };
-        shelf.region.put(at, &Placed { hash: name.hash, name: name.name.bytes(), card });
+        let Some(at) = shelf.place_for(name.hash) else { return };
+        self.take_off(at..at + 1);
+        let Some(shelf) = &mut self.shelf else { return };
+        let id = shelf.region.put(at, &Placed { hash: name.hash, name: name.name.bytes(), card });
         shelf.cards[at] = Some(Shelved {
+            id,
             position,
             hash: name.hash,
             extent,
@@ -286,6 +268,15 @@ impl Shard {
             told: Moment::default(),
         });
         shelf.bytes += value_bytes;
+    }
+
+    /// The row at a position is to be evicted: takes it off the shelf. Whether a client has read it since that was decided: then it stays.
+    pub(super) fn is_read_meanwhile(&mut self, position: Position) -> bool {
+        let Some(latest) = self.shelf.as_ref().map(|shelf| shelf.latest) else { return false };
+        let lease = self.index.row(position).lease_until();
+        self.take_off_shelf(position);
+        let read = self.index.row(position).lease_until();
+        read > lease && read > latest
     }
 
     /// The row at a position goes, or its bytes move.
@@ -298,8 +289,31 @@ impl Shard {
         if let Some(place) = place.filter(is_its)
             && !seeded_bug!("card outlives its row")
         {
-            shelf.take_off(place, &self.segments);
+            self.take_off(place..place + 1);
         }
+    }
+
+    /// Takes the cards at these places back. What has used them until now is taken in first, and who holds one is using it: leases go with the
+    /// rows. The bytes of those that are held are kept.
+    fn take_off(&mut self, places: Range<usize>) {
+        let Some(shelf) = &mut self.shelf else { return };
+        places.clone().for_each(|place| shelf.region.take_back(place));
+        // In this order: who has noted a use and let go by now is not held, and was heard of; everybody else is held.
+        shelf.look();
+        let latest = shelf.latest;
+        self.take_in();
+        let lease_end = self.lease_end(latest);
+        let Some(shelf) = &mut self.shelf else { return };
+        for place in places {
+            let Some(card) = shelf.cards[place].take() else { continue };
+            shelf.bytes -= card.value_bytes;
+            if shelf.room.contains(&card.id) && !seeded_bug!("shelf forgets who holds") {
+                self.index.extend_lease(card.position, lease_end);
+                shelf.held_bytes += card.value_bytes;
+                shelf.held.push((card.id, self.segments.pin(card.extent, card.value_bytes)));
+            }
+        }
+        shelf.let_go();
     }
 
     /// Slots may have changed hands: if this core answers for one less, nothing is found without asking.
@@ -308,7 +322,8 @@ impl Shard {
         if let Some(shelf) = self.shelf.as_mut().filter(|shelf| shelf.changes != changes) {
             shelf.changes = changes;
             if !seeded_bug!("shelf outlives its slots") {
-                shelf.take_all_off(&self.segments);
+                let all = 0..shelf.cards.len();
+                self.take_off(all);
             }
         }
     }

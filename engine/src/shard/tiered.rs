@@ -367,7 +367,7 @@ impl Shard {
         (has_it && self.index.row(position).version() == version).then_some(position)
     }
 
-    /// Whether a lease protects the object with this record.
+    /// Whether a lease protects the object with this record, whose bytes are nowhere else.
     pub fn is_record_leased(
         &self,
         name: NameRef<'_>,
@@ -375,8 +375,10 @@ impl Shard {
         record: RecordId,
         now: Moment,
     ) -> bool {
-        self.row_with(name, version, record)
-            .is_some_and(|position| self.index.row(position).lease_until() > now)
+        let is_leased = |position: Position| {
+            self.index.place(position) == Place::OnSsd(record) && self.index.row(position).lease_until() > now
+        };
+        self.row_with(name, version, record).is_some_and(is_leased)
     }
 
     /// Whether an object with this record was used since it went there: then the record is worth its space.

@@ -77,6 +77,7 @@ impl Shard {
     /// A bounded step of emptying the first segment that is to be emptied.
     pub fn unmount_step(&mut self, now: Moment) -> UnmountStep {
         let Some(mut unmount) = self.unmounts.pop_front() else { return UnmountStep::Waits };
+        self.take_in_uses(now);
         if now >= unmount.again_at {
             self.empty_some(&mut unmount, now);
         }

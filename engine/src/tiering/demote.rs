@@ -94,8 +94,6 @@ impl<P: Platform> Tier<P> {
             }
             let (position, name) = (demotion.position(), demotion.name);
             drop(demotion.extent);
-            // What was read from the shelf meanwhile has a lease, which goes with the row.
-            core.shard.borrow_mut().take_in_uses(core.platform.now());
             core.shard.borrow_mut().end_demotion(
                 position,
                 record,

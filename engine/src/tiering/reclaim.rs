@@ -65,6 +65,13 @@ impl<P: Platform> Keeper for Rows<'_, P> {
         self.core.shard.borrow_mut().forget_record(name, version, self.tier.id_of(address));
     }
 
+    fn lost(&self, name: NameRef<'_>, version: Version, address: RecordAddress) {
+        let record = self.tier.id_of(address);
+        if self.core.shard.borrow_mut().lose_record(name, version, record) {
+            log::warn!("core {}: the record of {name:?} is damaged; dropped", self.core.identity.id);
+        }
+    }
+
     fn moved(&self, name: NameRef<'_>, version: Version, from: RecordAddress, to: RecordAddress) -> bool {
         let (from, to) = (self.tier.id_of(from), self.tier.id_of(to));
         let mut shard = self.core.shard.borrow_mut();

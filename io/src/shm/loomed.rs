@@ -19,3 +19,5 @@ mod shelf;
 
 #[path = "pipe_loom.rs"]
 mod pipe_tests;
+#[path = "slots_loom.rs"]
+mod slots_tests;

@@ -41,6 +41,8 @@ pub(crate) struct Core<P: Platform> {
     latest: RefCell<BTreeMap<(Key, u64), RecordAddress>>,
     /// Of 100 records that reclaim asks for, so many are kept.
     pub(crate) keep_percent: Cell<u64>,
+    /// Reclaims that were begun: with each some leases end, and others begin.
+    reclaims: Cell<u64>,
     pub(crate) witness: RefCell<Option<Witness>>,
     platform: P,
     segment: Segment,
@@ -95,6 +97,7 @@ impl<P: Platform> Core<P> {
             latest: RefCell::default(),
             model,
             keep_percent: Cell::new(0),
+            reclaims: Cell::new(0),
             witness: RefCell::default(),
             segment: Segment::new(0, mapping),
             buffers: DiskBuffers::new(8 << 20),
@@ -293,6 +296,7 @@ impl<P: Platform> Core<P> {
     }
 
     pub(crate) async fn reclaim(&self) -> Result<Option<Reclaimed>, TierError> {
+        self.reclaims.set(self.reclaims.get() + 1);
         self.volume.reclaim(self).await
     }
 
@@ -318,6 +322,19 @@ impl<P: Platform> Core<P> {
     }
 }
 
+impl<P: Platform> Core<P> {
+    /// Nobody has this record any more.
+    fn let_go(&self, name: NameRef<'_>, version: Version, address: RecordAddress) {
+        let key = key_of(name);
+        if self.latest.borrow().get(&(key, version.0)) != Some(&address) {
+            return;
+        }
+        self.latest.borrow_mut().remove(&(key, version.0));
+        self.rows.borrow_mut().retain(|_, row| (row.facts.version, row.address) != (version, Some(address)));
+        self.model.borrow_mut().forgotten(key, version.0);
+    }
+}
+
 impl<P: Platform> Keeper for Core<P> {
     fn fate(&self, name: NameRef<'_>, version: Version, address: RecordAddress) -> Fate {
         let rows = self.rows.borrow();
@@ -327,19 +344,19 @@ impl<P: Platform> Keeper for Core<P> {
         self.model.borrow_mut().going(key_of(name), version.0);
         let coin = SplitMix::split(version.0, u64::from(address.region) << 32 | u64::from(address.offset));
         match is_here && coin % 100 < self.keep_percent.get() {
+            true if (coin / 100 + self.reclaims.get()).is_multiple_of(4) => Fate::Must,
             true => Fate::Keep,
             false => Fate::Forget,
         }
     }
 
+    fn lost(&self, name: NameRef<'_>, version: Version, address: RecordAddress) {
+        self.let_go(name, version, address);
+    }
+
     fn forget(&self, name: NameRef<'_>, version: Version, address: RecordAddress) {
-        let key = key_of(name);
-        if self.latest.borrow().get(&(key, version.0)) != Some(&address) {
-            return;
-        }
-        self.latest.borrow_mut().remove(&(key, version.0));
-        self.rows.borrow_mut().retain(|_, row| (row.facts.version, row.address) != (version, Some(address)));
-        self.model.borrow_mut().forgotten(key, version.0);
+        assert_ne!(self.fate(name, version, address), Fate::Must, "it must not go");
+        self.let_go(name, version, address);
     }
 
     fn moved(&self, name: NameRef<'_>, version: Version, from: RecordAddress, to: RecordAddress) -> bool {

@@ -165,9 +165,7 @@ impl Leases<'_> {
             may_do && call.start.order < to && self.effects_end(call) > from
         };
         // A life that has its objects from an earlier one knows nothing of the leases on them.
-        let is_forgotten = |fact: &Fact| {
-            matches!(fact, Fact::CoreLost { after, until } if after.order < to && until.order > from)
-        };
+        let is_forgotten = |fact: &Fact| matches!(fact, Fact::CoreLost { after, until } if after.order < to && until.order > from);
         let is_changed = self.calls.iter().any(|call| may_change(call));
         !is_changed && !self.is_split(from, to) && !self.facts.iter().any(is_forgotten)
     }

@@ -88,19 +88,14 @@ impl ShelfRegion {
         self.cards.places(hash)
     }
 
-    /// See [`Cards::standing`].
-    pub fn standing(&self, place: usize) -> Option<CardId> {
-        self.cards.standing(place)
-    }
-
     /// See [`Cards::put`].
     pub fn put(&mut self, place: usize, placed: &Placed<'_>) -> CardId {
         self.cards.put(place, placed)
     }
 
     /// See [`Cards::take_back`].
-    pub fn take_back(&mut self, place: usize) -> Option<CardId> {
-        self.cards.take_back(place)
+    pub fn take_back(&mut self, place: usize) {
+        self.cards.take_back(place);
     }
 }
 
