@@ -3,7 +3,7 @@
 //! One [`PerCore`] lives on each core's thread, shared by the tasks of that thread: connections, the control loop,
 //! hand-overs. Cells are borrowed for the length of one verb and never across an await.
 
-use crate::segment::MappingRequest;
+use crate::segment::{MappingRequest, Reservation};
 use crate::shard::{Dropped, PutStart, Shard};
 use crate::tiering::Tier;
 use crate::transport::lanes::Lanes;
@@ -118,8 +118,8 @@ pub struct PerCore<P: Platform> {
     pub keep_wanted: Signal,
     /// The table by which the SSD has what is answered from: see [`crate::tiering`].
     pub kept_epoch: Cell<Epoch>,
-    /// Whether the master remembers that this life keeps its slots.
-    pub heritage: Cell<Heritage>,
+    /// Whether the master remembers that this life keeps the slots that the table of this epoch gives it.
+    pub heritage: Cell<(Epoch, Heritage)>,
     /// Replicas elsewhere that lost their entry.
     pub drops: Mailbox<Dropped>,
     /// Whether the core is on its way out.
@@ -155,7 +155,7 @@ impl<P: Platform> PerCore<P> {
             takeover_wanted: Signal::new(),
             keep_wanted: Signal::new(),
             kept_epoch: Cell::new(Epoch(0)),
-            heritage: Cell::default(),
+            heritage: Cell::new((Epoch(0), Heritage::default())),
             drops: Mailbox::new(DROPS_MAX),
             leaving: Cell::new(false),
         })
@@ -226,6 +226,12 @@ impl<P: Platform> PerCore<P> {
             PutStart::Answered(ItemStatus::NoSpace) if self.take_back() => begin(),
             start => start,
         }
+    }
+
+    /// Memory for the bytes of an object on the SSD, in the same way.
+    pub(crate) fn room_for_demoted(&self, value_bytes: u64) -> Option<Reservation> {
+        let reserve = || self.shard.borrow_mut().room_for_demoted(value_bytes, self.platform.now());
+        reserve().or_else(|| if self.take_back() { reserve() } else { None })
     }
 
     /// Takes back what clients of this machine have given back; whether that was something.

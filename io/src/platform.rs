@@ -9,9 +9,9 @@
 
 use crate::disk::{Disk, DiskPlace};
 use crate::lane::{Heard, LaneRegion, SegmentNews};
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::{Add, Sub};
@@ -86,12 +86,13 @@ pub trait Platform: Clone + 'static {
     /// 64 random bits. Not for secrets.
     fn entropy(&self) -> u64;
 
-    /// 128 bits that nobody can guess, also not who has seen others or [`Platform::entropy`]: made of the system's random numbers by a keyed
-    /// hash. In the simulator the seed says what they are.
-    fn secret(&self) -> [u8; 16] {
-        let keyed = RandomState::new();
-        let [first, second] = [0_u64, 1].map(|half| keyed.hash_one(half).to_le_bytes());
-        [first, second].concat().try_into().expect("two halves")
+    /// 128 bits of the system's random numbers, which nobody can guess. In the simulator the seed says what they are.
+    fn secret(&self) -> io::Result<[u8; 16]> {
+        let mut secret = [0; 16];
+        match getrandom(&mut secret, GetRandomFlags::empty())? {
+            16 => Ok(secret),
+            count => Err(io::Error::other(format!("the system gave {count} random bytes of 16"))),
+        }
     }
 
     /// Ends after `duration`.

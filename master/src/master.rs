@@ -109,11 +109,9 @@ impl Master {
         let saved = record.as_ref().map(|record| (record.table.epoch, record.settings, record.kept.clone()));
         let settings = config.settings.apply(record.as_ref().map_or(Settings::default(), |r| r.settings))?;
         let state = match record {
-            Some(record) if config.is_embedded => {
-                MasterState::after(now, config.timing, settings, (record.table, record.kept))
-            }
-            Some(record) => {
-                MasterState::with_table(now, config.timing, settings, (record.table, record.kept))
+            Some(Record { table, kept, .. }) => {
+                // The cores of a process that has its own master end with it.
+                MasterState::with_table(now, config.timing, settings, (table, kept), config.is_embedded)
             }
             None => MasterState::new(now, config.timing, settings),
         };
@@ -146,13 +144,12 @@ impl Master {
     pub(crate) fn remember(&mut self, now: Moment, report: &Report, orders: Orders) -> Orders {
         let life = report.member.life();
         let is_kept = self.state.kept().contains(&life);
-        let is_saved = |master: &Master| master.saved.as_ref().is_some_and(|(.., kept)| kept.contains(&life));
-        if is_kept && !is_saved(self) {
+        if is_kept {
             self.save(now, true);
         }
         let heritage = match &self.ledger {
             None => Heritage::Forgotten,
-            Some(_) if is_kept && is_saved(self) => Heritage::Remembered,
+            Some(_) if is_kept && self.is_saved() => Heritage::Remembered,
             Some(_) => Heritage::Unknown,
         };
         Orders { heritage: heritage as u8, ..orders }
@@ -188,19 +185,20 @@ impl Master {
         }
     }
 
+    /// Whether the ledger has what a next master has to know.
+    fn is_saved(&self) -> bool {
+        let now = (self.state.table().epoch, self.state.settings(), self.state.kept());
+        self.saved.as_ref().is_some_and(|(epoch, settings, kept)| (*epoch, *settings, kept) == now)
+    }
+
     fn write_ledger(&mut self) -> Result<(), LedgerError> {
-        let Some(ledger) = &self.ledger else { return Ok(()) };
-        let (epoch, settings, kept) = (self.state.table().epoch, self.state.settings(), self.state.kept());
-        let is_saved =
-            |(e, s, k): &(Epoch, Settings, BTreeSet<Life>)| (*e, *s) == (epoch, settings) && k == kept;
-        if !self.saved.as_ref().is_some_and(is_saved) {
-            if seeded_bug!("ledger not written") {
-                return Ok(());
-            }
-            let kept = kept.clone();
-            ledger.write(&Record { settings, table: self.state.table().clone(), kept: kept.clone() })?;
-            self.saved = Some((epoch, settings, kept));
+        if self.is_saved() || seeded_bug!("ledger not written") {
+            return Ok(());
         }
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let (table, settings, kept) = (self.state.table(), self.state.settings(), self.state.kept());
+        ledger.write(&Record { settings, table: table.clone(), kept: kept.clone() })?;
+        self.saved = Some((table.epoch, settings, kept.clone()));
         Ok(())
     }
 }

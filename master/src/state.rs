@@ -83,34 +83,26 @@ impl MasterState {
         }
     }
 
-    /// A master that remembers a table, and who of its members kept their slots.
+    /// A master that remembers a table, and who of its members kept their slots. `are_gone`: none of them lives any more.
     pub fn with_table(
         now: Moment,
         timing: Timing,
         settings: Settings,
         (table, kept): (RoutingTable, BTreeSet<Life>),
+        are_gone: bool,
     ) -> Self {
         let mut state = MasterState::new(now, timing, settings);
-        if table.epoch > Epoch(0) {
-            // Whoever might have a newer table is a member of this one, and rule 3 waits for those.
-            state.quiet_until = now;
-            state.adopt(now, table);
-            state.kept = kept;
+        if table.epoch == Epoch(0) {
+            return state;
         }
-        state
-    }
-
-    /// A master that remembers a table, and knows that all its members are gone.
-    pub fn after(
-        now: Moment,
-        timing: Timing,
-        settings: Settings,
-        (table, kept): (RoutingTable, BTreeSet<Life>),
-    ) -> Self {
-        let mut state = MasterState::new(now, timing, settings);
-        if table.epoch > Epoch(0) {
-            state.quiet_until = now;
-            state.publish(planner::plan(&table, &[], &kept));
+        // Whoever might have a newer table is a member of this one, and rule 3 waits for those.
+        state.quiet_until = now;
+        match are_gone {
+            true => state.publish(planner::plan(&table, &[], &kept)),
+            false => {
+                state.adopt(now, table);
+                state.kept = kept;
+            }
         }
         state
     }

@@ -240,6 +240,7 @@ fn a_master_with_a_ledger_does_not_wait_when_all_report() {
         Timing::default(),
         Settings::default(),
         (old.table().clone(), BTreeSet::new()),
+        false,
     );
     for core in &cores {
         let orders = state.heartbeat(at(50), &at_epoch(*core, Epoch(1)));

@@ -180,7 +180,7 @@ impl<P: Platform> Volume<P> {
     /// Makes a volume on a disk, whatever stands there.
     pub async fn format(platform: P, disk: P::Disk, options: &VolumeOptions) -> Result<Self, TierError> {
         let geometry = Geometry::of_disk(disk.bytes(), options.region_bytes)?;
-        let id = VolumeId(platform.secret());
+        let id = VolumeId(platform.secret()?);
         let superblock = Superblock {
             volume: id,
             generation: 1,

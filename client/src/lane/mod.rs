@@ -31,8 +31,6 @@ pub(crate) struct LaneEnd {
     /// What is found without asking, if it has been shown.
     shelf: Option<Arc<SharedShelf>>,
     holder: Holder<HoldRegion>,
-    /// The core should look what has been used.
-    has_many_uses: bool,
     /// Those that have been shown; few.
     segments: Vec<(u32, Arc<Shown>)>,
     atlas: Arc<Atlas>,
@@ -89,7 +87,6 @@ impl LaneEnd {
             caller: Caller::new(memory.clone()),
             shelf: None,
             holder: Holder::new(HoldRegion::of(&memory)),
-            has_many_uses: false,
             returns: PinDesk::new(memory, life),
             segments: Vec::new(),
             atlas,
@@ -202,21 +199,27 @@ impl LaneEnd {
     }
 
     /// Where the value of a name lies, found without asking the core, as if it had answered; it is held until the handle is given back.
-    /// `None`: it is to be asked. The time is that of the host's clock: [`snowskin_io::Platform::host_ms`].
+    /// `None`: it is to be asked. The time is that of the host's clock: [`snowskin_io::Platform::host_ms`]. Who uses it says so:
+    /// [`LaneEnd::note_use`].
     #[inline]
     pub(crate) fn find(&mut self, hash: u64, name: &[u8], now_ms: u64) -> Option<LaneRecord> {
         let LaneEnd { shelf, holder, returns, segments, .. } = self;
         let shelf = shelf.as_ref()?;
         let at = holder.free_place()?;
-        let found = shelf.find(hash, name, now_ms, |card| holder.hold(at, card));
+        let mut is_held = false;
+        let found = shelf.find(hash, name, now_ms, |card| {
+            is_held = true;
+            holder.hold(at, card);
+        });
         // What the card names may be new to this lane: then the core shows it with its answer.
         let found = found.filter(|(_, card)| segments.iter().any(|(known, _)| *known == card.segment));
         let handle = ON_SHELF | at as u32;
-        let Some((id, card)) = found else {
-            view::give_back(returns, handle);
+        let Some((_, card)) = found else {
+            if is_held {
+                view::give_back(returns, handle);
+            }
             return None;
         };
-        self.has_many_uses |= holder.note_use(id);
         let reply = ItemReply {
             value_bytes: card.value_bytes,
             checksum: Checksum(card.checksum),
@@ -226,10 +229,10 @@ impl LaneEnd {
         Some(LaneRecord { reply, place: SharedPlace { segment: card.segment, handle, offset: card.offset } })
     }
 
-    /// Whether the core is to be woken to look what was found.
+    /// What was found is used. Whether the core is to be woken to look what was.
     #[inline]
-    pub(crate) fn must_tell(&mut self) -> bool {
-        std::mem::take(&mut self.has_many_uses) && self.caller.wakes_server()
+    pub(crate) fn note_use(&mut self, found: &LaneRecord) -> bool {
+        self.holder.note_use((found.place.handle ^ ON_SHELF) as usize) && self.caller.wakes_server()
     }
 
     /// The mapping of a segment, if it has been shown.

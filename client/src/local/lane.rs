@@ -145,7 +145,7 @@ impl LocalLane {
     pub(super) fn find(&mut self, hash: u64, name: &[u8]) -> Option<LaneRecord> {
         let found = self.end.find(hash, name, host_ms())?;
         self.counts.found += 1;
-        if self.end.must_tell() {
+        if self.end.note_use(&found) {
             self.bell.ring();
         }
         Some(found)

@@ -388,8 +388,10 @@ impl<P: Platform> SessionLane<P> {
             self.disown(LaneOpcode::Get, &found);
             return Ok(None);
         }
-        if self.end.borrow_mut().must_tell() {
-            self.bell.borrow().ring();
+        for record in &found {
+            if self.end.borrow_mut().note_use(record) {
+                self.bell.borrow().ring();
+            }
         }
         self.shared.counters.borrow_mut().found += found.len() as u64;
         let mut sinks = work.sinks.drain(..);

@@ -161,7 +161,7 @@ async fn speak<P: Platform>(
         let orders = Orders::decode(&reply)?;
         *registered = orders.wants_register == 0;
         core.apply_settings(orders.settings);
-        core.heritage.set(orders.heritage());
+        core.heritage.set((orders.epoch, orders.heritage()));
         if orders.wants_table == 1 {
             let routing = core.routing.borrow().clone();
             channel.call(Opcode::OfferTable, core.epoch(), &routing.encoded, &mut reply).await?;

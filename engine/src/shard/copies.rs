@@ -137,6 +137,13 @@ impl Shard {
         }
     }
 
+    /// It could not be written now: it is the next one again.
+    pub fn is_fresh_still(&mut self, fresh: &Demotion) {
+        if let Some(tiered) = &mut self.tiered {
+            tiered.fresh.push_front((fresh.position, fresh.version));
+        }
+    }
+
     /// The version of what is held under a name.
     pub fn version_of(&self, name: HashedName<'_>) -> Option<Version> {
         self.index.find(name).map(|position| self.index.row(position).version())

@@ -120,14 +120,17 @@ impl Shelf {
         self.region.places(hash).find(has_it)
     }
 
-    /// A place for the card of a name with this hash: an empty one, or that of a card that nobody has used for a while.
-    fn place_for(&self, hash: u64) -> Option<usize> {
-        let mut places = self.region.places(hash);
-        let is_free = |place: &usize| self.cards[*place].is_none();
+    /// An empty place for the card of a name with this hash.
+    fn empty_for(&self, hash: u64) -> Option<usize> {
+        self.region.places(hash).find(|place| self.cards[*place].is_none())
+    }
+
+    /// The place of a card that could make room for such a one: nobody has used it for a while.
+    fn idle_for(&self, hash: u64) -> Option<usize> {
         let is_idle = |place: &usize| {
             self.cards[*place].as_ref().is_some_and(|card| self.latest - card.used >= IDLE_TIME)
         };
-        places.clone().find(is_free).or_else(|| places.find(is_idle))
+        self.region.places(hash).find(is_idle)
     }
 
     /// Looks what is held.
@@ -202,16 +205,25 @@ impl Shard {
     pub fn take_in_uses(&mut self, now: Moment) {
         if let Some(shelf) = &mut self.shelf {
             shelf.latest = shelf.latest.max(now);
-            self.take_in();
+            self.take_in(None);
+        }
+    }
+
+    /// The same of one client.
+    #[inline]
+    pub fn take_in_uses_of(&mut self, reader: ReaderId, now: Moment) {
+        if let Some(shelf) = &mut self.shelf {
+            shelf.latest = shelf.latest.max(now);
+            self.take_in(Some(reader));
         }
     }
 
     #[inline]
-    fn take_in(&mut self) {
+    fn take_in(&mut self, only: Option<ReaderId>) {
         let Some(shelf) = &self.shelf else { return };
         let (now, lease_end) = (shelf.latest, self.lease_end(shelf.latest));
         let Some(Shelf { readers, cards, .. }) = &mut self.shelf else { return };
-        for (_, watch) in readers {
+        for (_, watch) in readers.iter_mut().filter(|(reader, _)| only.is_none_or(|only| only == *reader)) {
             watch.uses(|id| {
                 let card = cards.get_mut(id.place()).and_then(Option::as_mut);
                 let Some(card) = card.filter(|card| card.id == id) else { return };
@@ -254,8 +266,7 @@ impl Shard {
             checksum: row.checksum().0,
             version: row.version().0,
         };
-        let Some(at) = shelf.place_for(name.hash) else { return };
-        self.take_off(at..at + 1);
+        let Some(at) = self.free_place_for(name.hash) else { return };
         let Some(shelf) = &mut self.shelf else { return };
         let id = shelf.region.put(at, &Placed { hash: name.hash, name: name.name.bytes(), card });
         shelf.cards[at] = Some(Shelved {
@@ -268,6 +279,19 @@ impl Shard {
             told: Moment::default(),
         });
         shelf.bytes += value_bytes;
+    }
+
+    /// A place for a card, which is empty now.
+    fn free_place_for(&mut self, hash: u64) -> Option<usize> {
+        if let Some(empty) = self.shelf.as_ref()?.empty_for(hash) {
+            return Some(empty);
+        }
+        // Who seems idle may have been used just now.
+        self.shelf.as_ref()?.idle_for(hash)?;
+        self.take_in(None);
+        let idle = self.shelf.as_ref()?.idle_for(hash)?;
+        self.take_off(idle..idle + 1);
+        Some(idle)
     }
 
     /// The row at a position is to be evicted: takes it off the shelf. Whether a client has read it since that was decided: then it stays.
@@ -301,7 +325,7 @@ impl Shard {
         // In this order: who has noted a use and let go by now is not held, and was heard of; everybody else is held.
         shelf.look();
         let latest = shelf.latest;
-        self.take_in();
+        self.take_in(None);
         let lease_end = self.lease_end(latest);
         let Some(shelf) = &mut self.shelf else { return };
         for place in places {

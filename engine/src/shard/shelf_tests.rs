@@ -41,8 +41,8 @@ impl Client {
         if found.is_none() {
             release(&self.holds, at);
         }
-        let (id, card) = found?;
-        self.holder.note_use(id);
+        let (_, card) = found?;
+        self.holder.note_use(at);
         Some((at, card))
     }
 
@@ -169,6 +169,51 @@ fn uses_are_leases_and_hits_as_if_the_core_had_been_asked() {
     assert_eq!(remove(&mut shard, "key", false, later(150)).status, ItemStatus::Leased);
     assert_eq!((shard.stats().get_hits, shard.stats().shelf_hits), (hits + 1, 1));
     assert_eq!(remove(&mut shard, "key", false, later(300)).status, ItemStatus::Ok);
+}
+
+/// Takes cards back, for whatever reason.
+type Cause = fn(&mut Shard, Position);
+
+#[test]
+fn who_has_read_a_card_has_a_lease_whatever_becomes_of_the_card() {
+    let causes: [Cause; 3] = [
+        |shard, _| shard.apply_table(&table(2, 1, 0)),
+        |shard, _| shard.take_off(0..16),
+        |shard, position| shard.take_off_shelf(position),
+    ];
+    let later = NOW + Duration::from_millis(70);
+    for cause in causes {
+        for is_held in [false, true] {
+            let mut shard = shard(1 << 20);
+            let mut client = Client::of(&mut shard);
+            put(&mut shard, "key", &[5; 9]);
+            shelve(&mut shard, "key");
+            shard.take_in_uses(later);
+            let at = client.find("key").expect("it is on the shelf").0;
+            if !is_held {
+                client.give_back(at);
+            }
+            let position = shard.index.find(name("key").as_ref().hashed()).expect("it is there");
+            assert!(shard.index.row(position).lease_until() < later + Duration::from_millis(100));
+            cause(&mut shard, position);
+            assert!(client.find("key").is_none());
+            assert_eq!(shard.index.row(position).lease_until(), later + Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn who_is_read_after_it_was_chosen_is_not_evicted() {
+    let mut shard = shard(1 << 20);
+    let mut client = Client::of(&mut shard);
+    put(&mut shard, "key", &[5; 9]);
+    shelve(&mut shard, "key");
+    let later = NOW + Duration::from_millis(200);
+    let victim = shard.victim(later, 1, true).expect("its lease is over");
+    let at = client.find("key").expect("it is on the shelf").0;
+    shard.evict(victim);
+    client.give_back(at);
+    assert!(client.find("key").is_none() && get(&mut shard, "key", later).is_ok());
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! In write-through what was put is copied as well, in the order in which it was put, and has nothing left to write when its turn comes. What
 //! the device cannot take in time waits for that turn.
 
-use super::{Tier, UnderWay};
+use super::{BytesUnderWay, Tier};
 use crate::percore::PerCore;
 use crate::shard::Demotion;
 use snowskin_io::Platform;
@@ -16,16 +16,20 @@ use std::time::Duration;
 
 /// How often a core looks whether something is to go, when nobody tells it.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Buries what is to be buried, also what nobody asks for, for as long as the core runs.
+pub(super) async fn settle_all<P: Platform>(core: Rc<PerCore<P>>) {
+    loop {
+        core.platform.sleep(LOOK_PAUSE).await;
+        core.settle().await;
+    }
+}
+
 /// Demotes for as long as the core runs.
 pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>) {
     loop {
         core.platform.sleep(LOOK_PAUSE).await;
         let Some(tier) = core.tier.get() else { return };
-        if !core.is_settled() {
-            // Also what nobody asks for.
-            let core = core.clone();
-            core.clone().platform.spawn(async move { core.settle().await });
-        }
         while tier.copied.has_room(&core) && tier.copy_fresh(&core) {}
         while wants_more(&core, tier) && tier.demote_one(&core) {}
     }
@@ -77,7 +81,7 @@ impl<P: Platform> Tier<P> {
         core: &Rc<PerCore<P>>,
         writing: Writing<P>,
         demotion: Demotion,
-        under_way: &UnderWay,
+        under_way: &BytesUnderWay,
     ) {
         let record = self.id_of(writing.address());
         let value_bytes = demotion.extent.bytes();

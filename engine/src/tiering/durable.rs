@@ -47,7 +47,8 @@ impl Undurable {
 
 /// What came of a try to have a copy written.
 enum Try {
-    Written,
+    /// It is written, or means nothing any more.
+    Done,
     /// It was being written, and is not any more.
     Landed,
     Later,
@@ -71,7 +72,10 @@ impl<P: Platform> Tier<P> {
             }
             // It is written when its turn to leave memory comes, or not at all.
             Err(TierError::TooLarge(_)) => true,
-            Err(_) => false,
+            Err(_) => {
+                core.shard.borrow_mut().is_fresh_still(&fresh);
+                false
+            }
         }
     }
 
@@ -84,7 +88,7 @@ impl<P: Platform> Tier<P> {
         self.pass_news(core);
         let start = core.shard.borrow_mut().begin_copy(name.as_ref().hashed(), version);
         let copy = match start {
-            CopyStart::Written | CopyStart::Replaced => return Try::Written,
+            CopyStart::Written | CopyStart::Replaced => return Try::Done,
             CopyStart::NotHere => return Try::No(Undurable::NotYet),
             CopyStart::UnderWay => return Try::Later,
             CopyStart::Write(_) if !self.durable.has_room(core) => return Try::Later,
@@ -119,7 +123,7 @@ impl<P: Platform> Tier<P> {
         let mut refusals = 0;
         loop {
             match self.try_to_copy(core, name, version).await {
-                Try::Written => return Ok(()),
+                Try::Done => return Ok(()),
                 Try::No(why) => return Err(why),
                 // The next try finds out what has become of it.
                 Try::Landed if refusals == REFUSALS_MAX => return Err(Undurable::NotHere),
@@ -141,24 +145,13 @@ impl<P: Platform> Tier<P> {
         if seeded_bug!("durable before its flush") {
             return Ok(());
         }
-        // Names that were to be buried are, too.
-        self.pass_news(core);
-        let told = self.told.get();
-        loop {
-            match self.volume.commit().await {
-                Ok(()) => {
-                    self.buried.set(self.buried.get().max(told));
-                    return Ok(());
-                }
-                // There is no room for tombstones.
-                Err(TierError::Full | TierError::Busy) if core.platform.now() < deadline => {
-                    core.platform.sleep(ROOM_PAUSE).await;
-                }
-                Err(TierError::Full | TierError::Busy) => return Err(Undurable::NotYet),
-                Err(error) => {
-                    log::warn!("core {}: puts cannot be made durable: {error}", core.identity.id);
-                    return Err(Undurable::NotHere);
-                }
+        match self.commit_news(core, deadline).await {
+            Ok(()) => Ok(()),
+            // There is no room for tombstones.
+            Err(TierError::Full | TierError::Busy) => Err(Undurable::NotYet),
+            Err(error) => {
+                log::warn!("core {}: puts cannot be made durable: {error}", core.identity.id);
+                Err(Undurable::NotHere)
             }
         }
     }
@@ -192,10 +185,10 @@ impl<P: Platform> PerCore<P> {
         tier.flush_copies(self, deadline).await?;
         loop {
             match self.heritage.get() {
-                Heritage::Remembered => return Ok(()),
-                Heritage::Forgotten => return Err(Undurable::NotHere),
-                Heritage::Unknown if self.platform.now() >= deadline => return Err(Undurable::NotYet),
-                Heritage::Unknown => self.platform.sleep(ROOM_PAUSE).await,
+                (_, Heritage::Forgotten) => return Err(Undurable::NotHere),
+                (epoch, Heritage::Remembered) if epoch == self.epoch() => return Ok(()),
+                _ if self.platform.now() >= deadline => return Err(Undurable::NotYet),
+                _ => self.platform.sleep(ROOM_PAUSE).await,
             }
         }
     }

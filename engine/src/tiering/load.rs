@@ -90,8 +90,7 @@ impl<P: Platform> Tier<P> {
     }
 
     async fn read_one(&self, core: &PerCore<P>, Cold { name, demoted }: &Cold) -> Option<Extent> {
-        let now = core.platform.now();
-        let room = core.shard.borrow_mut().room_for_demoted(demoted.value_bytes, now)?;
+        let room = core.room_for_demoted(demoted.value_bytes)?;
         let Demoted { record, version, value_bytes, checksum } = *demoted;
         let facts = Facts { version, value_bytes, checksum };
         let read = self.volume.read(self.address_of(record), name.as_ref(), facts, room).await;

@@ -41,7 +41,7 @@ use budget::Budget;
 use futures_channel::oneshot::Sender;
 use snowskin_io::disk::DiskMemory;
 use snowskin_io::sync::Changes;
-use snowskin_io::{Disk, Platform, seeded_bug};
+use snowskin_io::{Disk, Moment, Platform, seeded_bug};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_ssd_tier::format::{Owner, SECTOR_BYTES};
 use snowskin_ssd_tier::{RecordAddress, TierError, Volume};
@@ -59,9 +59,9 @@ const UNDER_WAY_SHARE: u64 = 8;
 
 /// Bytes of values that are being written for one purpose.
 #[derive(Clone, Debug, Default)]
-struct UnderWay(Rc<Cell<u64>>);
+struct BytesUnderWay(Rc<Cell<u64>>);
 
-impl UnderWay {
+impl BytesUnderWay {
     /// Whether another value may be.
     fn has_room<P: Platform>(&self, core: &PerCore<P>) -> bool {
         let share = core.shard.borrow().segments().capacity_bytes() / UNDER_WAY_SHARE;
@@ -97,11 +97,11 @@ pub struct Tier<P: Platform> {
     /// Requests that find no memory to load into.
     starving: Cell<u32>,
     /// What leaves memory, ...
-    demoted: UnderWay,
+    demoted: BytesUnderWay,
     /// ... what is copied without being asked, ...
-    copied: UnderWay,
+    copied: BytesUnderWay,
     /// ... and what somebody waits for.
-    durable: UnderWay,
+    durable: BytesUnderWay,
     /// A value was written, or could not be.
     written: Changes,
     /// What may be written in a day, if that is limited.
@@ -172,6 +172,25 @@ impl<P: Platform> Tier<P> {
         self.told.set(self.told.get() + buried.len() as u64);
     }
 
+    /// Makes durable what was written until now, and that names are buried which the shard has noted until now. Waits for room until a moment:
+    /// reclaim makes it, and the names are kept until then.
+    async fn commit_news(&self, core: &PerCore<P>, deadline: Moment) -> Result<(), TierError> {
+        self.pass_news(core);
+        let told = self.told.get();
+        loop {
+            match self.volume.commit().await {
+                Err(TierError::Full | TierError::Busy) if core.platform.now() < deadline => {
+                    core.platform.sleep(ROOM_PAUSE).await;
+                }
+                Ok(()) => {
+                    self.buried.set(self.buried.get().max(told));
+                    return Ok(());
+                }
+                failed => return failed,
+            }
+        }
+    }
+
     /// Whether all names that were to be buried are.
     fn is_settled(&self) -> bool {
         self.is_given_up.get() || self.buried.get() == self.told.get()
@@ -191,19 +210,12 @@ impl<P: Platform> PerCore<P> {
     /// Otherwise a value that somebody has seen replaced could be seen again after a crash.
     pub(crate) async fn settle(&self) {
         let Some(tier) = self.tier.get() else { return };
-        tier.pass_news(self);
-        let told = tier.told.get();
-        while !tier.is_given_up.get() && tier.buried.get() < told && !seeded_bug!("told before it is buried")
-        {
-            match tier.volume.commit().await {
-                Ok(()) => tier.buried.set(tier.buried.get().max(told)),
-                // Reclaim makes room, and the names are kept until then.
-                Err(TierError::Full | TierError::Busy) => self.platform.sleep(ROOM_PAUSE).await,
-                Err(error) => {
-                    log::error!("core {}: names cannot be buried on the SSD: {error}", self.identity.id);
-                    return tier.give_up(self).await;
-                }
-            }
+        if self.is_settled() || seeded_bug!("told before it is buried") {
+            return;
+        }
+        if let Err(error) = tier.commit_news(self, Moment::NEVER).await {
+            log::error!("core {}: names cannot be buried on the SSD: {error}", self.identity.id);
+            tier.give_up(self).await;
         }
     }
 
@@ -211,6 +223,7 @@ impl<P: Platform> PerCore<P> {
     pub(crate) fn start_tier(self: &Rc<Self>) {
         if self.tier.get().is_some() {
             self.platform.spawn(demote::run(self.clone()));
+            self.platform.spawn(demote::settle_all(self.clone()));
             self.platform.spawn(reclaim::run(self.clone()));
             self.platform.spawn(scrub::run(self.clone()));
             self.platform.spawn(keep::run(self.clone()));

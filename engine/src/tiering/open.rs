@@ -1,7 +1,7 @@
 //! The volume of a core: opened, or made, when the core starts.
 
 use super::budget::Budget;
-use super::{ScrubRate, Tier, UnderWay};
+use super::{BytesUnderWay, ScrubRate, Tier};
 use crate::percore::PerCore;
 use crate::shard::{Demoted, TierPolicy};
 use snowskin_io::sync::Changes;
@@ -156,9 +156,9 @@ impl<P: Platform> Tier<P> {
             is_given_up: Cell::new(false),
             owner,
             starving: Cell::new(0),
-            demoted: UnderWay::default(),
-            copied: UnderWay::default(),
-            durable: UnderWay::default(),
+            demoted: BytesUnderWay::default(),
+            copied: BytesUnderWay::default(),
+            durable: BytesUnderWay::default(),
             written: Changes::default(),
             budget: budget.map(Cell::new),
             registered: RefCell::new(HashMap::new()),

@@ -73,9 +73,9 @@ impl Platform for SimPlatform {
         self.shared.with(|world| world.draw_entropy(self.node))
     }
 
-    fn secret(&self) -> [u8; 16] {
+    fn secret(&self) -> io::Result<[u8; 16]> {
         let [first, second] = [(); 2].map(|()| self.entropy().to_le_bytes());
-        [first, second].concat().try_into().expect("two halves")
+        Ok([first, second].concat().try_into().expect("two halves"))
     }
 
     /// Always gives other tasks a turn, even with a duration of zero.

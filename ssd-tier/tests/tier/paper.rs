@@ -307,7 +307,7 @@ impl Platform for PaperPlatform {
         self.0.entropy()
     }
 
-    fn secret(&self) -> [u8; 16] {
+    fn secret(&self) -> io::Result<[u8; 16]> {
         self.0.secret()
     }
 

@@ -94,8 +94,8 @@ impl<B: Bell> Served<B> {
         count(&core.traffic.data_frames_in);
         count(&core.traffic.frames_out);
         core.hear_epoch(request.epoch);
-        if self.reads_shelf() {
-            core.shard.borrow_mut().take_in_uses(now);
+        if let Some(reader) = self.reader() {
+            core.shard.borrow_mut().take_in_uses_of(reader, now);
         }
         core.shard.borrow_mut().note_many_uses();
         self.take_back_some(&mut server)?;
@@ -143,7 +143,7 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
                     Answer::Held(held) => {
                         self.lane.forget_load((name.hash, held.reply.version));
                         let record = self.pin(held, shard.segments());
-                        if self.lane.reads_shelf()
+                        if self.lane.reader().is_some()
                             && item.version == Version::ANY
                             && record.reply.status == ItemStatus::Ok
                         {

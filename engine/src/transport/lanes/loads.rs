@@ -103,6 +103,11 @@ impl<T> Loads<T> {
         is_worth_while
     }
 
+    /// Something has come of which the client has not heard; it will have heard.
+    pub(super) fn take_untold(&mut self) -> bool {
+        std::mem::take(&mut self.untold_bytes) > 0
+    }
+
     /// It is read from elsewhere: bytes that were kept of it.
     pub(super) fn forget(&mut self, key: LoadKey) -> Option<u64> {
         let load = self.by_key.get(&key).filter(|load| !matches!(load.state, State::UnderWay))?;

@@ -72,6 +72,23 @@ fn show_shelf<B: Bell>(lane: &Lane<B>, shard: &mut Shard) -> Option<ReaderId> {
     shard.add_reader(&lane.memory)
 }
 
+/// A load of a lane that is under way, counted.
+struct Loading<P: Platform>(Rc<PerCore<P>>);
+
+impl<P: Platform> Loading<P> {
+    fn new(core: &Rc<PerCore<P>>) -> Self {
+        core.lanes.loading.set(core.lanes.loading.get() + 1);
+        Loading(core.clone())
+    }
+}
+
+impl<P: Platform> Drop for Loading<P> {
+    fn drop(&mut self) {
+        let loading = &self.0.lanes.loading;
+        loading.set(loading.get() - 1);
+    }
+}
+
 /// Things by number: the numbers of things that are gone are used again.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
@@ -142,10 +159,10 @@ impl<B: Bell> Served<B> {
         }
     }
 
-    /// Whether its client finds values on the shelf.
+    /// Its client, if that finds values on the shelf.
     #[inline]
-    pub(super) fn reads_shelf(&self) -> bool {
-        self.reader.get().is_some()
+    pub(super) fn reader(&self) -> Option<ReaderId> {
+        self.reader.get()
     }
 
     /// Pins that its client holds, as far as we know.
@@ -320,16 +337,25 @@ impl<B: Bell> Served<B> {
     /// It has come, or cannot.
     fn end_load(&self, key: LoadKey, value: Option<Extent>, now: Moment) {
         if self.loads.borrow_mut().end(key, value, now) {
-            let mut server = self.server.borrow_mut();
-            server.arrive();
-            if server.wakes_caller() {
-                self.bell.borrow().ring();
-            }
+            self.tell_arrivals();
         }
     }
 
-    /// Lets go what nobody has fetched in time.
+    /// There is something to ask for again.
+    fn tell_arrivals(&self) {
+        let mut server = self.server.borrow_mut();
+        server.arrive();
+        if server.wakes_caller() {
+            self.bell.borrow().ring();
+        }
+    }
+
+    /// Tells of what has come beside something that takes long, and lets go what nobody has fetched in time.
     fn sweep(&self, now: Moment) {
+        let is_untold = self.loads.borrow_mut().take_untold();
+        if is_untold {
+            self.tell_arrivals();
+        }
         let expired =
             self.loads.borrow_mut().expire(Moment(now.0.saturating_sub(KEPT_FOR.as_nanos() as u64)));
         self.let_go(expired);
@@ -341,13 +367,13 @@ impl<B: Bell> Served<B> {
 
     /// Loads an object, which was begun, for the client.
     pub(super) fn load<P: Platform>(self: &Rc<Self>, core: &Rc<PerCore<P>>, cold: Cold) {
-        core.lanes.loading.set(core.lanes.loading.get() + 1);
+        let under_way = Loading::new(core);
         let (core_of_load, lane) = (core.clone(), self.clone());
         core.platform.spawn(async move {
             let core = core_of_load;
             let tier = core.tier.get().expect("something is on it");
             let value = tier.load_one(&core, &cold).await;
-            core.lanes.loading.set(core.lanes.loading.get() - 1);
+            drop(under_way);
             lane.end_load((cold.name.as_ref().hash(), cold.demoted.version), value, core.platform.now());
         });
         if !self.is_swept.replace(true) {

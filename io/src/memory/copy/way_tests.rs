@@ -35,7 +35,8 @@ fn those_of_medium_length_do_as_others_did() {
     let fast = |_| parts(MEDIUM_BYTES_MIN, true, 0)[0].1;
     let slow = |_| parts(LONG_BYTES_MIN - 1, true, 1_000)[0].1;
     let count = usize::from(TIMED_ONE_IN);
-    assert!(!(0..count).any(fast), "nothing is known of slow ones");
+    // Unless this thread is put to sleep, or waits for a page of its code, in the one that is timed.
+    assert!((0..100).any(|_| !(0..count).any(fast)), "nothing is known of slow ones");
     // The first is timed and goes the ordinary way.
     assert_eq!((0..2 * count).map(slow).collect::<Vec<_>>(), [&[false][..], &[true; 7]].concat().repeat(2));
     assert!(!parts(MEDIUM_BYTES_MIN - 1, true, 1_000)[0].1, "short ones never stream");

@@ -9,6 +9,8 @@ use std::ops::Range;
 pub const HOLDS: usize = 64;
 /// Uses that the core has not taken in, at most.
 const USES: u64 = 2048;
+/// When there are more, nothing is held any more: each hold may become a use.
+const USES_MAX: u64 = USES - HOLDS as u64;
 /// When there are so many, a core that sleeps is woken.
 const USES_MANY: u64 = USES / 2;
 /// Uses that are taken in together.
@@ -46,11 +48,9 @@ impl<W: Words> Holder<W> {
     /// A place to hold a card; `None`: all are taken, or the core has not taken in what was used: then it is to be asked.
     #[inline]
     pub fn free_place(&mut self) -> Option<usize> {
-        if self.noted - self.taken == USES {
-            let taken = self.words.word(TAKEN_AT).load(Ordering::Relaxed);
-            // Whatever stands there: no more than was noted.
-            self.taken = if taken <= self.noted { self.taken.max(taken) } else { return None };
-            if self.noted - self.taken == USES {
+        if self.noted - self.taken > USES_MAX {
+            self.look_what_is_taken();
+            if self.noted - self.taken > USES_MAX {
                 return None;
             }
         }
@@ -67,19 +67,27 @@ impl<W: Words> Holder<W> {
         put_in_order(self.words.word(HOLDS_AT + place), card.word());
     }
 
-    /// Notes the use of a card for the core. There is room, see [`Holder::free_place`]. Answers whether there are many by now, so that the core
-    /// should look; not each time.
+    /// Notes the use of the card that is held at a place, once, for the core. There is room for as many as can be held, see
+    /// [`Holder::free_place`]. Answers whether there are many by now, so that the core should look; not each time.
     #[inline]
-    pub fn note_use(&mut self, card: CardId) -> bool {
-        self.words.word(use_at(self.noted)).store(card.word(), Ordering::Relaxed);
+    pub fn note_use(&mut self, place: usize) -> bool {
+        let card = self.words.word(HOLDS_AT + place).load(Ordering::Relaxed);
+        self.words.word(use_at(self.noted)).store(card, Ordering::Relaxed);
         self.noted += 1;
         self.words.word(NOTED_AT).store(self.noted, Ordering::Release);
         if self.noted - self.taken != USES_MANY {
             return false;
         }
-        let taken = self.words.word(TAKEN_AT).load(Ordering::Relaxed);
-        self.taken = if taken <= self.noted { self.taken.max(taken) } else { self.taken };
+        self.look_what_is_taken();
         self.noted - self.taken == USES_MANY
+    }
+
+    /// Whatever stands there: no more than was noted.
+    fn look_what_is_taken(&mut self) {
+        let taken = self.words.word(TAKEN_AT).load(Ordering::Relaxed);
+        if taken <= self.noted {
+            self.taken = self.taken.max(taken);
+        }
     }
 }
 

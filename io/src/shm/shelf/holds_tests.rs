@@ -40,13 +40,15 @@ fn what_is_held_is_seen_until_it_is_released_and_no_more_is_held_than_there_are_
 fn uses_come_in_order_and_who_has_noted_many_asks_the_core() {
     let (mut holder, mut watch, _) = pair();
     for round in 0..3 {
-        for number in 0..USES {
-            assert!(holder.free_place().is_some());
-            let are_many = holder.note_use(CardId::of_word(number + round));
-            assert_eq!(are_many, number + 1 == USES_MANY);
+        for number in 1..=USES_MAX + 1 {
+            let place = holder.free_place().expect("there is room");
+            holder.hold(place, CardId::of_word(number + round));
+            let are_many = holder.note_use(place);
+            release(&holder.words, place);
+            assert_eq!(are_many, number == USES_MANY);
         }
         assert_eq!(holder.free_place(), None, "the core is to be asked");
-        assert_eq!(used(&mut watch), (round..USES + round).collect::<Vec<_>>());
+        assert_eq!(used(&mut watch), (1 + round..=USES_MAX + 1 + round).collect::<Vec<_>>());
         assert!(used(&mut watch).is_empty());
         assert!(holder.free_place().is_some());
     }
@@ -60,7 +62,8 @@ fn who_says_what_cannot_be_has_used_nothing_and_waits_for_nobody() {
         assert!(used(&mut watch).len() <= USES as usize);
     }
     words.word(TAKEN_AT).store(u64::MAX, Ordering::Relaxed);
-    let many = (0..USES).filter(|_| holder.note_use(CardId::of_word(1))).count();
+    holder.hold(0, CardId::of_word(1));
+    let many = (0..USES).filter(|_| holder.note_use(0)).count();
     assert_eq!(many, 1);
     assert_eq!(holder.free_place(), None);
 }

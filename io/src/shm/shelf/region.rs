@@ -46,9 +46,9 @@ impl Words for Mapped {
 /// A shelf, as the core has it.
 #[derive(Debug)]
 pub struct ShelfRegion {
+    /// Dropped before the mapping, in which it lies.
+    _life: Life,
     cards: Cards<Mapped>,
-    /// Before the mapping: it lies there.
-    life: Option<Life>,
     file: File,
 }
 
@@ -65,7 +65,7 @@ impl ShelfRegion {
         // SAFETY: it begins at a page and is longer; it is dropped before the region, and clients can only read.
         let life = unsafe { Life::begin(region.as_mut_ptr()) }?;
         let mapped = Mapped { region, count: words_of(cards) };
-        Ok(ShelfRegion { cards: Cards::new(mapped, cards), life: Some(life), file })
+        Ok(ShelfRegion { _life: life, cards: Cards::new(mapped, cards), file })
     }
 
     /// To be handed to clients: [`SharedShelf::map`].
@@ -96,12 +96,6 @@ impl ShelfRegion {
     /// See [`Cards::take_back`].
     pub fn take_back(&mut self, place: usize) {
         self.cards.take_back(place);
-    }
-}
-
-impl Drop for ShelfRegion {
-    fn drop(&mut self) {
-        drop(self.life.take());
     }
 }
 
