@@ -168,11 +168,19 @@ unsafe fn copy_chunk_bounced(to: *mut u8, from: *const u8, bytes: usize, number:
     // they are read.
     let own = unsafe {
         from.copy_to_nonoverlapping(bounce.as_mut_ptr().cast(), bytes);
+        forget_origin(bounce.as_mut_ptr());
         std::slice::from_raw_parts(bounce.as_ptr().cast::<u8>(), bytes)
     };
     // SAFETY: the caller's promise.
     unsafe { own.as_ptr().copy_to_nonoverlapping(to, bytes) };
     Checksum::of_chunk(number, own)
+}
+
+/// Hides from the compiler what stands there. What was copied twice may be copied from its first place otherwise, where another process
+/// may have written meanwhile.
+fn forget_origin(bytes: *mut MaybeUninit<u8>) {
+    // SAFETY: does nothing, and says that it may have written to all memory that it can reach.
+    unsafe { std::arch::asm!("/* {0} */", in(reg) bytes, options(nostack, preserves_flags)) }
 }
 
 /// How many bytes from here to the next whole line.

@@ -2,6 +2,7 @@
 
 use super::*;
 use quickcheck::quickcheck;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Long enough for each of the ways, and for more than one look.
 const BYTES_MAX: usize = 700 * 1024;
@@ -142,4 +143,33 @@ fn lengths_differ() {
 #[should_panic(expected = "as many bytes")]
 fn lengths_differ_with_a_checksum() {
     copy_checked(&mut [0; 4], &[0; 5]);
+}
+
+#[test]
+fn what_is_hashed_is_what_was_copied_also_if_somebody_writes_meanwhile() {
+    const WORDS: usize = 512;
+    let from: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+    let mut to = [0_u64; WORDS];
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut value = 0_u64;
+            while !is_over.load(Ordering::Relaxed) {
+                value += 1;
+                from.iter().for_each(|word| word.store(value, Ordering::Relaxed));
+            }
+        });
+        for _ in 0..5_000 {
+            for (name, way) in
+                WAYS.into_iter().filter(|(name, _)| name.ends_with("checked") || *name == "bounced")
+            {
+                // SAFETY: both have as many bytes; whoever writes to `from` stands for another process.
+                let sum = unsafe { way(to.as_mut_ptr().cast(), from.as_ptr().cast(), size_of_val(&to)) };
+                let is_of_copy = sum == Some(Checksum::of(bytemuck::cast_slice(&to)));
+                is_over.store(!is_of_copy, Ordering::Relaxed);
+                assert!(is_of_copy, "{name}");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }

@@ -27,19 +27,26 @@ pub(super) const LEAD_BYTES: usize = CHUNK_BYTES;
 pub(super) const LOOK_BYTES: usize = 2 * CHUNK_BYTES;
 /// The next looks.
 pub(super) const LOOK_AGAIN_BYTES: usize = 16 * CHUNK_BYTES;
-/// Of so many copies of medium length one is timed: to look at the clock is 3 % of 64 KiB.
-const TIMED_ONE_IN: u8 = 8;
+/// So many copies of medium length do the same ...
+const ROUND: u8 = 64;
+/// ... but for the first, which go the ordinary way: what is read and written again and again is in the caches after these, ...
+const TRIALS: u8 = 8;
+/// ... so that the last of them tell what is to be done. It takes one fast one of these to stay with the caches: something else may have
+/// held up the others.
+const TIMED: u8 = 4;
 
 thread_local! {
-    static HABIT: Cell<Habit> = const { Cell::new(Habit { streams: false, untimed: 0 }) };
+    static HABIT: Cell<Habit> = const { Cell::new(Habit { streams: false, turn: 0, is_slow: true }) };
 }
 
 /// What copies of medium length do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Habit {
     streams: bool,
-    /// Copies until one is timed.
-    untimed: u8,
+    /// Copies of this round.
+    turn: u8,
+    /// All that were timed in this round were slow.
+    is_slow: bool,
 }
 
 /// Calls `copy` with parts of so many bytes, one behind the other, each but the last a number of chunks: in the ordinary
@@ -76,11 +83,20 @@ fn is_slow(bytes: usize, copy: impl FnOnce()) -> bool {
 impl Habit {
     /// Copies, and answers what the next ones shall do.
     fn follow(self, bytes: usize, copy: impl FnOnce(bool)) -> Self {
-        match self.untimed {
-            0 => Habit { streams: is_slow(bytes, || copy(false)), untimed: TIMED_ONE_IN - 1 },
-            untimed => {
+        const TIMED_FROM: u8 = TRIALS - TIMED;
+        let turn = (self.turn + 1) % ROUND;
+        match self.turn {
+            0..TIMED_FROM => {
+                copy(false);
+                Habit { turn, is_slow: true, ..self }
+            }
+            TIMED_FROM..TRIALS => {
+                let is_slow = is_slow(bytes, || copy(false)) && self.is_slow;
+                Habit { turn, is_slow, streams: is_slow }
+            }
+            _ => {
                 copy(self.streams);
-                Habit { untimed: untimed - 1, ..self }
+                Habit { turn, ..self }
             }
         }
     }

@@ -34,10 +34,25 @@ fn a_long_slow_copy_streams_after_the_first_look() {
 fn those_of_medium_length_do_as_others_did() {
     let fast = |_| parts(MEDIUM_BYTES_MIN, true, 0)[0].1;
     let slow = |_| parts(LONG_BYTES_MIN - 1, true, 1_000)[0].1;
-    let count = usize::from(TIMED_ONE_IN);
-    // Unless this thread is put to sleep, or waits for a page of its code, in the one that is timed.
-    assert!((0..100).any(|_| !(0..count).any(fast)), "nothing is known of slow ones");
-    // The first is timed and goes the ordinary way.
-    assert_eq!((0..2 * count).map(slow).collect::<Vec<_>>(), [&[false][..], &[true; 7]].concat().repeat(2));
+    // Unless this thread is put to sleep, or waits for a page of its code, in all that are timed.
+    assert!((0..100).any(|_| !(0..ROUND).any(fast)), "nothing is known of slow ones");
+    let mut round = [true; ROUND as usize];
+    round[..TRIALS as usize].fill(false);
+    assert_eq!((0..2 * ROUND).map(slow).collect::<Vec<_>>(), round.repeat(2));
     assert!(!parts(MEDIUM_BYTES_MIN - 1, true, 1_000)[0].1, "short ones never stream");
+}
+
+#[test]
+fn one_fast_copy_of_those_that_are_timed_is_enough_to_stay_with_the_caches() {
+    for slow_but in [None, Some(TRIALS - TIMED), Some(TRIALS - 1), Some(0)] {
+        let mut habit = Habit { streams: true, turn: 0, is_slow: false };
+        for turn in 0..TRIALS {
+            let takes = Duration::from_millis(u64::from(slow_but != Some(turn)));
+            habit = habit.follow(1 << 20, |streams| {
+                assert!(!streams, "it is tried");
+                std::thread::sleep(takes);
+            });
+        }
+        assert_eq!(habit.streams, !slow_but.is_some_and(|turn| turn >= TRIALS - TIMED), "{slow_but:?}");
+    }
 }
