@@ -59,11 +59,14 @@ pub(super) fn measure(plan: &LimitsPlan) -> Result<SsdReport, String> {
     };
     let has = |part: Part| plan.parts.is_empty() || plan.parts.contains(&part);
     if has(Part::Reads) || has(Part::Mount) {
+        // Filling takes longest: once for both.
         let filled = Filled::new(plan)?;
         if has(Part::Reads) {
             report.reads = filled.measure(plan, fio)?;
         }
-        report.mount = Some(filled.mount()?);
+        if has(Part::Mount) {
+            report.mount = Some(filled.mount()?);
+        }
     }
     if has(Part::Demotion) {
         report.demotion = Some(demotion::measure(plan, fio)?);
