@@ -99,15 +99,17 @@ impl Filled {
         Ok(rows.map(|(set, rounds)| BesideFio::new(set.value_bytes(), rounds)).collect())
     }
 
-    /// Ends the engine and starts it again.
+    /// Ends the engine and starts it again. Nobody remembers for it whose the values were, so it gives them up afterwards: what it had to find
+    /// is what was there before.
     pub(super) fn mount(mut self) -> Result<Mount, String> {
+        let before = stats(self.rig.join()?.as_ref())?;
         self.rig.restart()?;
-        let stats = stats(self.rig.join()?.as_ref())?;
-        let used_bytes = stats.ssd_capacity_bytes - stats.ssd_free_bytes;
+        let after = stats(self.rig.join()?.as_ref())?;
+        let used_bytes = before.ssd_capacity_bytes - before.ssd_free_bytes;
         Ok(Mount {
-            seconds: stats.ssd_open_us as f64 / 1e6,
+            seconds: after.ssd_open_us as f64 / 1e6,
             gib: used_bytes as f64 / f64::from(1 << 30),
-            objects: stats.objects_on_ssd,
+            objects: before.objects_on_ssd,
         })
     }
 }
