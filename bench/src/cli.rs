@@ -75,7 +75,7 @@ enum Command {
     example = "Uneven popularity, two sizes, against a running cluster:\n  {command_name} --master 10.0.0.1:7400 --workload zipf --value-size 1MiB,64KiB --clients 4 --threads 8"
 )]
 pub(crate) struct RunArguments {
-    /// address of a running master; default: start a cluster
+    /// address of a running master, or of any core; default: start a cluster
     #[argh(option)]
     pub(crate) master: Option<SocketAddr>,
     /// engines to start (2)
@@ -211,7 +211,7 @@ pub(crate) struct ReplayArguments {
     /// how cores are reached: auto (shared memory where it can be had), shm or tcp (auto)
     #[argh(option, default = "Transport::Auto")]
     pub(crate) transport: Transport,
-    /// address of a running master; default: start a cluster
+    /// address of a running master, or of any core; default: start a cluster
     #[argh(option)]
     pub(crate) master: Option<SocketAddr>,
     /// engines to start (2)

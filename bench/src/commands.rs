@@ -9,8 +9,7 @@ use crate::report::summary::Summary;
 use crate::report::table::{latencies, number, percent, summary_lines};
 use crate::report::{write, write_json};
 use crate::scratch::Scratch;
-use crate::ssd::SsdSummary;
-use crate::store::{Reach, Reached, Store, connect};
+use crate::store::{Failure, Reach, Reached, Store, connect};
 use crate::trace::{Request, Shape, TraceFacts, generate, read_trace};
 use crate::workload::Popularity;
 use crate::{replay as replaying, run as running, ssd};
@@ -114,12 +113,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failed> {
         summary.complaint().map_or(Ok(()), |complaint| Err(Failed::Run(format!("preload: {complaint}"))))?;
     }
     let json_lines = arguments.json_lines.as_deref();
-    let before = ssd::look(&target.stores);
+    let before = ssd::look(&target.stores).map_err(look_failed)?;
     let measured =
         running::run(&plan, &target.stores, target.cluster.as_mut(), json_lines).map_err(run_failed)?;
     let reached = Reached::by(&target.stores);
     let mut summary = Summary::new("run", run_settings(arguments, &plan), &measured, reached);
-    summary.ssd = SsdSummary::between(&before, &ssd::look(&target.stores));
+    summary.take_ssd(&before, ssd::look(&target.stores));
     println!();
     summary_lines(&summary).iter().for_each(|line| println!("{line}"));
     finish(&summary, &measured, arguments.json.as_deref(), &arguments.report)
@@ -329,11 +328,11 @@ impl Prepared {
     ) -> Result<(Summary, Measured), Failed> {
         let (stores, cluster) = (&target.stores, target.cluster.as_mut());
         let json_lines = arguments.json_lines.as_deref();
-        let before = ssd::look(stores);
+        let before = ssd::look(stores).map_err(look_failed)?;
         let measured =
             replaying::replay(&self.plan, &self.requests, stores, cluster, json_lines).map_err(run_failed)?;
         let mut summary = Summary::new(command, self.settings(arguments), &measured, Reached::by(stores));
-        summary.ssd = SsdSummary::between(&before, &ssd::look(stores));
+        summary.take_ssd(&before, ssd::look(stores));
         let block_bytes = self.plan.block_bytes as u64;
         summary.trace = Some(TraceSummary {
             memory_bytes: self.memory_bytes,
@@ -525,6 +524,10 @@ fn need_at_least_one(settings: &[(&str, u64)]) -> Result<(), Failed> {
 
 fn settings<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn look_failed(failure: Failure) -> Failed {
+    Failed::Run(failure.sentence)
 }
 
 fn run_failed(error: impl std::fmt::Display) -> Failed {

@@ -3,7 +3,7 @@
 use crate::cli::{DemoArguments, Failed, ReplayArguments};
 use crate::cluster::SsdPlace;
 use crate::commands::{Prepared, Target, finish, print_latencies, requests_of};
-use crate::replay::Memory;
+use crate::replay::{Memory, TraceSummary};
 use crate::report::summary::Summary;
 use crate::report::table::{number, percent};
 use crate::scratch::Scratch;
@@ -114,20 +114,32 @@ fn time_scale(requests: &[Request], seconds: f64) -> f64 {
     (span_ms as f64 / 1_000.0 / seconds.max(0.1)).max(1.0)
 }
 
+/// A rate of prefix hits, and whose it is.
+struct HitRate {
+    whose: &'static str,
+    rate: f64,
+}
+
+/// The store's, and those of caches that do not exist; that of the memory alone only where there is an SSD besides.
+fn hit_rates(trace: &TraceSummary) -> Vec<HitRate> {
+    let memory_alone = trace.ideal_lru_memory_prefix_hit_rate;
+    [
+        ("this store", Some(trace.prefix_hit_rate)),
+        ("an ideal LRU", Some(trace.ideal_lru_prefix_hit_rate)),
+        ("it without the SSD", memory_alone),
+        ("memory without end", Some(trace.infinite_prefix_hit_rate)),
+    ]
+    .into_iter()
+    .filter_map(|(whose, rate)| Some(HitRate { whose, rate: rate? }))
+    .collect()
+}
+
 fn explain(summary: &Summary) {
     let Some(trace) = &summary.trace else { return };
     let scale = trace.infinite_prefix_hit_rate.max(f64::MIN_POSITIVE);
     println!("  Blocks that need not be computed again:");
-    for (name, rate) in [
-        ("this store", trace.prefix_hit_rate),
-        ("an ideal LRU", trace.ideal_lru_prefix_hit_rate),
-        ("it without the SSD", trace.ideal_lru_memory_prefix_hit_rate.unwrap_or(0.0)),
-        ("memory without end", trace.infinite_prefix_hit_rate),
-    ] {
-        if name.contains("SSD") && summary.ssd.is_none() {
-            continue;
-        }
-        println!("    {name:<19} {:>6}  {}", percent(rate), bar(rate / scale));
+    for HitRate { whose, rate } in hit_rates(trace) {
+        println!("    {whose:<19} {:>6}  {}", percent(rate), bar(rate / scale));
     }
     println!(
         "\n  {} requests, {} read and {} written, {:.2} GB/s, {:.2} CPU seconds a GB (all processes)",
@@ -163,12 +175,28 @@ fn bar(part: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meter::Measured;
+    use crate::replay::Ideal;
+    use crate::trace::{Shape, TraceFacts, generate};
 
     #[test]
     fn the_trace_is_scaled_to_the_time() {
         let at = |timestamp_ms| Request { timestamp_ms, input_tokens: 1, output_tokens: 1, blocks: vec![0] };
         assert_eq!(time_scale(&[at(1_000), at(901_000)], 30.0), 30.0);
         assert_eq!(time_scale(&[at(0)], 30.0), 1.0);
+    }
+
+    #[test]
+    fn the_memory_alone_is_told_beside_an_ssd_only() {
+        let rates = |ssd_bytes| {
+            let (requests, block_bytes) = (generate(Shape { requests: 50, seed: 1 }), 512);
+            let ideal = Ideal::of(&requests, Some(100 * block_bytes), ssd_bytes, block_bytes);
+            let trace =
+                TraceSummary::new(&Measured::default(), &TraceFacts::of(&requests), ideal, block_bytes);
+            hit_rates(&trace).into_iter().map(|HitRate { whose, .. }| whose).collect::<Vec<_>>()
+        };
+        assert_eq!(rates(0), ["this store", "an ideal LRU", "memory without end"]);
+        assert_eq!(rates(512)[2], "it without the SSD");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::cluster::SsdPlace;
 use crate::scratch::Scratch;
-use crate::store::Store;
+use crate::store::{Failure, Store};
 use rustix::fs::{statfs, statvfs};
 use serde::Serialize;
 use snowskin_protocol::ByteSize;
@@ -69,12 +69,13 @@ impl SsdSummary {
     }
 }
 
-/// All counters of the store's cores; zeros if it cannot be asked.
-pub(crate) fn look(stores: &[Box<dyn Store>]) -> CoreStats {
-    let stats = stores.first().map(|store| store.stats());
-    stats
-        .and_then(|stats| stats.inspect_err(|failure| log::warn!("stats: {}", failure.sentence)).ok())
-        .unwrap_or_default()
+/// All counters of the store's cores. The error says what to do.
+pub(crate) fn look(stores: &[Box<dyn Store>]) -> Result<CoreStats, Failure> {
+    let store = stores.first().expect("there is a client at least");
+    store.stats().map_err(|Failure { code, sentence }| Failure {
+        code,
+        sentence: format!("a core does not tell its counters: {sentence}; snowskin-ctl status shows which"),
+    })
 }
 
 /// A folder below `parent` for the tiers of so many engines, which goes with its guard; or why there is to be none.
@@ -103,6 +104,8 @@ pub(crate) fn temporary(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::FakeStore;
+    use snowskin_protocol::Code;
 
     #[test]
     fn what_came_of_it_is_the_difference() {
@@ -119,6 +122,15 @@ mod tests {
         assert!(summary.line().contains("1.100 × of that written"), "{}", summary.line());
         assert_eq!(SsdSummary::between(&before, &before).unwrap().write_amplification, None);
         assert_eq!(SsdSummary::between(&CoreStats::default(), &CoreStats::default()), None);
+    }
+
+    #[test]
+    fn who_does_not_tell_its_counters_has_no_zeros() {
+        let fails = FakeStore { fails: Some(Code::RpcTimeout), ..FakeStore::default() };
+        let failure = look(&[Box::new(fails) as Box<dyn Store>]).expect_err("told to fail");
+        assert_eq!(failure.code, Code::RpcTimeout);
+        assert!(failure.sentence.contains("told to fail; snowskin-ctl status"), "{}", failure.sentence);
+        assert!(look(&[Box::new(FakeStore::default()) as Box<dyn Store>]).is_ok());
     }
 
     #[test]

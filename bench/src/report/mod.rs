@@ -56,6 +56,9 @@ mod tests {
     use super::*;
     use crate::latency::Op;
     use crate::meter::Second;
+    use crate::store::Failure;
+    use snowskin_protocol::Code;
+    use snowskin_protocol::wire::stats::CoreStats;
     use std::time::Duration;
 
     fn measured() -> Measured {
@@ -96,6 +99,19 @@ mod tests {
         plot::latency(&Default::default()).expect("a plot of nothing");
         let error = write(Path::new("/proc/no"), &summary, &measured).expect_err("not there");
         assert!(error.contains("/proc/no"), "{error}");
+    }
+
+    #[test]
+    fn counters_that_are_not_told_are_an_error_and_no_tier() {
+        let mut summary = Summary::new("run", Default::default(), &measured(), Default::default());
+        let (before, after) =
+            (CoreStats::default(), CoreStats { ssd_capacity_bytes: 9, ..Default::default() });
+        summary.take_ssd(&before, Ok(after));
+        assert!(summary.ssd.is_some() && summary.complaint().is_none());
+        summary.ssd = None;
+        summary.take_ssd(&before, Err(Failure { code: Code::RpcTimeout, sentence: "too late".to_owned() }));
+        assert_eq!((summary.ssd, summary.errors["RpcTimeout"]), (None, 1));
+        assert!(summary.complaint().expect("one error").contains("first: too late"));
     }
 
     /// Programs read these names: they stay.

@@ -36,9 +36,10 @@ use crate::latency::{Recorder, quantile_us};
 use crate::meter::Measured;
 use crate::replay::TraceSummary;
 use crate::ssd::SsdSummary;
-use crate::store::Reached;
+use crate::store::{Failure, Reached};
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use snowskin_protocol::wire::stats::CoreStats;
 use std::collections::BTreeMap;
 
 /// See the module's head.
@@ -123,6 +124,18 @@ impl Summary {
             reached,
             trace: None,
             ssd: None,
+        }
+    }
+
+    /// What came of an SSD tier between two looks at the counters. One that failed is counted as any other call that did.
+    pub(crate) fn take_ssd(&mut self, before: &CoreStats, after: Result<CoreStats, Failure>) {
+        match after {
+            Ok(after) => self.ssd = SsdSummary::between(before, &after),
+            Err(Failure { code, sentence }) => {
+                let code = format!("{code:?}");
+                *self.errors.entry(code.clone()).or_default() += 1;
+                self.error_examples.entry(code).or_insert(sentence);
+            }
         }
     }
 

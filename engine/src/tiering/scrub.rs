@@ -5,8 +5,9 @@
 //!   yielding: no step begins while anybody reads or writes there
 //! ```
 //!
-//! So what a request may have to wait for is one read of 140 KiB at most, and on a device that is never idle nothing is scrubbed: then it is the requests
-//! that find damage. Nothing is made up for later.
+//! So a request that comes meanwhile finds one read of 140 KiB before it, at most. But a region begins with its index, in reads of a MiB at most, one
+//! after the other; and where that is damaged all of the region is read so, to the end, whoever comes: then each of these is beside theirs. The pause is as
+//! long as all of it was. On a device that is never idle nothing is scrubbed: then it is the requests that find damage. Nothing is made up for later.
 
 use super::Tier;
 use crate::percore::PerCore;

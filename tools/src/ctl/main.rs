@@ -86,7 +86,7 @@ struct GetVerb {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "lookup")]
 struct LookupVerb {
-    /// the keys
+    /// the keys, one at least
     #[argh(positional)]
     keys: Vec<String>,
 }
@@ -98,7 +98,7 @@ struct RemoveVerb {
     /// remove although leases hold
     #[argh(switch)]
     force: bool,
-    /// the keys
+    /// the keys, one at least
     #[argh(positional)]
     keys: Vec<String>,
 }
@@ -124,6 +124,8 @@ enum Failure {
     Address(String),
     #[error("the deadline must be more than 0 seconds, and less than a day")]
     Deadline,
+    #[error("which keys? Name one at least")]
+    NoKeys,
     #[error("{0}: {1}")]
     File(String, io::Error),
     #[error("{0}")]
@@ -141,6 +143,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    if let Verb::Lookup(LookupVerb { keys }) | Verb::Remove(RemoveVerb { keys, .. }) = &args.verb
+        && keys.is_empty()
+    {
+        return Err(Failure::NoKeys);
+    }
     let client = connect(args)?;
     let mut out = io::stdout().lock();
     let written = |error| Failure::File("standard output".to_owned(), error);

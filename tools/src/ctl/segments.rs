@@ -59,11 +59,17 @@ pub(crate) struct UnmountVerb {
 #[argh(subcommand, name = "evict")]
 pub(crate) struct EvictVerb {
     /// the share that may be in use afterwards, 0 to 1, such as 0.5
-    #[argh(option)]
+    #[argh(option, from_str_fn(share))]
     to: f64,
     /// only this core, as status shows it (default: all cores)
     #[argh(option)]
     core: Option<String>,
+}
+
+/// A part of the memory, as people write it.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("\"{text}\" is no share: use 0 to 1, such as 0.5"))
 }
 
 /// A line a segment.
@@ -76,8 +82,8 @@ pub(crate) fn segments(client: &BlockingClient) -> Result<String, Failure> {
             other => return Err(unexpected(core, other)),
         };
         for info in infos {
-            let [size, free, longest] =
-                [info.capacity_bytes, info.free_bytes, info.free_range_bytes_max].map(ByteSize);
+            let [size, free, longest] = [info.capacity_bytes, info.free_bytes, info.free_range_bytes_max]
+                .map(|bytes| ByteSize(bytes).to_string());
             let core = core.to_string();
             let leaving = if info.is_leaving { "; is being unmounted" } else { "" };
             let figures = format!("{:>7} {size:>10} {free:>10} {longest:>12}", info.segment);
@@ -117,9 +123,6 @@ pub(crate) fn unmount(client: &BlockingClient, verb: &UnmountVerb) -> Result<Str
 
 /// A line a core.
 pub(crate) fn evict(client: &BlockingClient, verb: &EvictVerb) -> Result<String, Failure> {
-    if !(0.0..=1.0).contains(&verb.to) {
-        return Err(Failure::Negative(format!("{} is no share: use 0 to 1, such as 0.5", verb.to)));
-    }
     let evict = Evict { permille: (verb.to * 1000.0).round() as u16 };
     let mut text = String::new();
     for core in cores(client, verb.core.as_deref())? {
@@ -156,5 +159,18 @@ fn unexpected(core: CoreId, reply: AdminReply) -> Failure {
     match reply {
         AdminReply::Refused(sentence) => Failure::Negative(format!("core {core}: {sentence}")),
         other => Failure::Negative(format!("core {core} answered something else: {other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_part_of_one() {
+        assert_eq!(["0", "0.5", "1"].map(share), [Ok(0.0), Ok(0.5), Ok(1.0)]);
+        for text in ["50%", "2", "-0.1", "NaN", ""] {
+            assert!(share(text).expect_err("no share").ends_with("use 0 to 1, such as 0.5"), "{text}");
+        }
     }
 }

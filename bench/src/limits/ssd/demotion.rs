@@ -3,13 +3,13 @@
 //! Both write over blocks that were written before: the volume has been filled once, so its oldest region makes room for
 //! each new one, and fio's file is as long as the volume.
 
+use super::beside_fio::{self, BesideFio, Round};
 use super::feeder::{Feeder, Pace, VALUE_BYTES, while_feeding, wrap_around};
 use super::fio::{Fio, Job, Pattern};
 use super::rig::{Rig, rate, stats};
-use crate::limits::{LimitsPlan, at_least, at_most, go_on, spread_in_words};
+use crate::limits::{LimitsPlan, at_most, go_on};
 use crate::progress::Progress;
 use crate::report::table::Table;
-use crate::spread::Spread;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -17,18 +17,13 @@ const MEMORY_BYTES: u64 = 1 << 30;
 const SSD_BYTES: u64 = 2 << 30;
 /// Time until memory is as full as it stays.
 const RAMP: Duration = Duration::from_millis(300);
-const BAR: f64 = 0.92;
 const AMPLIFICATION_BAR: f64 = 1.11;
 
 #[derive(Debug, Serialize)]
 pub(super) struct DemotionRow {
-    value_bytes: usize,
     /// Bytes of values.
-    ours_gb_per_s: Spread,
-    fio_gb_per_s: Option<Spread>,
-    /// Ours by fio's, within each round.
-    ratio: Option<Spread>,
-    bar: f64,
+    #[serde(flatten)]
+    rate: BesideFio,
     /// Bytes written by bytes of values demoted, of the whole run.
     write_amplification: f64,
 }
@@ -41,7 +36,7 @@ pub(super) fn measure(plan: &LimitsPlan, fio: Option<Fio>) -> Result<DemotionRow
     let file = rig.folder().join("fio");
     let job = Job { file: &file, file_bytes: SSD_BYTES, block_bytes: VALUE_BYTES, pattern: Pattern::Writes };
     let before = stats(store.as_ref())?;
-    let mut figures = Vec::new();
+    let mut rounds = Vec::new();
     let mut progress = Progress::new("demotion", plan.rounds as u64);
     if let Some(fio) = fio {
         // Its file gets its blocks.
@@ -55,42 +50,21 @@ pub(super) fn measure(plan: &LimitsPlan, fio: Option<Fio>) -> Result<DemotionRow
             std::thread::sleep(RAMP);
             rate(store.as_ref(), plan.slice, |stats| stats.demoted_bytes)
         })?;
-        figures.push((ours, fio));
+        rounds.push(Round { ours, fio });
     }
     progress.finish();
     let after = stats(store.as_ref())?;
     let written = after.ssd_written_bytes - before.ssd_written_bytes;
     let demoted = (after.demoted_bytes - before.demoted_bytes).max(1);
-    Ok(DemotionRow::new(&figures, written as f64 / demoted as f64))
-}
-
-impl DemotionRow {
-    /// Of bytes a second in each round: ours, fio's.
-    fn new(figures: &[(f64, Option<f64>)], write_amplification: f64) -> Self {
-        let fio: Option<Vec<f64>> = figures.iter().map(|(_, fio)| *fio).collect();
-        let ratios = |fio: &Vec<f64>| Spread::of(figures.iter().zip(fio).map(|((ours, _), fio)| ours / fio));
-        DemotionRow {
-            value_bytes: VALUE_BYTES,
-            ours_gb_per_s: Spread::of(figures.iter().map(|(ours, _)| ours / 1e9)),
-            ratio: fio.as_ref().map(ratios),
-            fio_gb_per_s: fio.map(|fio| Spread::of(fio.iter().map(|rate| rate / 1e9))),
-            bar: BAR,
-            write_amplification,
-        }
-    }
+    Ok(DemotionRow {
+        rate: BesideFio::new(VALUE_BYTES, &rounds),
+        write_amplification: written as f64 / demoted as f64,
+    })
 }
 
 /// For people.
 pub(super) fn table(row: &DemotionRow) -> Table {
-    let mut table = Table::new(&["demotion", "fio GB/s", "ours GB/s", "ratio", "bar"]);
-    let or_blank = |spread: Option<Spread>| spread.map_or_else(String::new, spread_in_words);
-    table.row([
-        "1.00 MiB".to_owned(),
-        or_blank(row.fio_gb_per_s),
-        spread_in_words(row.ours_gb_per_s),
-        or_blank(row.ratio),
-        row.ratio.map_or_else(String::new, |ratio| at_least(ratio.median, row.bar)),
-    ]);
+    let mut table = beside_fio::table("demotion", [&row.rate]);
     table.row([
         "bytes written by bytes demoted".to_owned(),
         String::new(),
@@ -106,10 +80,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios_are_taken_within_a_round() {
-        let row = DemotionRow::new(&[(1e9, Some(2e9)), (2e9, Some(4e9))], 1.2);
-        assert_eq!(row.ratio, Some(Spread { median: 0.5, min: 0.5, max: 0.5 }));
+    fn rate_and_amplification_have_bars_of_their_own() {
+        let rate = BesideFio::new(VALUE_BYTES, &[Round { ours: 1e9, fio: Some(2e9) }]);
+        let row = DemotionRow { rate, write_amplification: 1.2 };
         let lines = table(&row).lines();
         assert!(lines[2].contains("BELOW") && lines[3].contains("ABOVE"), "{lines:?}");
+        let json = serde_json::to_value(&row).unwrap();
+        assert!(json["value_bytes"].is_u64() && json["write_amplification"].is_f64(), "{json}");
     }
 }

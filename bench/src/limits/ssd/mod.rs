@@ -9,8 +9,10 @@
 //! | `rig.rs` | an engine with an SSD tier, and filling it |
 //! | `feeder.rs` | puts that never end |
 //! | `fio.rs` | what the disk can do |
+//! | `beside_fio.rs` | what is put beside it |
 //! | `reads.rs`, `demotion.rs`, `latency.rs` | the parts |
 
+mod beside_fio;
 mod demotion;
 mod feeder;
 mod fio;
@@ -20,10 +22,11 @@ mod rig;
 
 use super::{LimitsPlan, Part};
 use crate::report::table::Table;
+use beside_fio::BesideFio;
 use demotion::DemotionRow;
 use fio::Fio;
 use latency::LatencyReport;
-use reads::{Filled, Mount, ReadRow};
+use reads::{Filled, Mount};
 use serde::Serialize;
 
 /// All figures.
@@ -35,7 +38,7 @@ pub(crate) struct SsdReport {
     slice_seconds: f64,
     /// How fio was used; null: it is not there.
     fio: Option<String>,
-    reads: Vec<ReadRow>,
+    reads: Vec<BesideFio>,
     mount: Option<Mount>,
     demotion: Option<DemotionRow>,
     latency: Option<LatencyReport>,
@@ -59,11 +62,14 @@ pub(super) fn measure(plan: &LimitsPlan) -> Result<SsdReport, String> {
     };
     let has = |part: Part| plan.parts.is_empty() || plan.parts.contains(&part);
     if has(Part::Reads) || has(Part::Mount) {
+        // Filling takes longest: once for both.
         let filled = Filled::new(plan)?;
         if has(Part::Reads) {
             report.reads = filled.measure(plan, fio)?;
         }
-        report.mount = Some(filled.mount()?);
+        if has(Part::Mount) {
+            report.mount = Some(filled.mount()?);
+        }
     }
     if has(Part::Demotion) {
         report.demotion = Some(demotion::measure(plan, fio)?);
@@ -89,7 +95,10 @@ impl SsdReport {
             lines.extend(table.lines());
         };
         if !self.reads.is_empty() {
-            part("gets of objects on the SSD, 4 threads with batches of 8", reads::table(&self.reads));
+            part(
+                "gets of objects on the SSD, 4 threads with batches of 8",
+                beside_fio::table("get", &self.reads),
+            );
         }
         if let Some(demotion) = &self.demotion {
             part("puts into memory that is full, of 1 MiB: what goes to the SSD", demotion::table(demotion));

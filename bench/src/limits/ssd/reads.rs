@@ -4,14 +4,13 @@
 //! are. Ours is what the core counts as read from the SSD, between two moments in which all threads are busy: what came from
 //! memory after all does not count.
 
+use super::beside_fio::{BesideFio, Round};
 use super::fio::{DEPTH, Fio, Job, Pattern};
 use super::rig::{Rig, fill, rate, stats};
 use crate::limits::filled::Set;
 use crate::limits::memcpy::Buffer;
-use crate::limits::{LimitsPlan, at_least, go_on, spread_in_words};
+use crate::limits::{LimitsPlan, go_on};
 use crate::progress::Progress;
-use crate::report::table::Table;
-use crate::spread::Spread;
 use crate::store::Store;
 use serde::Serialize;
 use snowskin_protocol::ByteSize;
@@ -32,18 +31,6 @@ const FILLER_BYTES: usize = 1 << 30;
 const FILLER_VALUE_BYTES: usize = 1 << 20;
 /// Time for all threads to become busy.
 const RAMP: Duration = Duration::from_millis(300);
-const BAR: f64 = 0.92;
-
-/// One size.
-#[derive(Debug, Serialize)]
-pub(super) struct ReadRow {
-    value_bytes: usize,
-    ours_gb_per_s: Spread,
-    fio_gb_per_s: Option<Spread>,
-    /// Ours by fio's, within each round.
-    ratio: Option<Spread>,
-    bar: f64,
-}
 
 /// How long an engine took to open a volume.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -79,16 +66,16 @@ impl Filled {
         }
     }
 
-    pub(super) fn measure(&self, plan: &LimitsPlan, fio: Option<Fio>) -> Result<Vec<ReadRow>, String> {
+    pub(super) fn measure(&self, plan: &LimitsPlan, fio: Option<Fio>) -> Result<Vec<BesideFio>, String> {
         let mut stores = Vec::new();
         for _ in 0..THREADS {
             stores.push(self.rig.join()?);
         }
-        let mut figures: Vec<Vec<(f64, Option<f64>)>> = vec![Vec::new(); self.sets.len()];
+        let mut measured: Vec<Vec<Round>> = vec![Vec::new(); self.sets.len()];
         let next: Vec<AtomicUsize> = self.sets.iter().map(|_| AtomicUsize::new(0)).collect();
         let mut progress = Progress::new("reads", plan.rounds as u64);
         for round in 0..plan.rounds {
-            for ((set, figures), next) in self.sets.iter().zip(&mut figures).zip(&next) {
+            for ((set, measured), next) in self.sets.iter().zip(&mut measured).zip(&next) {
                 go_on()?;
                 progress.at(round as u64, ByteSize(set.value_bytes() as u64).to_string());
                 let volume = self.rig.volume();
@@ -104,23 +91,25 @@ impl Filled {
                 let fio = fio.transpose()?;
                 let ours = ours(&stores, set, next, plan.slice);
                 log::debug!("reads: {:?}", stats(stores[0].as_ref())?.named());
-                figures.push((ours?, fio));
+                measured.push(Round { ours: ours?, fio });
             }
         }
         progress.finish();
-        let rows = self.sets.iter().zip(&figures);
-        Ok(rows.map(|(set, figures)| ReadRow::new(set.value_bytes(), figures)).collect())
+        let rows = self.sets.iter().zip(&measured);
+        Ok(rows.map(|(set, rounds)| BesideFio::new(set.value_bytes(), rounds)).collect())
     }
 
-    /// Ends the engine and starts it again.
+    /// Ends the engine and starts it again. Nobody remembers for it whose the values were, so it gives them up afterwards: what it had to find
+    /// is what was there before.
     pub(super) fn mount(mut self) -> Result<Mount, String> {
+        let before = stats(self.rig.join()?.as_ref())?;
         self.rig.restart()?;
-        let stats = stats(self.rig.join()?.as_ref())?;
-        let used_bytes = stats.ssd_capacity_bytes - stats.ssd_free_bytes;
+        let after = stats(self.rig.join()?.as_ref())?;
+        let used_bytes = before.ssd_capacity_bytes - before.ssd_free_bytes;
         Ok(Mount {
-            seconds: stats.ssd_open_us as f64 / 1e6,
+            seconds: after.ssd_open_us as f64 / 1e6,
             gib: used_bytes as f64 / f64::from(1 << 30),
-            objects: stats.objects_on_ssd,
+            objects: before.objects_on_ssd,
         })
     }
 }
@@ -155,37 +144,6 @@ fn read_until(store: &dyn Store, set: &Set, next: &AtomicUsize, is_over: &Atomic
     }
 }
 
-impl ReadRow {
-    /// Of bytes a second in each round: ours, fio's.
-    fn new(value_bytes: usize, figures: &[(f64, Option<f64>)]) -> Self {
-        let fio: Option<Vec<f64>> = figures.iter().map(|(_, fio)| *fio).collect();
-        let ratios = |fio: &Vec<f64>| Spread::of(figures.iter().zip(fio).map(|((ours, _), fio)| ours / fio));
-        ReadRow {
-            value_bytes,
-            ours_gb_per_s: Spread::of(figures.iter().map(|(ours, _)| ours / 1e9)),
-            ratio: fio.as_ref().map(ratios),
-            fio_gb_per_s: fio.map(|fio| Spread::of(fio.iter().map(|rate| rate / 1e9))),
-            bar: BAR,
-        }
-    }
-}
-
-/// For people.
-pub(super) fn table(rows: &[ReadRow]) -> Table {
-    let mut table = Table::new(&["get", "fio GB/s", "ours GB/s", "ratio", "bar"]);
-    for row in rows {
-        let or_blank = |spread: Option<Spread>| spread.map_or_else(String::new, spread_in_words);
-        table.row([
-            ByteSize(row.value_bytes as u64).to_string(),
-            or_blank(row.fio_gb_per_s),
-            spread_in_words(row.ours_gb_per_s),
-            or_blank(row.ratio),
-            row.ratio.map_or_else(String::new, |ratio| at_least(ratio.median, row.bar)),
-        ]);
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,13 +162,5 @@ mod tests {
         set.put(&corrupt).unwrap();
         let wrong = ours(&[Box::new(corrupt)], &set, &AtomicUsize::new(0), Duration::ZERO);
         assert!(wrong.expect_err("corrupt").contains("WRONG VALUE"));
-    }
-
-    #[test]
-    fn without_fio_there_is_no_ratio() {
-        let row = ReadRow::new(1 << 20, &[(1e9, Some(2e9)), (2e9, Some(2e9)), (2e9, Some(2e9))]);
-        assert_eq!(row.ratio.map(|ratio| ratio.median), Some(1.0));
-        let lines = table(&[row, ReadRow::new(1 << 20, &[(1e9, None)])]).lines();
-        assert!(lines[2].contains("met") && !lines[3].contains("met"), "{lines:?}");
     }
 }

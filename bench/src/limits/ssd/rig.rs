@@ -17,9 +17,10 @@ const FREE_PERMILLE: u64 = 65;
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
 /// How long nothing may go to the SSD before that is an error.
 const STUCK: Duration = Duration::from_secs(20);
-/// Values in a call of put.
+/// Bytes of values in a call of put.
 const FILL_BYTES_PER_CALL: usize = 8 << 20;
-const DEADLINE_LEASE_MS: u64 = 1;
+/// Short: what was just read may go at once.
+const LEASE_MS: u64 = 1;
 
 /// See the module's head. The files go with it.
 pub(super) struct Rig {
@@ -46,7 +47,7 @@ impl Rig {
             engines: 1,
             cores_per_engine: 1,
             memory_bytes_per_engine: memory_bytes,
-            lease_ms: DEADLINE_LEASE_MS,
+            lease_ms: LEASE_MS,
             spin_us: None,
             ssd,
         };
