@@ -148,3 +148,18 @@ fn nothing_is_found_on_the_shelf_of_a_killed_engine() {
         drop(next);
     }
 }
+
+#[test]
+fn the_lease_of_who_has_read_without_asking_ends() {
+    let folder = Folder::new("shelf-leases");
+    let master = Process::master("127.0.0.1:0");
+    let _engine = engine(&folder, "a", "127.0.0.1:0", master.address());
+    let (reader, writer) = (client(&folder, master.address()), client(&folder, master.address()));
+    let key = b"key";
+    assert!(writer.put(&[(key, &value_of(key, 1, BYTES))]).remove(0).is_ok());
+    shelve(&reader, key);
+    assert_eq!(writer.remove(&[key], false).remove(0), Ok(RemoveOutcome::Leased));
+    // Ten times as long as a lease: the core has heard of it meanwhile, also if nobody has asked for anything.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(writer.remove(&[key], false).remove(0), Ok(RemoveOutcome::Removed));
+}

@@ -161,12 +161,14 @@ async fn listen<P: Platform>(core: Rc<PerCore<P>>, lane: Rc<Served<BellOf<P>>>, 
     lane.end(&mut core.shard.borrow_mut(), core.platform.now());
 }
 
-/// Says the hour on the shelf, for as long as the core runs: clients do not believe one that hangs.
+/// Says the hour on the shelf, for as long as the core runs: clients do not believe one that hangs. And hears what they have used, so that
+/// a lease begins soon after it.
 pub(crate) async fn say_hours<P: Platform>(core: Rc<PerCore<P>>) {
     let hours = Hours(core);
     let core = &hours.0;
     while core.shard.borrow().shelf().is_some() {
         core.shard.borrow().say_hour(core.platform.host_ms());
+        core.shard.borrow_mut().take_in_uses(core.platform.now());
         core.platform.sleep(HOUR_PAUSE).await;
     }
 }
