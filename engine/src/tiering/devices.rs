@@ -155,6 +155,21 @@ pub enum PlaceError {
         /// Cores with a part there.
         cores: usize,
     },
+    /// It is large enough, and its share of what was asked for is not.
+    #[error(
+        "--ssd-size gives {given} of {path}, which is less than {wanted} for {cores} cores there: use a larger --ssd-size, a smaller \
+         --ssd-region, or fewer cores"
+    )]
+    SmallShare {
+        /// Which.
+        path: PathBuf,
+        /// Bytes of it that are asked for.
+        given: ByteSize,
+        /// What is needed.
+        wanted: ByteSize,
+        /// Cores with a part there.
+        cores: usize,
+    },
     /// A file of a core that there is not.
     #[error(
         "{} is of an engine with more cores than {cores}: start with as many, or delete the files of all cores to begin anew",
@@ -168,9 +183,15 @@ pub enum PlaceError {
     },
 }
 
-/// Bytes that will do for so many cores.
+/// Bytes that will do for so many cores, in files of their own.
 pub(crate) fn bytes_min(cores: u64, region_bytes: u64) -> u64 {
     REGIONS_AT.saturating_add(region_bytes.saturating_mul(REGIONS_MIN)).saturating_mul(cores)
+}
+
+/// Bytes of a device that will do for the parts of so many cores: these come behind the table, and are rounded to [`PARTS_AT`].
+fn device_bytes_min(cores: usize, region_bytes: u64) -> u64 {
+    let part = bytes_min(1, region_bytes).div_ceil(PARTS_AT).saturating_mul(PARTS_AT);
+    part.saturating_mul(cores as u64).saturating_add(PARTS_AT)
 }
 
 /// Whether it is a block device, whose size need not be given.
@@ -277,16 +298,15 @@ impl SsdPlan {
 
     /// A device has its size; a file may have to be made as large as it is to be.
     fn whole(&self, path: &Path) -> DiskPlace {
-        let share = self.share().map(|share| share / SECTOR_BYTES * SECTOR_BYTES);
-        match share {
+        match self.share() {
             Some(share) if !is_device(path) => DiskPlace::sized(path, share),
             _ => DiskPlace::existing(path),
         }
     }
 
-    /// Bytes asked for of each place.
+    /// Bytes asked for of each place: whole sectors.
     fn share(&self) -> Option<u64> {
-        self.bytes.map(|bytes| bytes / self.places.len() as u64)
+        self.bytes.map(|bytes| bytes / self.places.len() as u64 / SECTOR_BYTES * SECTOR_BYTES)
     }
 
     /// `None`: the device is empty.
@@ -317,19 +337,11 @@ impl SsdPlan {
         let set = SetId(random_id());
         let mut tables = Vec::new();
         for (index, (place, held)) in whole.iter().zip(held).enumerate() {
-            let path = place.path.clone();
             let cores: Vec<u16> =
                 (0_u16..).zip(belongs).filter(|(_, at)| **at == index).map(|(core, _)| core).collect();
-            let there = held.whole_bytes();
-            let wanted = (bytes_min(cores.len() as u64, self.settings.region_bytes) + PARTS_AT)
-                .max(self.share().unwrap_or(0));
-            if there < wanted {
-                let (there, wanted) = (ByteSize(there), ByteSize(wanted));
-                return Err(PlaceError::Small { path, there, wanted, cores: cores.len() });
-            }
-            let bytes = self.share().unwrap_or(there);
+            let bytes = self.bytes_used(&place.path, held.whole_bytes(), cores.len())?;
             let table = PartTable::of_disk(set, bytes, self.nodes.len() as u16, cores);
-            tables.push(table.map_err(|source| PlaceError::Format { path, source })?);
+            tables.push(table.map_err(|source| PlaceError::Format { path: place.path.clone(), source })?);
         }
         for ((place, held), table) in whole.iter().zip(held).zip(&tables) {
             write_table(place, held, table)
@@ -342,6 +354,22 @@ impl SsdPlan {
             );
         }
         Ok(tables)
+    }
+
+    /// Bytes of a device with so many that are divided among so many cores, if they will do.
+    fn bytes_used(&self, path: &Path, there: u64, cores: usize) -> Result<u64, PlaceError> {
+        let least = device_bytes_min(cores, self.settings.region_bytes);
+        let wanted = self.share().unwrap_or(least);
+        let path = path.to_owned();
+        if wanted < least {
+            let (given, wanted) = (ByteSize(wanted), ByteSize(least));
+            return Err(PlaceError::SmallShare { path, given, wanted, cores });
+        }
+        if there < wanted {
+            let (there, wanted) = (ByteSize(there), ByteSize(wanted));
+            return Err(PlaceError::Small { path, there, wanted, cores });
+        }
+        Ok(self.share().unwrap_or(there))
     }
 
     /// The tables that are there, if they are for this engine and all of one set.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::shard::TierPolicy;
 use crate::tiering::{ScrubRate, Trim};
+use snowskin_ssd_tier::format::Geometry;
 use std::fs;
 use tempfile::TempDir;
 
@@ -107,7 +108,7 @@ fn what_is_not_ours_is_left_alone() {
     assert!(said.contains("checksum of the table of parts"), "{said}");
     // A volume by itself.
     let mut block = vec![0; SECTOR];
-    let geometry = snowskin_ssd_tier::format::Geometry { region_bytes: MIB, regions: 60 };
+    let geometry = Geometry { region_bytes: MIB, regions: 60 };
     let (volume, floor, owner) = Default::default();
     Superblock { volume, generation: 2, geometry, floor, mounts: 1, owner }.encode(&mut block);
     bytes[..1 << 20].fill(0);
@@ -184,6 +185,41 @@ fn sizes_that_do_not_fit_are_refused() {
     assert_eq!(fs::metadata(&paths[1]).expect("it is there").len(), 40 * MIB);
     let missing = SsdPlan { bytes: Some(50 * MIB), ..made };
     assert!(refusal(&missing).contains("has 41943040 bytes and not 52428800"));
+}
+
+#[test]
+fn each_part_has_its_regions_whatever_the_sizes_and_numbers() {
+    // Of two devices one has the parts of two cores, and half of all bytes.
+    let (_folder, paths) = disks(&[0, 0]);
+    let three = SsdPlan { bytes: Some(bytes_min(3, MIB) + 3 * MIB), ..plan(&paths, 3) };
+    let said = refusal(&three);
+    assert!(said.contains("gives 15 MiB of") && said.contains("less than 19 MiB for 2 cores"), "{said}");
+    // Some bytes more are no sector.
+    let (_folder, paths) = disks(&[0, 0]);
+    let enough = SsdPlan { bytes: Some(2 * 19 * MIB + 5), ..plan(&paths, 3) };
+    assert_eq!(parts_in_regions(&enough), [8, 17, 8]);
+    // The table has its place, too, and parts are rounded.
+    let (_folder, paths) = disks(&[0, 0, 20 * MIB]);
+    let exactly = SsdPlan { bytes: Some(bytes_min(1, MIB)), ..plan(&paths[..1], 1) };
+    let said = refusal(&exactly);
+    assert!(said.contains("gives 9 MiB of") && said.contains("less than 10 MiB for 1 cores"), "{said}");
+    assert_eq!(parts_in_regions(&SsdPlan { bytes: Some(10 * MIB), ..plan(&paths[1..2], 1) }), [8]);
+    let mut odd = plan(&paths[2..], 2);
+    odd.settings.region_bytes = MIB + 4_096;
+    let said = refusal(&odd);
+    assert!(said.contains("has 20 MiB, which is less than 21 MiB for 2 cores"), "{said}");
+    assert_eq!(
+        bytes_min(2, MIB + 4_096) + PARTS_AT,
+        19 * MIB + (64 << 10),
+        "it seems to have more than enough"
+    );
+}
+
+/// Regions of each core's part.
+fn parts_in_regions(plan: &SsdPlan) -> Vec<u32> {
+    let parts = places(plan).into_iter().map(|place| place.part.expect("of a device").bytes);
+    let geometry = |bytes| Geometry::of_disk(bytes, plan.settings.region_bytes).expect("it is divided");
+    parts.map(|bytes| geometry(bytes).regions).collect()
 }
 
 #[test]
