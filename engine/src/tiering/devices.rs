@@ -12,6 +12,7 @@
 //! Nothing here is a core's: each call waits for the disk.
 
 use super::{SsdConfig, TierSettings};
+use crate::patience::patiently_blocking;
 use snowskin_io::topology::node_of_disk;
 use snowskin_io::uring::HeldDisk;
 use snowskin_io::{DiskPlace, SECTOR_BYTES};
@@ -23,16 +24,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 /// Regions of a core's part, at least: fewer would be reclaimed as soon as they are filled.
 pub(crate) const REGIONS_MIN: u64 = 8;
-/// How long a device that is in use is waited for, and how long until the next try: the kernel holds what a process that was killed had under
-/// way for a moment longer than the process.
-const BUSY_TIME: Duration = Duration::from_secs(3);
-/// See above.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
 const SECTOR: usize = SECTOR_BYTES as usize;
 
 /// What is asked for.
@@ -402,17 +396,10 @@ impl SsdPlan {
     }
 }
 
-/// Takes the place of the table, and with it the lock of the device; again and again for a while if it is in use.
+/// Takes the place of the table, and with it the lock of the device, which may still be in use for a moment.
 fn hold(place: &DiskPlace) -> io::Result<HeldDisk> {
-    let deadline = Instant::now() + BUSY_TIME;
-    loop {
-        match HeldDisk::open(&place.clone().part(0, PARTS_AT)) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
-                sleep(BUSY_PAUSE);
-            }
-            opened => return opened,
-        }
-    }
+    let table = place.clone().part(0, PARTS_AT);
+    patiently_blocking(|| HeldDisk::open(&table), |error| error.kind() == io::ErrorKind::ResourceBusy)
 }
 
 /// Divides a device. What stood in its parts before, should it have been divided like that already, is no volume any more.
