@@ -8,6 +8,8 @@
 //!
 //! A device is divided once, for a number of cores, and says so in its table. An engine with another number of cores is refused: what was written
 //! for other cores may have been replaced since. The table's place is held as long as the engine runs, and with it the lock of the device.
+//! Several devices are divided one after the other, before any core begins: if that was interrupted, they are divided anew, since no part
+//! of them has been used.
 //!
 //! Nothing here is a core's: each call waits for the disk.
 
@@ -276,7 +278,7 @@ impl SsdPlan {
         }
         let there = self.places.iter().zip(&held).map(|(path, held)| self.read_table(path, held));
         let there = there.collect::<Result<Vec<_>, _>>()?;
-        let tables = match there.iter().all(Option::is_none) {
+        let tables = match self.are_undivided(&whole, &there)? {
             true => self.make_tables(&whole, &held, &belongs)?,
             false => self.join(there)?,
         };
@@ -321,7 +323,29 @@ impl SsdPlan {
         }
     }
 
-    /// All devices are new.
+    /// Whether they are new, or their division was interrupted: their tables do not belong together, and nobody has used any part that these name.
+    fn are_undivided(&self, whole: &[DiskPlace], there: &[Option<PartTable>]) -> Result<bool, PlaceError> {
+        let set = there.iter().flatten().next().map(|table| table.set);
+        if there.iter().all(|table| table.as_ref().is_some_and(|table| Some(table.set) == set)) {
+            return Ok(false);
+        }
+        for (place, table) in
+            whole.iter().zip(there).filter_map(|(place, table)| Some((place, table.as_ref()?)))
+        {
+            let is_used = is_used(place, table);
+            if is_used.map_err(|source| PlaceError::Disk { path: place.path.clone(), source })? {
+                return Ok(false);
+            }
+        }
+        if set.is_some() {
+            log::warn!(
+                "the devices of --ssd were not divided to the end, and nothing is on them: they are divided anew"
+            );
+        }
+        Ok(true)
+    }
+
+    /// All devices are new, or as good as that.
     fn make_tables(
         &self,
         whole: &[DiskPlace],
@@ -416,6 +440,19 @@ fn write_table(place: &DiskPlace, held: &HeldDisk, table: &PartTable) -> io::Res
         held.flush()?;
     }
     Ok(())
+}
+
+/// Whether a core has begun to use its part: the first that it writes are superblocks, where there were zeros.
+fn is_used(place: &DiskPlace, table: &PartTable) -> io::Result<bool> {
+    for (_, at) in table.parts() {
+        let part = HeldDisk::open(&place.clone().part(at, table.part_bytes))?;
+        for at in SUPERBLOCKS_AT {
+            if part.read(at, SECTOR)?.iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn is_volume(beginning: &[u8], disk_bytes: u64) -> bool {

@@ -5,6 +5,7 @@ use crate::shard::TierPolicy;
 use crate::tiering::{ScrubRate, Trim};
 use snowskin_ssd_tier::format::Geometry;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -142,6 +143,7 @@ fn several_devices_belong_together() {
     let (folder, paths) = disks(&[33 * MIB, 33 * MIB]);
     let plan = plan(&paths, 3);
     let first = places(&plan);
+    use_parts(&first);
     let by_disk = |number: usize| first.iter().filter(|place| place.path == paths[number]).count();
     assert_eq!((by_disk(0), by_disk(1)), (2, 1));
     // In whatever order they are named.
@@ -159,7 +161,7 @@ fn several_devices_belong_together() {
     assert!(refusal(&more).contains("does not belong to the others"));
     // One of another making.
     let (_other, others) = disks(&[33 * MIB, 33 * MIB]);
-    places(&SsdPlan { places: others.clone(), ..plan.clone() });
+    use_parts(&places(&SsdPlan { places: others.clone(), ..plan.clone() }));
     let mixed = SsdPlan { places: vec![paths[0].clone(), others[1].clone()], ..plan.clone() };
     assert!(refusal(&mixed).contains("does not belong to the others"));
     assert!(
@@ -169,6 +171,47 @@ fn several_devices_belong_together() {
     let folder =
         SsdPlan { places: vec![paths[0].clone(), folder.path().to_owned()], bytes: Some(66 * MIB), ..plan };
     assert!(refusal(&folder).contains("folders only, or devices only"));
+}
+
+/// As cores do that begin.
+fn use_parts(places: &[DiskPlace]) {
+    for place in places {
+        let at = place.part.expect("of a device").at;
+        let file = fs::OpenOptions::new().write(true).open(&place.path).expect("it is ours");
+        file.write_all_at(b"SNOWTIER", at + SUPERBLOCKS_AT[1]).expect("room");
+    }
+}
+
+#[test]
+fn what_was_not_divided_to_the_end_is_divided_anew_if_nobody_has_used_it() {
+    let (_folder, paths) = disks(&[33 * MIB, 33 * MIB]);
+    let plan = plan(&paths, 3);
+    let first = places(&plan);
+    let tables =
+        || paths.iter().map(|path| fs::read(path).expect("it is there")[..1 << 20].to_vec()).collect();
+    let before: Vec<Vec<u8>> = tables();
+    // Killed before the second table was written, and as well if the first device has that of a later try.
+    for zeroed in [1, 0] {
+        let file = fs::OpenOptions::new().write(true).open(&paths[zeroed]).expect("it is ours");
+        file.write_all_at(&[0; 1 << 20], 0).expect("room");
+        assert_eq!(places(&plan), first);
+        let after: Vec<Vec<u8>> = tables();
+        assert!(after.iter().zip(&before).all(|(after, before)| after != before), "both are of another set");
+        assert_eq!((places(&plan), tables()), (first.clone(), after), "the next time nothing is written");
+    }
+    let of_another_try = tables();
+    let file = fs::OpenOptions::new().write(true).open(&paths[0]).expect("it is ours");
+    file.write_all_at(&before[0], 0).expect("room");
+    assert_eq!(places(&plan), first);
+    assert!(tables().iter().zip(&of_another_try).all(|(after, before)| after != before));
+    // Whoever has used one part has left something there: nothing is written.
+    use_parts(&first[1..2]);
+    let file = fs::OpenOptions::new().write(true).open(&paths[0]).expect("it is ours");
+    file.write_all_at(&[0; 1 << 20], 0).expect("room");
+    let used = tables();
+    let said = refusal(&plan);
+    assert!(said.contains("does not belong to the others") && said.contains("dd if=/dev/zero"), "{said}");
+    assert_eq!(tables(), used);
 }
 
 #[test]
