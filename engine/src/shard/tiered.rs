@@ -21,7 +21,7 @@ use super::eviction::Goal;
 use super::index::Why;
 use super::row::{Facts, Place, Position, RecordId};
 use super::{Shard, TierPolicy, row::Row};
-use crate::eviction::PolicyKind;
+use crate::eviction::{Pin, PolicyKind};
 use crate::segment::{Extent, Reservation};
 use snowskin_io::{Moment, seeded_bug};
 use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
@@ -227,15 +227,19 @@ impl Shard {
                 self.go_to_ssd(position, record);
             }
             (false, true) => {}
-            (false, false) => self.index.seat_again(position),
+            (false, false) => self.index.seat_again(position, self.pin_of_row(position)),
         }
+    }
+
+    /// What protects a row that is given a seat once more: who is pinned hard has never lost its own.
+    fn pin_of_row(&self, position: Position) -> Pin {
+        if self.soft_pins.is_pinned(position) { Pin::Soft } else { Pin::None }
     }
 
     fn go_to_ssd(&mut self, position: Position, record: RecordId) {
         self.take_off_shelf(position);
         let extent = self.index.move_to_ssd(position, record);
         self.segments.let_go(extent);
-        self.soft_pins.forget(position);
         self.groups.leave(position, true);
         if let Some(tiered) = &mut self.tiered {
             tiered.returned.remove(&position);
@@ -316,7 +320,7 @@ impl Shard {
                 let tiered = self.tiered.as_mut().expect("there is a tier");
                 tiered.read_once.remove(&position);
                 tiered.copies.insert(position, demoted.record);
-                self.index.move_to_memory(position, extent);
+                self.index.move_to_memory(position, extent, self.pin_of_row(position));
                 self.counters.promoted += 1;
             }
         }
