@@ -1,6 +1,7 @@
 //! What is small, large, many or given up.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -279,4 +280,27 @@ fn a_disk_that_takes_no_discards_is_asked_once_and_a_file_never() {
         assert_eq!(trim.to_string().parse(), Ok(trim));
     }
     assert!("maybe".parse::<Trim>().expect_err("no choice").contains("write auto, on or off"));
+}
+
+#[test]
+fn a_read_that_the_system_has_no_memory_for_says_nothing_of_the_record() {
+    let lives = Lives::new(10, 4);
+    let disk = lives.disk(Plan::Calm);
+    let model = lives.model.clone();
+    let read = on_paper(&disk, move |platform, disk| async move {
+        let core = Core::format(platform, disk.clone(), options(10), model).await.expect("a volume");
+        core.put(1, 2 * SECTOR + 5).await.expect("room");
+        for passing in
+            [ErrorKind::OutOfMemory, ErrorKind::WouldBlock, ErrorKind::Interrupted, ErrorKind::ResourceBusy]
+        {
+            disk.refuse_a_read(passing);
+            assert!(matches!(core.read(1).await, Err(TierError::Busy)), "{passing}");
+            assert!(core.read(1).await.expect("it is there"));
+        }
+        // What the device says it will say again.
+        disk.refuse_a_read(ErrorKind::NotFound);
+        assert!(matches!(core.read(1).await, Err(TierError::Disk(_))));
+        core.volume.counters().reads_failed.get()
+    });
+    assert_eq!(read, Some(5));
 }
