@@ -70,8 +70,8 @@ pub struct TierPolicy {
 pub enum CopyStart {
     /// Its bytes are to be written.
     Write(Demotion),
-    /// They have been: it has a record, which may not be durable yet.
-    Written,
+    /// They have been: it has this record, which may not be durable yet.
+    Written(RecordId),
     /// They are being written.
     UnderWay,
     /// There is another value of this name, or it was removed: what was to be copied means nothing any more.
@@ -163,14 +163,13 @@ impl Shard {
             return CopyStart::Replaced;
         }
         let tiered = self.tiered.as_ref().expect("there is a tier");
-        let is_written = tiered.has_copy(position);
+        let copy = tiered.copies.get(&position).copied();
         let is_under_way = tiered.is_writing(position);
-        match self.index.place(position) {
-            Place::At(_) => CopyStart::NotHere,
-            Place::OnSsd(_) => CopyStart::Written,
-            Place::Here(_) if is_written => CopyStart::Written,
-            Place::Here(_) if is_under_way => CopyStart::UnderWay,
-            Place::Here(_) => self.demotion(position).map_or(CopyStart::NotHere, CopyStart::Write),
+        match (self.index.place(position), copy) {
+            (Place::At(_), _) => CopyStart::NotHere,
+            (Place::OnSsd(record), _) | (Place::Here(_), Some(record)) => CopyStart::Written(record),
+            (Place::Here(_), None) if is_under_way => CopyStart::UnderWay,
+            (Place::Here(_), None) => self.demotion(position).map_or(CopyStart::NotHere, CopyStart::Write),
         }
     }
 

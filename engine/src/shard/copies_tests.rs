@@ -53,12 +53,12 @@ fn a_copy_stays_in_memory_and_makes_eviction_free() {
     assert!(matches!(again(&mut shard, version), CopyStart::UnderWay));
     assert!(shard.is_writing(name("a").as_ref().hashed(), RecordId(9)));
     end(&mut shard, writing, 9, true);
-    assert!(matches!(again(&mut shard, version), CopyStart::Written));
+    assert!(matches!(again(&mut shard, version), CopyStart::Written(_)));
     assert!(matches!(again(&mut shard, Version(version.0 + 1)), CopyStart::Replaced));
     assert!(get(&mut shard, "a", NOW).is_ok(), "it is in memory");
     assert_eq!(shard.evict_towards(0, LATER), EvictStep::Reached);
     assert!(is_on_ssd(&mut shard, "a"), "and was left to its copy");
-    assert!(matches!(again(&mut shard, version), CopyStart::Written));
+    assert!(matches!(again(&mut shard, version), CopyStart::Written(_)));
     let stats = shard.stats();
     assert_eq!((stats.ssd_copied, stats.ssd_copied_bytes, stats.demoted, stats.evicted), (1, 4096, 0, 0));
     assert_eq!(remove(&mut shard, "a", true, LATER).status, ItemStatus::Ok);
@@ -318,7 +318,7 @@ quickcheck! {
             let name = name(&key.to_string());
             let hashed = name.as_ref().hashed();
             let is_written = world.shard.version_of(hashed).is_some_and(|version| {
-                matches!(world.shard.begin_copy(hashed, version), CopyStart::Written)
+                matches!(world.shard.begin_copy(hashed, version), CopyStart::Written(_))
             });
             assert_eq!(is_written, found.contains_key(&name), "{name:?}");
         }

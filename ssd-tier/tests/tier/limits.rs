@@ -1,5 +1,6 @@
 //! What is small, large, many or given up.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -7,10 +8,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use snowskin_io::SplitMix;
-use snowskin_ssd_tier::{Fate, TierError, Trim, Volume, VolumeOptions};
+use snowskin_protocol::{NameRef, Version};
+use snowskin_ssd_tier::{Fate, Keeper, RecordAddress, TierError, Trim, Volume, VolumeOptions};
 
 use crate::keeper::{Core, name_of};
-use crate::paper::{PaperDisk, PaperPlatform, Plan, SECTOR};
+use crate::paper::{Image, PaperDisk, PaperPlatform, Plan, SECTOR};
 use crate::{Lives, PaperCore, disk_bytes, on_paper, options};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -303,4 +305,64 @@ fn a_read_that_the_system_has_no_memory_for_says_nothing_of_the_record() {
         core.volume.counters().reads_failed.get()
     });
     assert_eq!(read, Some(5));
+}
+
+/// Keeps nothing, and takes down what is durable when a record is about to go.
+struct Leaving<'d> {
+    core: &'d PaperCore,
+    disk: &'d PaperDisk,
+    then: RefCell<Option<Image>>,
+    /// Whether records would last, each time that their fate was asked.
+    lasting: RefCell<Vec<bool>>,
+}
+
+impl Keeper for Leaving<'_> {
+    fn fate(&self, _: NameRef<'_>, _: Version, address: RecordAddress) -> Fate {
+        self.lasting.borrow_mut().push(self.core.volume.lasts(address));
+        Fate::Forget
+    }
+
+    fn forget(&self, _: NameRef<'_>, _: Version, _: RecordAddress) {
+        self.then.borrow_mut().get_or_insert_with(|| self.disk.remains().0);
+    }
+
+    fn lost(&self, _: NameRef<'_>, _: Version, _: RecordAddress) {
+        panic!("nothing is damaged");
+    }
+
+    fn moved(&self, _: NameRef<'_>, _: Version, _: RecordAddress, _: RecordAddress) -> bool {
+        panic!("nothing is kept");
+    }
+}
+
+/// Who is asked for such a record must not say that it is durable: it is in no next life.
+#[test]
+fn a_record_of_a_region_that_is_being_reclaimed_can_be_read_and_does_not_last() {
+    let disk = PaperDisk::new(disk_bytes(4, 4), Image::default(), Plan::Calm);
+    let image = on_paper(&disk, move |platform, disk| async move {
+        let core =
+            Core::format(platform, disk.clone(), options(4), Default::default()).await.expect("a volume");
+        for key in 0..2 {
+            core.put(key, 10).await.expect("one record fills a region");
+        }
+        core.commit().await.expect("no faults");
+        core.platform_sleep(MILLISECOND).await;
+        let addresses: Vec<RecordAddress> =
+            core.rows.borrow().values().filter_map(|row| row.address).collect();
+        assert!(addresses.iter().all(|address| core.volume.lasts(*address)));
+        let (then, lasting) = Default::default();
+        let leaving = Leaving { core: &core, disk: &disk, then, lasting };
+        let reclaimed = core.volume.reclaim(&leaving).await.expect("no faults").expect("the first");
+        assert_eq!(reclaimed.forgotten, 1);
+        assert_eq!(leaving.lasting.take(), [true, false], "before there is a new floor, and then");
+        assert!(core.volume.lasts(addresses[1]));
+        leaving.then.take().expect("it has gone")
+    });
+    // The power fails at that moment.
+    let disk = PaperDisk::new(disk_bytes(4, 4), image.expect("nothing stops it"), Plan::Calm);
+    let found = on_paper(&disk, |platform, disk| async move {
+        let (_, recovered) = Volume::open(platform, disk, &options(4)).await.expect("it is whole");
+        recovered.objects.into_iter().map(|found| found.name).collect::<Vec<_>>()
+    });
+    assert_eq!(found, Some(vec![name_of(1)]));
 }
