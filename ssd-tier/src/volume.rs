@@ -326,6 +326,11 @@ impl<P: Platform> Volume<P> {
         self.inner.geometry
     }
 
+    /// Bytes of the largest value that it takes under any name: for larger ones [`Volume::begin`] may say [`TierError::TooLarge`].
+    pub fn value_bytes_max(&self) -> u64 {
+        Log::value_bytes_max(self.inner.geometry)
+    }
+
     /// The record is of no more use; it has so many bytes ([`crate::format::record_bytes`]). Its space is free when its region is reclaimed.
     pub fn release(&self, address: RecordAddress, name_bytes: usize, value_bytes: u64) {
         let (head, body) = crate::format::record_bytes(name_bytes, value_bytes);

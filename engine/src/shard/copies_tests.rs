@@ -15,7 +15,7 @@ const LATER: Moment = Moment(NOW.0 + 1_000_000_000);
 
 fn tiered(memory_bytes: usize, policy: TierPolicy) -> Shard {
     let mut shard = shard(memory_bytes);
-    shard.enable_tier(policy, None);
+    shard.enable_tier(policy, u64::MAX, None);
     shard
 }
 
@@ -112,7 +112,7 @@ fn what_was_used_once_is_not_let_in_and_what_comes_back_is() {
         let options = Options { policy: kind, ..Options::default() };
         let mut shard = tiered(16 * 4096, second_touch());
         shard.index = Index::new(options.policy);
-        shard.enable_tier(second_touch(), None);
+        shard.enable_tier(second_touch(), u64::MAX, None);
         let keys: Vec<String> = (0..8).map(|number| number.to_string()).collect();
         for key in &keys {
             assert_eq!(put(&mut shard, key, &VALUE), ItemStatus::Ok);
@@ -157,6 +157,25 @@ fn without_budget_all_goes_as_without_an_ssd_but_for_what_has_a_copy() {
     assert_eq!(put_hinted(&mut shard, "newest", &VALUE, PutHints::default(), LATER), ItemStatus::Ok);
     assert!(shard.begin_demotion(LATER, false).is_none() && get(&mut shard, "last", LATER).is_ok());
     assert!(shard.begin_demotion(LATER, true).is_some());
+}
+
+#[test]
+fn what_is_larger_than_any_record_goes_as_without_an_ssd_and_is_in_nobodys_way() {
+    let mut shard = shard(16 * 4096);
+    let policy = TierPolicy { mode: WriteMode::Through, ..TierPolicy::default() };
+    shard.enable_tier(policy, VALUE.len() as u64, None);
+    let large = [VALUE; 2].concat();
+    assert_eq!(put(&mut shard, "leased", &large), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "large", &large), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "small", &VALUE), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "newest", &VALUE), ItemStatus::Ok);
+    assert!(get(&mut shard, "leased", LATER).is_ok());
+    assert_eq!(shard.next_fresh(true).expect("it is copied").name, name("small"));
+    // Who is leased stays, who is not goes nowhere, and neither keeps the one behind them.
+    assert_eq!(shard.begin_demotion(LATER, true).expect("it goes").name, name("small"));
+    let stats = shard.stats();
+    assert_eq!((stats.ssd_not_admitted, stats.evicted, stats.objects), (1, 1, 3));
+    assert!(get(&mut shard, "leased", LATER).is_ok() && get(&mut shard, "large", LATER).is_err());
 }
 
 #[test]

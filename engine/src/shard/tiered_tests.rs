@@ -13,7 +13,7 @@ const VALUE: &[u8] = b"the bytes of a value";
 /// A shard with an object on the SSD: its name, its version.
 fn with_one_on_ssd() -> (Shard, ObjectName, Version) {
     let mut shard = shard(1 << 16);
-    shard.enable_tier(TierPolicy::default(), None);
+    shard.enable_tier(TierPolicy::default(), u64::MAX, None);
     assert_eq!(put(&mut shard, "cold", VALUE), ItemStatus::Ok);
     assert_eq!(put(&mut shard, "newest", b"stays"), ItemStatus::Ok);
     let demotion = shard.begin_demotion(NOW, true).expect("the older one goes");
@@ -67,7 +67,7 @@ const PIN_TIME: Duration = Duration::from_millis(700);
 /// A shard in which "soft" goes to the SSD for its group's sake, and "ordinary" would be the next: the write of it, which has begun.
 fn with_soft_one_on_its_way() -> (Shard, Demotion) {
     let mut shard = shard(1 << 16);
-    shard.enable_tier(TierPolicy::default(), None);
+    shard.enable_tier(TierPolicy::default(), u64::MAX, None);
     let in_group = |soft_pin_ms| PutHints { group: 7, soft_pin_ms, ..PutHints::default() };
     let soft_pin_ms = PIN_TIME.as_millis() as u32;
     assert_eq!(put_hinted(&mut shard, "soft", VALUE, in_group(soft_pin_ms), NOW), ItemStatus::Ok);

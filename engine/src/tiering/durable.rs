@@ -70,8 +70,6 @@ impl<P: Platform> Tier<P> {
                 self.finish_later(core, writing, fresh, &self.copied);
                 true
             }
-            // It is written when its turn to leave memory comes, or not at all.
-            Err(TierError::TooLarge(_)) => true,
             Err(_) => {
                 core.shard.borrow_mut().is_fresh_still(&fresh);
                 false

@@ -84,7 +84,8 @@ impl<P: Platform> PerCore<P> {
         }
         let now = self.platform.now();
         let tier = Tier::new(volume, disk, (now - begun, now), owner, &config.settings);
-        self.shard.borrow_mut().enable_tier(config.settings.policy, heir_of);
+        let value_bytes_max = tier.volume.value_bytes_max();
+        self.shard.borrow_mut().enable_tier(config.settings.policy, value_bytes_max, heir_of);
         tier.take_over(self, objects);
         tier.register_segments(self);
         assert!(self.tier.set(tier).is_ok(), "opened once");

@@ -8,10 +8,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use snowskin_io::SplitMix;
-use snowskin_protocol::{NameRef, Version};
-use snowskin_ssd_tier::{Fate, Keeper, RecordAddress, TierError, Trim, Volume, VolumeOptions};
+use snowskin_io::disk::DiskBuffers;
+use snowskin_protocol::limits::KEY_BYTES_MAX;
+use snowskin_protocol::{NameRef, ObjectName, Version};
+use snowskin_ssd_tier::{Fate, Keeper, RecordAddress, TierError, Trim, Value, Volume, VolumeOptions};
 
-use crate::keeper::{Core, name_of};
+use crate::keeper::{Core, facts_of, name_of};
 use crate::paper::{Image, PaperDisk, PaperPlatform, Plan, SECTOR};
 use crate::{Lives, PaperCore, disk_bytes, on_paper, options};
 
@@ -365,4 +367,29 @@ fn a_record_of_a_region_that_is_being_reclaimed_can_be_read_and_does_not_last() 
         recovered.objects.into_iter().map(|found| found.name).collect::<Vec<_>>()
     });
     assert_eq!(found, Some(vec![name_of(1)]));
+}
+
+#[test]
+fn the_largest_value_has_room_under_any_name() {
+    for region_sectors in [10, 11, 20] {
+        let disk = PaperDisk::new(disk_bytes(region_sectors, 12), Image::default(), Plan::Calm);
+        let wrote = on_paper(&disk, move |platform, disk| async move {
+            let volume = Volume::format(platform, disk, &options(region_sectors)).await.expect("a volume");
+            let longest = ObjectName::new("t", &[b'k'; KEY_BYTES_MAX]).expect("a name");
+            let short = ObjectName::new("t", b"k").expect("a name");
+            let largest = volume.value_bytes_max() as usize;
+            let write = |name: &ObjectName, bytes: usize| {
+                let facts = facts_of(1, 1, bytes);
+                let (buffer, end) = (DiskBuffers::new(1 << 20).take(bytes / SECTOR * SECTOR), bytes % SECTOR);
+                volume.begin(name.as_ref(), facts, Value::Buffer(buffer, vec![0; end])).map(drop)
+            };
+            for name in [&longest, &short] {
+                for less in [0, 1, SECTOR - 1, SECTOR] {
+                    write(name, largest - less).unwrap_or_else(|error| panic!("{less} less: {error}"));
+                }
+            }
+            assert!(matches!(write(&longest, largest + SECTOR), Err(TierError::TooLarge(_))));
+        });
+        wrote.expect("nothing stops it");
+    }
 }
