@@ -4,18 +4,13 @@
 //! `main.rs` are the only places of the engine that know the master crate (`docs/notes/2026-11-21-embedded-master.md`).
 
 use snowskin_engine::config::Config;
+use snowskin_engine::patience::patiently_blocking;
 use snowskin_master::ledger::LedgerError;
 use snowskin_master::{Addresses, MasterConfig, MasterError, Stop, run_blocking};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// How long a folder is waited for that another engine uses: one that was killed may hold it a moment longer.
-const BUSY_TIME: Duration = Duration::from_secs(3);
-/// How long until the next try.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why there is no master in this process.
 #[derive(Debug, thiserror::Error)]
@@ -39,19 +34,12 @@ pub(crate) struct EmbeddedMaster {
 impl EmbeddedMaster {
     /// Starts it, and waits until it answers.
     pub(crate) fn start(config: &Config) -> Result<Self, EmbeddedError> {
-        let deadline = Instant::now() + BUSY_TIME;
-        loop {
-            match EmbeddedMaster::try_start(config) {
-                Err(MasterError::Ledger(LedgerError::InUse(_))) if Instant::now() < deadline => {
-                    std::thread::sleep(BUSY_PAUSE);
-                }
-                Err(MasterError::Ledger(LedgerError::InUse(ledger))) => {
-                    return Err(EmbeddedError::FolderInUse(
-                        ledger.parent().map_or(ledger.clone(), Into::into),
-                    ));
-                }
-                started => return Ok(started?),
+        let is_in_use = |error: &MasterError| matches!(error, MasterError::Ledger(LedgerError::InUse(_)));
+        match patiently_blocking(|| EmbeddedMaster::try_start(config), is_in_use) {
+            Err(MasterError::Ledger(LedgerError::InUse(ledger))) => {
+                Err(EmbeddedError::FolderInUse(ledger.parent().map_or(ledger.clone(), Into::into)))
             }
+            started => Ok(started?),
         }
     }
 

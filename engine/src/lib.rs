@@ -10,6 +10,7 @@
 //! | [`transport`] | connections, frames in, replies out |
 //! | [`control`] | membership, hand-over of slots, the life of a core |
 //! | [`config`], [`cli`], [`placement`], [`check`] | what was asked for, and what this machine can do |
+//! | [`patience`] | what is somebody else's for a moment is asked for again |
 //! | [`launch`] | threads, signals, the whole process |
 //!
 //! Everything down to [`control`] is generic over [`snowskin_io::Platform`] and runs unchanged in the simulator.
@@ -20,6 +21,7 @@ pub mod config;
 pub mod control;
 pub mod eviction;
 pub mod launch;
+pub mod patience;
 pub mod percore;
 pub mod placement;
 pub mod segment;

@@ -86,6 +86,8 @@ pub struct Master {
     pub state: MasterState,
     /// What was asked.
     pub frames: FrameCounters,
+    /// Times that the ledger was written.
+    pub ledger_writes: u64,
     /// Attempts to write the ledger that failed.
     pub ledger_errors: u64,
     incarnation: Incarnation,
@@ -115,9 +117,17 @@ impl Master {
             }
             None => MasterState::new(now, config.timing, settings),
         };
-        let (frames, ledger_errors) = (FrameCounters::default(), 0);
-        let mut master =
-            Master { state, frames, ledger_errors, incarnation, started: now, ledger, saved, retry_at: now };
+        let mut master = Master {
+            state,
+            frames: FrameCounters::default(),
+            ledger_writes: 0,
+            ledger_errors: 0,
+            incarnation,
+            started: now,
+            ledger,
+            saved,
+            retry_at: now,
+        };
         // A ledger that can never be written is better known at the start than after a crash.
         master.write_ledger()?;
         Ok(master)
@@ -140,10 +150,17 @@ impl Master {
         is_new
     }
 
-    /// What a core is answered that has reported: also whether what it keeps is remembered. It is written down first.
+    /// Whether what a core keeps that has reported is still to be written down.
+    pub(crate) fn is_to_be_written(&self, report: &Report) -> bool {
+        self.ledger.is_some() && self.state.kept().contains(&report.member.life()) && !self.is_saved()
+    }
+
+    /// What a core is answered that has reported: also whether what it keeps is remembered, by the table that its orders speak of. It is written
+    /// down first.
     pub(crate) fn remember(&mut self, now: Moment, report: &Report, orders: Orders) -> Orders {
         let life = report.member.life();
-        let is_kept = self.state.kept().contains(&life);
+        // What it is told counts for that table alone: meanwhile there may be another.
+        let is_kept = self.state.kept().contains(&life) && orders.epoch == self.state.table().epoch;
         if is_kept {
             self.save(now, true);
         }
@@ -198,6 +215,7 @@ impl Master {
         let Some(ledger) = &self.ledger else { return Ok(()) };
         let (table, settings, kept) = (self.state.table(), self.state.settings(), self.state.kept());
         ledger.write(&Record { settings, table: table.clone(), kept: kept.clone() })?;
+        self.ledger_writes += 1;
         self.saved = Some((table.epoch, settings, kept.clone()));
         Ok(())
     }

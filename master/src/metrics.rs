@@ -72,6 +72,7 @@ fn register_master(registry: &mut Registry, snapshot: &Snapshot) {
         members.get_or_create(&ByState { state: state.name() }).set(count);
     }
     registry.register("master_members", "Cores by state", members);
+    counter(registry, "master_ledger_writes", "Writes of the ledger", snapshot.ledger_writes);
     counter(registry, "master_ledger_errors", "Failed writes of the ledger", snapshot.ledger_errors);
 }
 

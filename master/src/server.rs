@@ -34,6 +34,9 @@ const PROGRESS_WITHIN: Duration = Duration::from_secs(5);
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Pause after a connection could not be accepted, for example because there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Cores of an engine come to keep their slots at about the same moment: a report that is to be written down waits so long for others, and they share
+/// one write of the ledger.
+const SHARED_WITHIN: Duration = Duration::from_millis(2);
 /// Bytes of values that are read and thrown away behind a refused put, so that the connection stays of use.
 const DISCARD_BYTES_MAX: u64 = 1 << 20;
 
@@ -118,6 +121,8 @@ struct Connection<P: Platform> {
 /// What a request is answered with.
 enum Answer {
     Orders(Orders),
+    /// The same, once it is known whether what the core keeps is remembered.
+    Reported(Orders, Report),
     Table(Epoch, Rc<[u8]>),
     Refused(Refusal, String),
     /// Refused, and then the connection is closed.
@@ -142,12 +147,23 @@ impl<P: Platform> Connection<P> {
             let deadline = self.platform.now() + PROGRESS_WITHIN;
             let body = self.reader.body(&header, checksum, &mut self.body);
             with_deadline(&self.platform, deadline, body).await.ok_or_else(too_slow)??;
-            let answer = self.decide(&header);
+            let answer = match self.decide(&header) {
+                Answer::Reported(orders, report) => Answer::Orders(self.remember(orders, &report).await),
+                decided => decided,
+            };
             self.answer(&header, answer).await?;
         }
     }
 
-    /// What to answer. All that the master does happens here, at one moment.
+    /// Has written down what a core keeps, if that is to be, together with what others do that report just now.
+    async fn remember(&self, orders: Orders, report: &Report) -> Orders {
+        if self.master.borrow().is_to_be_written(report) {
+            self.platform.sleep(SHARED_WITHIN).await;
+        }
+        self.master.borrow_mut().remember(self.platform.now(), report, orders)
+    }
+
+    /// What to answer. All that the master does happens here, at one moment, but for the writing down of what cores keep.
     fn decide(&mut self, header: &Header) -> Answer {
         let now = self.platform.now();
         let mut master = self.master.borrow_mut();
@@ -164,7 +180,7 @@ impl<P: Platform> Connection<P> {
                         _ => master.state.introduce(now, &report),
                     };
                     match result {
-                        Ok(orders) => Answer::Orders(master.remember(now, &report, orders)),
+                        Ok(orders) => Answer::Reported(orders, report),
                         Err(error) => Answer::Refused(refusal_of(error), error.to_string()),
                     }
                 }
@@ -174,10 +190,7 @@ impl<P: Platform> Connection<P> {
                 Ok(report) if header.opcode == Opcode::Leave => {
                     Answer::Orders(master.state.leave(now, &report))
                 }
-                Ok(report) => {
-                    let orders = master.state.heartbeat(now, &report);
-                    Answer::Orders(master.remember(now, &report, orders))
-                }
+                Ok(report) => Answer::Reported(master.state.heartbeat(now, &report), report),
                 Err(error) => Answer::Broken(error),
             },
             Opcode::OfferTable => match RoutingTable::decode(&self.body) {
@@ -204,7 +217,7 @@ impl<P: Platform> Connection<P> {
         let mut broken = None;
         let writing = async {
             match answer {
-                Answer::Orders(orders) => {
+                Answer::Orders(orders) | Answer::Reported(orders, _) => {
                     write_frame(writer, header.reply(epoch), bytemuck::bytes_of(&orders)).await
                 }
                 Answer::Table(epoch, bytes) => write_frame(writer, header.reply(epoch), &bytes).await,

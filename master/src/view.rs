@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub settings: SettingsChange,
     /// What was asked.
     pub frames: FramesView,
+    /// Times that the ledger was written.
+    pub ledger_writes: u64,
     /// Attempts to write the ledger that failed.
     pub ledger_errors: u64,
 }
@@ -161,6 +163,7 @@ impl Snapshot {
             engines: engines.into_values().collect(),
             settings: master.state.settings().into(),
             frames: FramesView::of(master),
+            ledger_writes: master.ledger_writes,
             ledger_errors: master.ledger_errors,
         }
     }

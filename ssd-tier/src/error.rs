@@ -21,7 +21,7 @@ pub enum TierError {
     /// No region is large enough.
     #[error("a record of {0} bytes is larger than a region")]
     TooLarge(u64),
-    /// All buffers are in use: try again when something has ended.
+    /// All buffers are in use, or the system has no memory for the operation: try again when something has ended.
     #[error("all buffers are in use")]
     Busy,
     /// Nothing is written any more, because what was said to be durable may not have been.

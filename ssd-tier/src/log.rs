@@ -10,7 +10,8 @@
 //!
 //! The last [`RESERVED_REGIONS`] free regions are for reclaim alone, which writes before it frees.
 
-use crate::format::{Entry, FooterWriter, Geometry, SECTOR_BYTES, Sequence};
+use crate::format::{Entry, FooterWriter, Geometry, SECTOR_BYTES, Sequence, record_bytes};
+use snowskin_protocol::limits::NAME_BYTES_MAX;
 use std::collections::VecDeque;
 
 /// Free regions that only reclaim may open.
@@ -158,6 +159,14 @@ impl Log {
             }
             None => Room::Next,
         }
+    }
+
+    /// Bytes of the largest value that a region takes, whatever its name; 0 if there are names for which there is no room.
+    pub(crate) fn value_bytes_max(geometry: Geometry) -> u64 {
+        // The end of a value is in the head: of a shorter one, which has a sector less behind it.
+        let (head, _) = record_bytes(NAME_BYTES_MAX, 0);
+        let beside = head + Log::beside_bytes(1, NAME_BYTES_MAX);
+        geometry.region_bytes.saturating_sub(beside) / SECTOR_BYTES as u64 * SECTOR_BYTES as u64
     }
 
     /// Takes the room that there is. Answers where it is.

@@ -38,7 +38,8 @@ impl<P: Platform> Volume<P> {
     /// Reads the value of a record that was written under this name, with these facts, into `room`, which has as many bytes. What comes back is
     /// what was written.
     ///
-    /// [`TierError::Damaged`]: the bytes are gone, the record is to be forgotten. [`TierError::Disk`]: they may be read another time.
+    /// [`TierError::Damaged`]: the bytes are gone. [`TierError::Disk`]: the device does not give them; who asks it again will hear the same. Either way the
+    /// record is to be forgotten. [`TierError::Busy`]: there is no memory for the read now, here or in the system; they can be read another time.
     pub async fn read(
         &self,
         address: RecordAddress,
@@ -62,7 +63,7 @@ impl<P: Platform> Volume<P> {
         let ((head_read, head), (body_read, body)) = join(disk.read_exact_at(at, head), read_body).await;
         if let Err(error) = head_read.and(body_read) {
             self.count(|counters| &counters.reads_failed);
-            return Err(error.into());
+            return Err(if is_passing(&error) { TierError::Busy } else { error.into() });
         }
         let mut room = body.into_reservation();
         let end = self.end_in(address, name, facts, &head);
@@ -119,6 +120,12 @@ impl<P: Platform> Volume<P> {
             (Err(error), _) => Err(error.into()),
         }
     }
+}
+
+/// Whether an error says something of the system at this moment, and nothing of the bytes.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, OutOfMemory, ResourceBusy, WouldBlock};
+    matches!(error.kind(), Interrupted | OutOfMemory | ResourceBusy | WouldBlock)
 }
 
 /// The kernel's number for "input or output error".

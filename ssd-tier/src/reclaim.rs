@@ -7,7 +7,7 @@
 //!            read, written once more at the end of the log, flushed ──► floor raised, flushed ──► forgotten ──► nobody reads there ──► free
 //! ```
 //!
-//! While it lasts its records can be read. Nothing is lost if it ends in the middle: a record that stands in two places counts where it was written
+//! While it lasts its records can be read, though from the new floor on they are not found by who opens the volume next ([`Volume::lasts`]). Nothing is lost if it ends in the middle: a record that stands in two places counts where it was written
 //! last. The floor is durable before the space is used again: a record of that region cannot come back when the tombstone that ended it
 //! is reclaimed later.
 

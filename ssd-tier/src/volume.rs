@@ -105,6 +105,8 @@ pub(crate) struct Inner<P: Platform> {
     pub(crate) id: VolumeId,
     pub(crate) geometry: Geometry,
     pub(crate) superblock: Cell<Superblock>,
+    /// The floor that was written last, or is being written.
+    floor: Cell<Sequence>,
     pub(crate) log: RefCell<Log>,
     /// When regions were scrubbed.
     pub(crate) turns: RefCell<Turns>,
@@ -262,6 +264,7 @@ impl<P: Platform> Volume<P> {
                 id: superblock.volume,
                 geometry: superblock.geometry,
                 superblock: Cell::new(superblock),
+                floor: Cell::new(superblock.floor),
                 turns: RefCell::new(Turns::begin(&log, superblock.mounts)),
                 readers: Cell::new(0),
                 log: RefCell::new(log),
@@ -290,6 +293,8 @@ impl<P: Platform> Volume<P> {
 
     /// The same, also when nothing else is written any more.
     pub(crate) async fn write_superblock_anyway(&self, block: Superblock) -> Result<(), TierError> {
+        // Already now: nobody knows when it stands there.
+        self.inner.floor.set(block.floor);
         let mut sector = fresh_buffer(SECTOR_BYTES);
         block.encode(&mut sector);
         self.inner.disk.write_all_at(block.offset(), sector).await.0?;
@@ -299,6 +304,12 @@ impl<P: Platform> Volume<P> {
     }
 
     // -- what others ask --
+
+    /// Whether whoever opens the volume next would find a record that is there and durable. Of a region that is being reclaimed, or was to be, it can be
+    /// read and is not found any more.
+    pub fn lasts(&self, address: RecordAddress) -> bool {
+        self.inner.log.borrow().region(address.region).sequence >= self.inner.floor.get()
+    }
 
     /// Whose records count.
     pub fn owner(&self) -> Owner {
@@ -313,6 +324,11 @@ impl<P: Platform> Volume<P> {
     /// How it is divided.
     pub fn geometry(&self) -> Geometry {
         self.inner.geometry
+    }
+
+    /// Bytes of the largest value that it takes under any name: for larger ones [`Volume::begin`] may say [`TierError::TooLarge`].
+    pub fn value_bytes_max(&self) -> u64 {
+        Log::value_bytes_max(self.inner.geometry)
     }
 
     /// The record is of no more use; it has so many bytes ([`crate::format::record_bytes`]). Its space is free when its region is reclaimed.

@@ -5,10 +5,13 @@
 //! |---|---|
 //! | who may import whom (DESIGN § 11), in manifests and in sources | `house/imports.rs` |
 //! | files and functions are short, `unsafe` has its place and its reason, no leftovers, no globs | `house/sources.rs` |
+//! | each source file is named by a `mod` | `house/modules.rs` |
 //! | a reason for each dependency, no paths of one machine, no registry but the public one, the top level | `house/tree.rs` |
 
 #[path = "house/imports.rs"]
 mod imports;
+#[path = "house/modules.rs"]
+mod modules;
 #[path = "house/scan.rs"]
 mod scan;
 #[path = "house/sources.rs"]
@@ -123,6 +126,7 @@ fn the_house_is_in_order() {
     );
     let mut violations: Vec<Violation> = files.iter().flat_map(imports::violations).collect();
     violations.extend(files.iter().filter(|file| file.is_rust()).flat_map(sources::violations));
+    violations.extend(modules::violations(&files));
     violations.extend(files.iter().flat_map(tree::violations));
     violations.extend(tree::top_level_violations(&top_level(&root)));
     violations.sort();

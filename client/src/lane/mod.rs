@@ -201,6 +201,9 @@ impl LaneEnd {
     /// Where the value of a name lies, found without asking the core, as if it had answered; it is held until the handle is given back.
     /// `None`: it is to be asked. The time is that of the host's clock: [`snowskin_io::Platform::host_ms`]. Who uses it says so:
     /// [`LaneEnd::note_use`].
+    ///
+    /// Of a lease it says nothing (0 ms): that begins when the core hears of the use, and is as long as the core's settings say then. Until it has
+    /// heard, the value is held.
     #[inline]
     pub(crate) fn find(&mut self, hash: u64, name: &[u8], now_ms: u64) -> Option<LaneRecord> {
         let LaneEnd { shelf, holder, returns, segments, .. } = self;

@@ -70,8 +70,8 @@ pub struct TierPolicy {
 pub enum CopyStart {
     /// Its bytes are to be written.
     Write(Demotion),
-    /// They have been: it has a record, which may not be durable yet.
-    Written,
+    /// They have been: it has this record, which may not be durable yet.
+    Written(RecordId),
     /// They are being written.
     UnderWay,
     /// There is another value of this name, or it was removed: what was to be copied means nothing any more.
@@ -80,10 +80,33 @@ pub enum CopyStart {
     NotHere,
 }
 
+/// Whether an object may go to the SSD, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entrance {
+    /// It has a record there, so that costs nothing; or it may be written.
+    Open,
+    /// So much has been written already.
+    OverBudget,
+    /// It has not been used a second time, or no record is so large.
+    Closed,
+}
+
 impl Tiered {
-    /// Whether a row may go to the SSD: that costs nothing if it has a record there.
+    /// Whether a row may go to the SSD.
+    pub(super) fn entrance(&self, at: Position, row: &Row, has_budget: bool) -> Entrance {
+        if self.has_copy(at) {
+            return Entrance::Open;
+        }
+        match row.value_bytes() <= self.value_bytes_max && self.is_proven(at, row) {
+            true if has_budget => Entrance::Open,
+            true => Entrance::OverBudget,
+            false => Entrance::Closed,
+        }
+    }
+
+    /// The same, without the reason.
     pub(super) fn lets_in(&self, at: Position, row: &Row, has_budget: bool) -> bool {
-        self.has_copy(at) || (has_budget && self.is_proven(at, row))
+        self.entrance(at, row, has_budget) == Entrance::Open
     }
 
     fn is_proven(&self, at: Position, row: &Row) -> bool {
@@ -95,20 +118,6 @@ impl Tiered {
 }
 
 impl Shard {
-    /// Whether an object may be written to the SSD.
-    pub(super) fn is_admitted(&self, position: Position, has_budget: bool) -> bool {
-        let tiered = self.tiered.as_ref();
-        tiered.is_some_and(|tiered| tiered.lets_in(position, self.index.row(position), has_budget))
-    }
-
-    /// It may not: counts why.
-    pub(super) fn note_not_admitted(&mut self, position: Position) {
-        match self.is_admitted(position, true) {
-            true => self.counters.ssd_over_budget += 1,
-            false => self.counters.ssd_not_admitted += 1,
-        }
-    }
-
     /// A value was put, under a name that had gone not long ago or not.
     pub(super) fn note_fresh(&mut self, position: Position, has_returned: bool) {
         let Some(tiered) = &mut self.tiered else { return };
@@ -131,7 +140,7 @@ impl Shard {
                 continue;
             }
             // What is not let in now is asked for once more when it is to leave memory.
-            if self.is_admitted(position, has_budget) {
+            if tiered.lets_in(position, self.index.row(position), has_budget) {
                 return self.demotion(position);
             }
         }
@@ -163,14 +172,13 @@ impl Shard {
             return CopyStart::Replaced;
         }
         let tiered = self.tiered.as_ref().expect("there is a tier");
-        let is_written = tiered.has_copy(position);
+        let copy = tiered.copies.get(&position).copied();
         let is_under_way = tiered.is_writing(position);
-        match self.index.place(position) {
-            Place::At(_) => CopyStart::NotHere,
-            Place::OnSsd(_) => CopyStart::Written,
-            Place::Here(_) if is_written => CopyStart::Written,
-            Place::Here(_) if is_under_way => CopyStart::UnderWay,
-            Place::Here(_) => self.demotion(position).map_or(CopyStart::NotHere, CopyStart::Write),
+        match (self.index.place(position), copy) {
+            (Place::At(_), _) => CopyStart::NotHere,
+            (Place::OnSsd(record), _) | (Place::Here(_), Some(record)) => CopyStart::Written(record),
+            (Place::Here(_), None) if is_under_way => CopyStart::UnderWay,
+            (Place::Here(_), None) => self.demotion(position).map_or(CopyStart::NotHere, CopyStart::Write),
         }
     }
 

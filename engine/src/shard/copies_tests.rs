@@ -15,7 +15,7 @@ const LATER: Moment = Moment(NOW.0 + 1_000_000_000);
 
 fn tiered(memory_bytes: usize, policy: TierPolicy) -> Shard {
     let mut shard = shard(memory_bytes);
-    shard.enable_tier(policy, None);
+    shard.enable_tier(policy, u64::MAX, None);
     shard
 }
 
@@ -53,12 +53,12 @@ fn a_copy_stays_in_memory_and_makes_eviction_free() {
     assert!(matches!(again(&mut shard, version), CopyStart::UnderWay));
     assert!(shard.is_writing(name("a").as_ref().hashed(), RecordId(9)));
     end(&mut shard, writing, 9, true);
-    assert!(matches!(again(&mut shard, version), CopyStart::Written));
+    assert!(matches!(again(&mut shard, version), CopyStart::Written(_)));
     assert!(matches!(again(&mut shard, Version(version.0 + 1)), CopyStart::Replaced));
     assert!(get(&mut shard, "a", NOW).is_ok(), "it is in memory");
     assert_eq!(shard.evict_towards(0, LATER), EvictStep::Reached);
     assert!(is_on_ssd(&mut shard, "a"), "and was left to its copy");
-    assert!(matches!(again(&mut shard, version), CopyStart::Written));
+    assert!(matches!(again(&mut shard, version), CopyStart::Written(_)));
     let stats = shard.stats();
     assert_eq!((stats.ssd_copied, stats.ssd_copied_bytes, stats.demoted, stats.evicted), (1, 4096, 0, 0));
     assert_eq!(remove(&mut shard, "a", true, LATER).status, ItemStatus::Ok);
@@ -112,7 +112,7 @@ fn what_was_used_once_is_not_let_in_and_what_comes_back_is() {
         let options = Options { policy: kind, ..Options::default() };
         let mut shard = tiered(16 * 4096, second_touch());
         shard.index = Index::new(options.policy);
-        shard.enable_tier(second_touch(), None);
+        shard.enable_tier(second_touch(), u64::MAX, None);
         let keys: Vec<String> = (0..8).map(|number| number.to_string()).collect();
         for key in &keys {
             assert_eq!(put(&mut shard, key, &VALUE), ItemStatus::Ok);
@@ -157,6 +157,25 @@ fn without_budget_all_goes_as_without_an_ssd_but_for_what_has_a_copy() {
     assert_eq!(put_hinted(&mut shard, "newest", &VALUE, PutHints::default(), LATER), ItemStatus::Ok);
     assert!(shard.begin_demotion(LATER, false).is_none() && get(&mut shard, "last", LATER).is_ok());
     assert!(shard.begin_demotion(LATER, true).is_some());
+}
+
+#[test]
+fn what_is_larger_than_any_record_goes_as_without_an_ssd_and_is_in_nobodys_way() {
+    let mut shard = shard(16 * 4096);
+    let policy = TierPolicy { mode: WriteMode::Through, ..TierPolicy::default() };
+    shard.enable_tier(policy, VALUE.len() as u64, None);
+    let large = [VALUE; 2].concat();
+    assert_eq!(put(&mut shard, "leased", &large), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "large", &large), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "small", &VALUE), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "newest", &VALUE), ItemStatus::Ok);
+    assert!(get(&mut shard, "leased", LATER).is_ok());
+    assert_eq!(shard.next_fresh(true).expect("it is copied").name, name("small"));
+    // Who is leased stays, who is not goes nowhere, and neither keeps the one behind them.
+    assert_eq!(shard.begin_demotion(LATER, true).expect("it goes").name, name("small"));
+    let stats = shard.stats();
+    assert_eq!((stats.ssd_not_admitted, stats.evicted, stats.objects), (1, 1, 3));
+    assert!(get(&mut shard, "leased", LATER).is_ok() && get(&mut shard, "large", LATER).is_err());
 }
 
 #[test]
@@ -318,7 +337,7 @@ quickcheck! {
             let name = name(&key.to_string());
             let hashed = name.as_ref().hashed();
             let is_written = world.shard.version_of(hashed).is_some_and(|version| {
-                matches!(world.shard.begin_copy(hashed, version), CopyStart::Written)
+                matches!(world.shard.begin_copy(hashed, version), CopyStart::Written(_))
             });
             assert_eq!(is_written, found.contains_key(&name), "{name:?}");
         }

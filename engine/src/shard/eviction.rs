@@ -194,9 +194,9 @@ impl Shard {
         self.take_off_shelf(position);
         self.leave_record(position, why);
         let gone = self.index.remove(position, why);
+        self.soft_pins.forget(position);
         if let Place::Here(extent) = gone.place {
             self.segments.let_go(extent);
-            self.soft_pins.forget(position);
             self.groups.leave(position, why == Why::Evicted);
         }
         gone

@@ -255,10 +255,10 @@ impl Index {
         self.eviction.remove(&mut self.rows, position, hash, true);
     }
 
-    /// It has one again.
-    pub(crate) fn seat_again(&mut self, position: Position) {
+    /// It has one again, with what protects it now.
+    pub(crate) fn seat_again(&mut self, position: Position, pin: Pin) {
         let hash = self.name(position).hash();
-        let arrival = Arrival { hash, parent: None, continues: false, is_leaf: false, pin: Pin::None };
+        let arrival = Arrival { hash, parent: None, continues: false, is_leaf: false, pin };
         self.eviction.insert(&mut self.rows, position, &arrival);
     }
 
@@ -273,12 +273,12 @@ impl Index {
     }
 
     /// The bytes of a row on the SSD are in memory again.
-    pub(crate) fn move_to_memory(&mut self, position: Position, extent: ExtentId) {
+    pub(crate) fn move_to_memory(&mut self, position: Position, extent: ExtentId, pin: Pin) {
         self.on_ssd_count -= 1;
         self.here_count += 1;
         self.row_mut(position).move_to(extent);
         self.live_bytes += self.row(position).allocated_bytes();
-        self.seat_again(position);
+        self.seat_again(position, pin);
     }
 
     /// The record of a row on the SSD is another one.
@@ -320,9 +320,11 @@ impl Index {
         self.eviction.is_newest(position)
     }
 
-    /// Changes what protects a row whose bytes are here from eviction.
+    /// Changes what protects a row from eviction, if it is among those that may be chosen.
     pub(crate) fn set_pin(&mut self, position: Position, pin: Pin) {
-        self.eviction.set_pin(&mut self.rows, position, pin);
+        if !self.row(position).seat.is_vacant() {
+            self.eviction.set_pin(&mut self.rows, position, pin);
+        }
     }
 
     /// Rows whose bytes are here.

@@ -18,7 +18,7 @@ fn demoted(record: u32) -> Demoted {
 /// A core that has found objects of a life on its volume.
 fn found(left_by: Life, keys: &[&str]) -> Shard {
     let mut shard = empty_shard(0, 1 << 16);
-    shard.enable_tier(TierPolicy::default(), Some(left_by));
+    shard.enable_tier(TierPolicy::default(), u64::MAX, Some(left_by));
     for (key, record) in keys.iter().zip(1..) {
         assert!(shard.recover(name(key).as_ref(), &demoted(record)));
     }
@@ -90,7 +90,7 @@ fn what_has_no_row_is_not_taken_for_an_inheritance_of_others() {
 /// A core whose objects are on the SSD, and which is the home of everything.
 fn with_records(keys: &[&str]) -> Shard {
     let mut shard = empty_shard(0, 1 << 16);
-    shard.enable_tier(TierPolicy::default(), None);
+    shard.enable_tier(TierPolicy::default(), u64::MAX, None);
     shard.apply_table(&table(1, 0, NOBODY));
     for (key, record) in keys.iter().zip(1..) {
         assert_eq!(put(&mut shard, key, &[7; 1000]), ItemStatus::Ok);

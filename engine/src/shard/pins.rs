@@ -2,6 +2,8 @@
 //!
 //! Each use of an object renews its soft pin. When it has run out, the object is an ordinary one again. What is due is
 //! looked at in the order of time, so nothing is searched; a renewed pin is found when its old time comes.
+//!
+//! A pin is the row's, wherever its bytes are: who comes back from the SSD in time is pinned in memory as before.
 
 use super::row::Position;
 use snowskin_io::Moment;
@@ -42,6 +44,11 @@ impl SoftPins {
         {
             pin.until = now + pin.time;
         }
+    }
+
+    /// Whether a row is pinned, as far as it was looked at.
+    pub(super) fn is_pinned(&self, position: Position) -> bool {
+        !self.pins.is_empty() && self.pins.contains_key(&position)
     }
 
     /// The row is gone.

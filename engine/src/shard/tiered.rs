@@ -17,11 +17,12 @@
 //! Nor must that of a row which is no entry, if the slot is served here: such *strangers* are taken out whenever slots have changed hands
 //! (`docs/notes/2026-11-28-lineage.md`).
 
+use super::copies::Entrance;
 use super::eviction::Goal;
 use super::index::Why;
 use super::row::{Facts, Place, Position, RecordId};
 use super::{Shard, TierPolicy, row::Row};
-use crate::eviction::PolicyKind;
+use crate::eviction::{Pin, PolicyKind};
 use crate::segment::{Extent, Reservation};
 use snowskin_io::{Moment, seeded_bug};
 use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
@@ -43,6 +44,8 @@ pub(super) struct Tiered {
     pub(super) writing: HashMap<Position, UnderWay>,
     /// What is let onto the SSD, and when.
     pub(super) policy: TierPolicy,
+    /// Bytes of a value that has a record, at most: no region takes a larger one.
+    pub(super) value_bytes_max: u64,
     /// Of eviction, which knows what was used.
     pub(super) kind: PolicyKind,
     /// Rows that came back soon after they went: they are let in at their first turn.
@@ -109,9 +112,10 @@ impl Tiered {
 }
 
 impl Shard {
-    /// There is an SSD tier from now on. `heir_of`: the life whose objects it holds, if it holds any.
-    pub fn enable_tier(&mut self, policy: TierPolicy, heir_of: Option<Life>) {
-        self.tiered = Some(Tiered { policy, kind: self.index.policy(), heir_of, ..Tiered::default() });
+    /// There is an SSD tier from now on, for values of so many bytes at most. `heir_of`: the life whose objects it holds, if it holds any.
+    pub fn enable_tier(&mut self, policy: TierPolicy, value_bytes_max: u64, heir_of: Option<Life>) {
+        let kind = self.index.policy();
+        self.tiered = Some(Tiered { policy, value_bytes_max, kind, heir_of, ..Tiered::default() });
     }
 
     pub(super) fn has_tier(&self) -> bool {
@@ -158,12 +162,13 @@ impl Shard {
             if self.leave_to_copy(position) {
                 continue;
             }
-            if !self.is_admitted(position, has_budget) {
-                self.note_not_admitted(position);
-                self.evict(position);
-                continue;
+            let tiered = self.tiered.as_ref()?;
+            match tiered.entrance(position, self.index.row(position), has_budget) {
+                Entrance::Open => return self.demotion(position),
+                Entrance::OverBudget => self.counters.ssd_over_budget += 1,
+                Entrance::Closed => self.counters.ssd_not_admitted += 1,
             }
-            return self.demotion(position);
+            self.evict(position);
         }
         None
     }
@@ -182,17 +187,6 @@ impl Shard {
         self.index.unseat(position);
         let tiered = self.tiered.as_mut().expect("there is a tier");
         tiered.writing.insert(position, UnderWay { record, stays: false });
-    }
-
-    /// There is no room for it on any SSD: it goes, unless a lease protects it. Whether it went.
-    pub fn demotion_refused(&mut self, demotion: Demotion, now: Moment) -> bool {
-        let Demotion { position, extent, .. } = demotion;
-        drop(extent);
-        let may_go = self.index.row(position).lease_until() <= now;
-        if may_go {
-            self.evict(position);
-        }
-        may_go
     }
 
     /// It was written, or could not be.
@@ -227,15 +221,19 @@ impl Shard {
                 self.go_to_ssd(position, record);
             }
             (false, true) => {}
-            (false, false) => self.index.seat_again(position),
+            (false, false) => self.index.seat_again(position, self.pin_of_row(position)),
         }
+    }
+
+    /// What protects a row that is given a seat once more: who is pinned hard has never lost its own.
+    fn pin_of_row(&self, position: Position) -> Pin {
+        if self.soft_pins.is_pinned(position) { Pin::Soft } else { Pin::None }
     }
 
     fn go_to_ssd(&mut self, position: Position, record: RecordId) {
         self.take_off_shelf(position);
         let extent = self.index.move_to_ssd(position, record);
         self.segments.let_go(extent);
-        self.soft_pins.forget(position);
         self.groups.leave(position, true);
         if let Some(tiered) = &mut self.tiered {
             tiered.returned.remove(&position);
@@ -316,7 +314,7 @@ impl Shard {
                 let tiered = self.tiered.as_mut().expect("there is a tier");
                 tiered.read_once.remove(&position);
                 tiered.copies.insert(position, demoted.record);
-                self.index.move_to_memory(position, extent);
+                self.index.move_to_memory(position, extent, self.pin_of_row(position));
                 self.counters.promoted += 1;
             }
         }

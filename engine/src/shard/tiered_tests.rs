@@ -1,8 +1,11 @@
-//! Records that are damaged: what becomes of their rows.
+//! Records that are damaged or not written, and what comes back: what becomes of their rows.
 
-use super::tests::{NOW, get, name, put, remove, shard};
+use super::tests::{NOW, get, name, put, put_hinted, remove, shard};
+use super::tiered::Demotion;
 use super::*;
+use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::{Checksum, MissReason, ObjectName, Version};
+use std::collections::BTreeSet;
 
 const RECORD: RecordId = RecordId(7);
 const VALUE: &[u8] = b"the bytes of a value";
@@ -10,7 +13,7 @@ const VALUE: &[u8] = b"the bytes of a value";
 /// A shard with an object on the SSD: its name, its version.
 fn with_one_on_ssd() -> (Shard, ObjectName, Version) {
     let mut shard = shard(1 << 16);
-    shard.enable_tier(TierPolicy::default(), None);
+    shard.enable_tier(TierPolicy::default(), u64::MAX, None);
     assert_eq!(put(&mut shard, "cold", VALUE), ItemStatus::Ok);
     assert_eq!(put(&mut shard, "newest", b"stays"), ItemStatus::Ok);
     let demotion = shard.begin_demotion(NOW, true).expect("the older one goes");
@@ -56,4 +59,91 @@ fn an_object_in_memory_stays_without_its_damaged_record() {
     // It has no record any more, so there is nothing to bury.
     assert_eq!(remove(&mut shard, "cold", true, NOW).status, ItemStatus::Ok);
     assert_eq!(shard.take_tier_news(), Default::default());
+}
+
+/// How long "soft" is pinned.
+const PIN_TIME: Duration = Duration::from_millis(700);
+
+/// A shard in which "soft" goes to the SSD for its group's sake, and "ordinary" would be the next: the write of it, which has begun.
+fn with_soft_one_on_its_way() -> (Shard, Demotion) {
+    let mut shard = shard(1 << 16);
+    shard.enable_tier(TierPolicy::default(), u64::MAX, None);
+    let in_group = |soft_pin_ms| PutHints { group: 7, soft_pin_ms, ..PutHints::default() };
+    let soft_pin_ms = PIN_TIME.as_millis() as u32;
+    assert_eq!(put_hinted(&mut shard, "soft", VALUE, in_group(soft_pin_ms), NOW), ItemStatus::Ok);
+    assert_eq!(put_hinted(&mut shard, "mate", VALUE, in_group(0), NOW), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "ordinary", VALUE), ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "newest", VALUE), ItemStatus::Ok);
+    let mate = begun(&mut shard, "mate", 1, NOW);
+    end(&mut shard, mate, 1, true);
+    let soft = begun(&mut shard, "soft", 2, NOW);
+    (shard, soft)
+}
+
+/// What goes next, which is this, is being written from now on.
+fn begun(shard: &mut Shard, key: &str, record: u32, now: Moment) -> Demotion {
+    let demotion = shard.begin_demotion(now, true).expect("something goes");
+    assert_eq!(demotion.name, name(key));
+    shard.demotion_begun(demotion.position(), RecordId(record));
+    demotion
+}
+
+fn end(shard: &mut Shard, demotion: Demotion, record: u32, is_written: bool) {
+    let (position, name) = (demotion.position(), demotion.name.clone());
+    drop(demotion);
+    shard.end_demotion(position, RecordId(record), name.as_ref(), VALUE.len() as u64, is_written);
+}
+
+/// All that may go now is being written from now on.
+fn all_gone(shard: &mut Shard, now: Moment) -> Vec<Demotion> {
+    assert_eq!(put(shard, "last", VALUE), ItemStatus::Ok);
+    let mut gone = Vec::new();
+    while let Some(demotion) = shard.begin_demotion(now, true) {
+        shard.demotion_begun(demotion.position(), RecordId(10 + gone.len() as u32));
+        gone.push(demotion);
+    }
+    gone
+}
+
+fn names_of(gone: &[Demotion]) -> BTreeSet<ObjectName> {
+    gone.iter().map(|gone| gone.name.clone()).collect()
+}
+
+#[test]
+fn who_could_not_be_written_is_pinned_as_before() {
+    let (mut shard, soft) = with_soft_one_on_its_way();
+    end(&mut shard, soft, 2, false);
+    let gone = all_gone(&mut shard, NOW);
+    assert_eq!(names_of(&gone), BTreeSet::from(["ordinary", "newest"].map(name)), "it goes last");
+    begun(&mut shard, "soft", 4, NOW + PIN_TIME);
+}
+
+#[test]
+fn a_pin_that_runs_out_while_its_row_is_written_is_none_any_more() {
+    let (mut shard, soft) = with_soft_one_on_its_way();
+    begun(&mut shard, "ordinary", 3, NOW + PIN_TIME);
+    end(&mut shard, soft, 2, false);
+    let gone = all_gone(&mut shard, NOW + PIN_TIME);
+    assert_eq!(names_of(&gone), BTreeSet::from(["soft", "newest"].map(name)));
+}
+
+#[test]
+fn who_comes_back_from_the_ssd_is_pinned_as_before() {
+    let (mut shard, soft) = with_soft_one_on_its_way();
+    let (position, version, value_bytes) = (soft.position(), soft.version, VALUE.len() as u64);
+    end(&mut shard, soft, 2, true);
+    let demoted = Demoted { record: RecordId(2), version, value_bytes, checksum: Checksum::of(VALUE) };
+    let mut room = shard.room_for_demoted(value_bytes, NOW).expect("memory");
+    room.value_mut().copy_from_slice(VALUE);
+    drop(shard.loaded(name("soft").as_ref().hashed(), &demoted, room));
+    assert_eq!(shard.stats().promoted, 1);
+    let gone = all_gone(&mut shard, NOW);
+    assert_eq!(names_of(&gone), BTreeSet::from(["ordinary", "newest"].map(name)));
+    assert!(get(&mut shard, "soft", NOW).is_ok(), "it is in memory");
+    // Without a lease, and when the pin has run out, it leaves to its copy.
+    let later = NOW + 3 * PIN_TIME;
+    assert!(shard.begin_demotion(later, true).is_none());
+    assert!(matches!(shard.index.place(position), Place::OnSsd(RecordId(2))));
+    assert_eq!(remove(&mut shard, "soft", true, later).status, ItemStatus::Ok);
+    assert_eq!(put(&mut shard, "another", VALUE), ItemStatus::Ok);
 }

@@ -57,10 +57,6 @@ impl<P: Platform> Tier<P> {
             }
             // The SSD is full, and reclaim is on its way: until then memory goes on as without one.
             Err(TierError::Full | TierError::Busy | TierError::Ended) => false,
-            Err(TierError::TooLarge(_)) => {
-                let now = core.platform.now();
-                core.shard.borrow_mut().demotion_refused(demotion, now)
-            }
             Err(error) => {
                 log::warn!("core {}: {error}", core.identity.id);
                 false

@@ -8,10 +8,13 @@
 //!
 //! A device is divided once, for a number of cores, and says so in its table. An engine with another number of cores is refused: what was written
 //! for other cores may have been replaced since. The table's place is held as long as the engine runs, and with it the lock of the device.
+//! Several devices are divided one after the other, before any core begins: if that was interrupted, they are divided anew, since no part
+//! of them has been used.
 //!
 //! Nothing here is a core's: each call waits for the disk.
 
 use super::{SsdConfig, TierSettings};
+use crate::patience::patiently_blocking;
 use snowskin_io::topology::node_of_disk;
 use snowskin_io::uring::HeldDisk;
 use snowskin_io::{DiskPlace, SECTOR_BYTES};
@@ -23,16 +26,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 /// Regions of a core's part, at least: fewer would be reclaimed as soon as they are filled.
 pub(crate) const REGIONS_MIN: u64 = 8;
-/// How long a device that is in use is waited for, and how long until the next try: the kernel holds what a process that was killed had under
-/// way for a moment longer than the process.
-const BUSY_TIME: Duration = Duration::from_secs(3);
-/// See above.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
 const SECTOR: usize = SECTOR_BYTES as usize;
 
 /// What is asked for.
@@ -155,6 +151,21 @@ pub enum PlaceError {
         /// Cores with a part there.
         cores: usize,
     },
+    /// It is large enough, and its share of what was asked for is not.
+    #[error(
+        "--ssd-size gives {given} of {path}, which is less than {wanted} for {cores} cores there: use a larger --ssd-size, a smaller \
+         --ssd-region, or fewer cores"
+    )]
+    SmallShare {
+        /// Which.
+        path: PathBuf,
+        /// Bytes of it that are asked for.
+        given: ByteSize,
+        /// What is needed.
+        wanted: ByteSize,
+        /// Cores with a part there.
+        cores: usize,
+    },
     /// A file of a core that there is not.
     #[error(
         "{} is of an engine with more cores than {cores}: start with as many, or delete the files of all cores to begin anew",
@@ -168,9 +179,15 @@ pub enum PlaceError {
     },
 }
 
-/// Bytes that will do for so many cores.
+/// Bytes that will do for so many cores, in files of their own.
 pub(crate) fn bytes_min(cores: u64, region_bytes: u64) -> u64 {
     REGIONS_AT.saturating_add(region_bytes.saturating_mul(REGIONS_MIN)).saturating_mul(cores)
+}
+
+/// Bytes of a device that will do for the parts of so many cores: these come behind the table, and are rounded to [`PARTS_AT`].
+fn device_bytes_min(cores: usize, region_bytes: u64) -> u64 {
+    let part = bytes_min(1, region_bytes).div_ceil(PARTS_AT).saturating_mul(PARTS_AT);
+    part.saturating_mul(cores as u64).saturating_add(PARTS_AT)
 }
 
 /// Whether it is a block device, whose size need not be given.
@@ -261,7 +278,7 @@ impl SsdPlan {
         }
         let there = self.places.iter().zip(&held).map(|(path, held)| self.read_table(path, held));
         let there = there.collect::<Result<Vec<_>, _>>()?;
-        let tables = match there.iter().all(Option::is_none) {
+        let tables = match self.are_undivided(&whole, &there)? {
             true => self.make_tables(&whole, &held, &belongs)?,
             false => self.join(there)?,
         };
@@ -277,16 +294,15 @@ impl SsdPlan {
 
     /// A device has its size; a file may have to be made as large as it is to be.
     fn whole(&self, path: &Path) -> DiskPlace {
-        let share = self.share().map(|share| share / SECTOR_BYTES * SECTOR_BYTES);
-        match share {
+        match self.share() {
             Some(share) if !is_device(path) => DiskPlace::sized(path, share),
             _ => DiskPlace::existing(path),
         }
     }
 
-    /// Bytes asked for of each place.
+    /// Bytes asked for of each place: whole sectors.
     fn share(&self) -> Option<u64> {
-        self.bytes.map(|bytes| bytes / self.places.len() as u64)
+        self.bytes.map(|bytes| bytes / self.places.len() as u64 / SECTOR_BYTES * SECTOR_BYTES)
     }
 
     /// `None`: the device is empty.
@@ -307,7 +323,29 @@ impl SsdPlan {
         }
     }
 
-    /// All devices are new.
+    /// Whether they are new, or their division was interrupted: their tables do not belong together, and nobody has used any part that these name.
+    fn are_undivided(&self, whole: &[DiskPlace], there: &[Option<PartTable>]) -> Result<bool, PlaceError> {
+        let set = there.iter().flatten().next().map(|table| table.set);
+        if there.iter().all(|table| table.as_ref().is_some_and(|table| Some(table.set) == set)) {
+            return Ok(false);
+        }
+        for (place, table) in
+            whole.iter().zip(there).filter_map(|(place, table)| Some((place, table.as_ref()?)))
+        {
+            let is_used = is_used(place, table);
+            if is_used.map_err(|source| PlaceError::Disk { path: place.path.clone(), source })? {
+                return Ok(false);
+            }
+        }
+        if set.is_some() {
+            log::warn!(
+                "the devices of --ssd were not divided to the end, and nothing is on them: they are divided anew"
+            );
+        }
+        Ok(true)
+    }
+
+    /// All devices are new, or as good as that.
     fn make_tables(
         &self,
         whole: &[DiskPlace],
@@ -317,19 +355,11 @@ impl SsdPlan {
         let set = SetId(random_id());
         let mut tables = Vec::new();
         for (index, (place, held)) in whole.iter().zip(held).enumerate() {
-            let path = place.path.clone();
             let cores: Vec<u16> =
                 (0_u16..).zip(belongs).filter(|(_, at)| **at == index).map(|(core, _)| core).collect();
-            let there = held.whole_bytes();
-            let wanted = (bytes_min(cores.len() as u64, self.settings.region_bytes) + PARTS_AT)
-                .max(self.share().unwrap_or(0));
-            if there < wanted {
-                let (there, wanted) = (ByteSize(there), ByteSize(wanted));
-                return Err(PlaceError::Small { path, there, wanted, cores: cores.len() });
-            }
-            let bytes = self.share().unwrap_or(there);
+            let bytes = self.bytes_used(&place.path, held.whole_bytes(), cores.len())?;
             let table = PartTable::of_disk(set, bytes, self.nodes.len() as u16, cores);
-            tables.push(table.map_err(|source| PlaceError::Format { path, source })?);
+            tables.push(table.map_err(|source| PlaceError::Format { path: place.path.clone(), source })?);
         }
         for ((place, held), table) in whole.iter().zip(held).zip(&tables) {
             write_table(place, held, table)
@@ -342,6 +372,22 @@ impl SsdPlan {
             );
         }
         Ok(tables)
+    }
+
+    /// Bytes of a device with so many that are divided among so many cores, if they will do.
+    fn bytes_used(&self, path: &Path, there: u64, cores: usize) -> Result<u64, PlaceError> {
+        let least = device_bytes_min(cores, self.settings.region_bytes);
+        let wanted = self.share().unwrap_or(least);
+        let path = path.to_owned();
+        if wanted < least {
+            let (given, wanted) = (ByteSize(wanted), ByteSize(least));
+            return Err(PlaceError::SmallShare { path, given, wanted, cores });
+        }
+        if there < wanted {
+            let (there, wanted) = (ByteSize(there), ByteSize(wanted));
+            return Err(PlaceError::Small { path, there, wanted, cores });
+        }
+        Ok(self.share().unwrap_or(there))
     }
 
     /// The tables that are there, if they are for this engine and all of one set.
@@ -374,17 +420,10 @@ impl SsdPlan {
     }
 }
 
-/// Takes the place of the table, and with it the lock of the device; again and again for a while if it is in use.
+/// Takes the place of the table, and with it the lock of the device, which may still be in use for a moment.
 fn hold(place: &DiskPlace) -> io::Result<HeldDisk> {
-    let deadline = Instant::now() + BUSY_TIME;
-    loop {
-        match HeldDisk::open(&place.clone().part(0, PARTS_AT)) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
-                sleep(BUSY_PAUSE);
-            }
-            opened => return opened,
-        }
-    }
+    let table = place.clone().part(0, PARTS_AT);
+    patiently_blocking(|| HeldDisk::open(&table), |error| error.kind() == io::ErrorKind::ResourceBusy)
 }
 
 /// Divides a device. What stood in its parts before, should it have been divided like that already, is no volume any more.
@@ -401,6 +440,19 @@ fn write_table(place: &DiskPlace, held: &HeldDisk, table: &PartTable) -> io::Res
         held.flush()?;
     }
     Ok(())
+}
+
+/// Whether a core has begun to use its part: the first that it writes are superblocks, where there were zeros.
+fn is_used(place: &DiskPlace, table: &PartTable) -> io::Result<bool> {
+    for (_, at) in table.parts() {
+        let part = HeldDisk::open(&place.clone().part(at, table.part_bytes))?;
+        for at in SUPERBLOCKS_AT {
+            if part.read(at, SECTOR)?.iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn is_volume(beginning: &[u8], disk_bytes: u64) -> bool {

@@ -3,7 +3,9 @@
 use super::*;
 use crate::shard::TierPolicy;
 use crate::tiering::{ScrubRate, Trim};
+use snowskin_ssd_tier::format::Geometry;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -107,7 +109,7 @@ fn what_is_not_ours_is_left_alone() {
     assert!(said.contains("checksum of the table of parts"), "{said}");
     // A volume by itself.
     let mut block = vec![0; SECTOR];
-    let geometry = snowskin_ssd_tier::format::Geometry { region_bytes: MIB, regions: 60 };
+    let geometry = Geometry { region_bytes: MIB, regions: 60 };
     let (volume, floor, owner) = Default::default();
     Superblock { volume, generation: 2, geometry, floor, mounts: 1, owner }.encode(&mut block);
     bytes[..1 << 20].fill(0);
@@ -141,6 +143,7 @@ fn several_devices_belong_together() {
     let (folder, paths) = disks(&[33 * MIB, 33 * MIB]);
     let plan = plan(&paths, 3);
     let first = places(&plan);
+    use_parts(&first);
     let by_disk = |number: usize| first.iter().filter(|place| place.path == paths[number]).count();
     assert_eq!((by_disk(0), by_disk(1)), (2, 1));
     // In whatever order they are named.
@@ -158,7 +161,7 @@ fn several_devices_belong_together() {
     assert!(refusal(&more).contains("does not belong to the others"));
     // One of another making.
     let (_other, others) = disks(&[33 * MIB, 33 * MIB]);
-    places(&SsdPlan { places: others.clone(), ..plan.clone() });
+    use_parts(&places(&SsdPlan { places: others.clone(), ..plan.clone() }));
     let mixed = SsdPlan { places: vec![paths[0].clone(), others[1].clone()], ..plan.clone() };
     assert!(refusal(&mixed).contains("does not belong to the others"));
     assert!(
@@ -168,6 +171,47 @@ fn several_devices_belong_together() {
     let folder =
         SsdPlan { places: vec![paths[0].clone(), folder.path().to_owned()], bytes: Some(66 * MIB), ..plan };
     assert!(refusal(&folder).contains("folders only, or devices only"));
+}
+
+/// As cores do that begin.
+fn use_parts(places: &[DiskPlace]) {
+    for place in places {
+        let at = place.part.expect("of a device").at;
+        let file = fs::OpenOptions::new().write(true).open(&place.path).expect("it is ours");
+        file.write_all_at(b"SNOWTIER", at + SUPERBLOCKS_AT[1]).expect("room");
+    }
+}
+
+#[test]
+fn what_was_not_divided_to_the_end_is_divided_anew_if_nobody_has_used_it() {
+    let (_folder, paths) = disks(&[33 * MIB, 33 * MIB]);
+    let plan = plan(&paths, 3);
+    let first = places(&plan);
+    let tables =
+        || paths.iter().map(|path| fs::read(path).expect("it is there")[..1 << 20].to_vec()).collect();
+    let before: Vec<Vec<u8>> = tables();
+    // Killed before the second table was written, and as well if the first device has that of a later try.
+    for zeroed in [1, 0] {
+        let file = fs::OpenOptions::new().write(true).open(&paths[zeroed]).expect("it is ours");
+        file.write_all_at(&[0; 1 << 20], 0).expect("room");
+        assert_eq!(places(&plan), first);
+        let after: Vec<Vec<u8>> = tables();
+        assert!(after.iter().zip(&before).all(|(after, before)| after != before), "both are of another set");
+        assert_eq!((places(&plan), tables()), (first.clone(), after), "the next time nothing is written");
+    }
+    let of_another_try = tables();
+    let file = fs::OpenOptions::new().write(true).open(&paths[0]).expect("it is ours");
+    file.write_all_at(&before[0], 0).expect("room");
+    assert_eq!(places(&plan), first);
+    assert!(tables().iter().zip(&of_another_try).all(|(after, before)| after != before));
+    // Whoever has used one part has left something there: nothing is written.
+    use_parts(&first[1..2]);
+    let file = fs::OpenOptions::new().write(true).open(&paths[0]).expect("it is ours");
+    file.write_all_at(&[0; 1 << 20], 0).expect("room");
+    let used = tables();
+    let said = refusal(&plan);
+    assert!(said.contains("does not belong to the others") && said.contains("dd if=/dev/zero"), "{said}");
+    assert_eq!(tables(), used);
 }
 
 #[test]
@@ -184,6 +228,41 @@ fn sizes_that_do_not_fit_are_refused() {
     assert_eq!(fs::metadata(&paths[1]).expect("it is there").len(), 40 * MIB);
     let missing = SsdPlan { bytes: Some(50 * MIB), ..made };
     assert!(refusal(&missing).contains("has 41943040 bytes and not 52428800"));
+}
+
+#[test]
+fn each_part_has_its_regions_whatever_the_sizes_and_numbers() {
+    // Of two devices one has the parts of two cores, and half of all bytes.
+    let (_folder, paths) = disks(&[0, 0]);
+    let three = SsdPlan { bytes: Some(bytes_min(3, MIB) + 3 * MIB), ..plan(&paths, 3) };
+    let said = refusal(&three);
+    assert!(said.contains("gives 15 MiB of") && said.contains("less than 19 MiB for 2 cores"), "{said}");
+    // Some bytes more are no sector.
+    let (_folder, paths) = disks(&[0, 0]);
+    let enough = SsdPlan { bytes: Some(2 * 19 * MIB + 5), ..plan(&paths, 3) };
+    assert_eq!(parts_in_regions(&enough), [8, 17, 8]);
+    // The table has its place, too, and parts are rounded.
+    let (_folder, paths) = disks(&[0, 0, 20 * MIB]);
+    let exactly = SsdPlan { bytes: Some(bytes_min(1, MIB)), ..plan(&paths[..1], 1) };
+    let said = refusal(&exactly);
+    assert!(said.contains("gives 9 MiB of") && said.contains("less than 10 MiB for 1 cores"), "{said}");
+    assert_eq!(parts_in_regions(&SsdPlan { bytes: Some(10 * MIB), ..plan(&paths[1..2], 1) }), [8]);
+    let mut odd = plan(&paths[2..], 2);
+    odd.settings.region_bytes = MIB + 4_096;
+    let said = refusal(&odd);
+    assert!(said.contains("has 20 MiB, which is less than 21 MiB for 2 cores"), "{said}");
+    assert_eq!(
+        bytes_min(2, MIB + 4_096) + PARTS_AT,
+        19 * MIB + (64 << 10),
+        "it seems to have more than enough"
+    );
+}
+
+/// Regions of each core's part.
+fn parts_in_regions(plan: &SsdPlan) -> Vec<u32> {
+    let parts = places(plan).into_iter().map(|place| place.part.expect("of a device").bytes);
+    let geometry = |bytes| Geometry::of_disk(bytes, plan.settings.region_bytes).expect("it is divided");
+    parts.map(|bytes| geometry(bytes).regions).collect()
 }
 
 #[test]

@@ -70,8 +70,6 @@ impl<P: Platform> Tier<P> {
                 self.finish_later(core, writing, fresh, &self.copied);
                 true
             }
-            // It is written when its turn to leave memory comes, or not at all.
-            Err(TierError::TooLarge(_)) => true,
             Err(_) => {
                 core.shard.borrow_mut().is_fresh_still(&fresh);
                 false
@@ -88,7 +86,10 @@ impl<P: Platform> Tier<P> {
         self.pass_news(core);
         let start = core.shard.borrow_mut().begin_copy(name.as_ref().hashed(), version);
         let copy = match start {
-            CopyStart::Written | CopyStart::Replaced => return Try::Done,
+            CopyStart::Replaced => return Try::Done,
+            // It is about to be forgotten: then what is in memory can be written once more.
+            CopyStart::Written(record) if !self.volume.lasts(self.address_of(record)) => return Try::Later,
+            CopyStart::Written(_) => return Try::Done,
             CopyStart::NotHere => return Try::No(Undurable::NotYet),
             CopyStart::UnderWay => return Try::Later,
             CopyStart::Write(_) if !self.durable.has_room(core) => return Try::Later,

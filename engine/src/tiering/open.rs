@@ -2,6 +2,7 @@
 
 use super::budget::Budget;
 use super::{BytesUnderWay, ScrubRate, Tier};
+use crate::patience::patiently;
 use crate::percore::PerCore;
 use crate::shard::{Demoted, TierPolicy};
 use snowskin_io::sync::Changes;
@@ -14,11 +15,6 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// How long a disk that is in use is waited for, and how long until the next try.
-const BUSY_TIME: Duration = Duration::from_secs(3);
-/// See above.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A core's SSD tier.
 #[derive(Clone, Debug)]
@@ -88,7 +84,8 @@ impl<P: Platform> PerCore<P> {
         }
         let now = self.platform.now();
         let tier = Tier::new(volume, disk, (now - begun, now), owner, &config.settings);
-        self.shard.borrow_mut().enable_tier(config.settings.policy, heir_of);
+        let value_bytes_max = tier.volume.value_bytes_max();
+        self.shard.borrow_mut().enable_tier(config.settings.policy, value_bytes_max, heir_of);
         tier.take_over(self, objects);
         tier.register_segments(self);
         assert!(self.tier.set(tier).is_ok(), "opened once");
@@ -116,21 +113,14 @@ impl<P: Platform> PerCore<P> {
 }
 
 impl<P: Platform> PerCore<P> {
-    /// Opens a disk; if it is in use, again and again for a while: the kernel holds what a process that was killed had under way for a
-    /// moment longer than the process.
+    /// Opens a disk, which may still be in use for a moment.
     async fn open_disk(&self, place: &DiskPlace) -> io::Result<P::Disk> {
-        let deadline = self.platform.now() + BUSY_TIME;
-        loop {
-            match self.platform.open_disk(place) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::ResourceBusy && self.platform.now() < deadline =>
-                {
-                    log::debug!("core {}: {error}; once more", self.identity.id);
-                    self.platform.sleep(BUSY_PAUSE).await;
-                }
-                opened => return opened,
-            }
-        }
+        let is_in_use = |error: &io::Error| error.kind() == io::ErrorKind::ResourceBusy;
+        let pause = async |time| {
+            log::debug!("core {}: {} is in use; once more", self.identity.id, place.path.display());
+            self.platform.sleep(time).await;
+        };
+        patiently(|| self.platform.open_disk(place), is_in_use, pause).await
     }
 }
 

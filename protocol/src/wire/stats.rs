@@ -103,7 +103,7 @@ counters! {
     ssd_copied_bytes,
     /// Records of objects in memory that were reclaimed: these objects are in memory alone again.
     ssd_copies_reclaimed,
-    /// Objects that were not written to the SSD because they had not been used a second time.
+    /// Objects that were not written to the SSD because they had not been used a second time, or are larger than a region there.
     ssd_not_admitted,
     /// Objects that were not written to the SSD because so much had been written already.
     ssd_over_budget,

@@ -196,6 +196,22 @@ fn unseal<T: Pod>(what: &'static str, magic: [u8; 8], sector: &[u8]) -> Result<T
     Ok(bytemuck::pod_read_unaligned(bytes))
 }
 
+/// Of what two copies say the one that counts: the whole one, or of two whole ones the second if it `is_newer`.
+///
+/// A whole copy of another version counts before all else: its program knows what this one does not. If none is whole: why not, of the first; that
+/// nothing was ever written only if that is so in both places.
+fn choose<T>(
+    copies: [Result<T, FormatError>; 2],
+    is_newer: impl FnOnce(&T, &T) -> bool,
+) -> Result<T, FormatError> {
+    match copies {
+        [Err(error @ FormatError::Version(_)), _] | [_, Err(error @ FormatError::Version(_))] => Err(error),
+        [Ok(first), Ok(second)] => Ok(if is_newer(&second, &first) { second } else { first }),
+        [Ok(whole), Err(_)] | [Err(_), Ok(whole)] => Ok(whole),
+        [Err(FormatError::Magic(_)), Err(error)] | [Err(error), Err(_)] => Err(error),
+    }
+}
+
 // Numbers are written as they are in memory.
 const _: () = assert!(cfg!(target_endian = "little"));
 

@@ -1,6 +1,6 @@
 //! How a disk is divided among the cores of an engine: a table at its beginning, written twice when the disk is first used, and never changed.
 
-use super::{FORMAT_VERSION, FormatError, SECTOR_BYTES, SUPERBLOCKS_AT, seal, unseal};
+use super::{FORMAT_VERSION, FormatError, SECTOR_BYTES, SUPERBLOCKS_AT, choose, seal, unseal};
 use bytemuck::{Pod, Zeroable};
 
 const WHAT: &str = "table of parts";
@@ -130,13 +130,7 @@ impl PartTable {
     /// Of the two copies the one that is whole: they are the same. If none is: why not, of the first; that of another version before all else,
     /// and that there is none at all after all else.
     pub fn choose(copies: [&[u8]; 2], disk_bytes: u64) -> Result<Self, FormatError> {
-        match copies.map(|copy| PartTable::decode(copy, disk_bytes)) {
-            [Err(error @ FormatError::Version(_)), _] | [_, Err(error @ FormatError::Version(_))] => {
-                Err(error)
-            }
-            [Ok(table), _] | [_, Ok(table)] => Ok(table),
-            [Err(FormatError::Magic(_)), Err(error)] | [Err(error), _] => Err(error),
-        }
+        choose(copies.map(|copy| PartTable::decode(copy, disk_bytes)), |_, _| false)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a volume is: written twice, in turn, so that a torn write leaves the other one.
 
 use super::{
-    FORMAT_VERSION, FormatError, Geometry, SECTOR_BYTES, SUPERBLOCKS_AT, Sequence, VolumeId, seal, unseal,
+    FORMAT_VERSION, FormatError, Geometry, SECTOR_BYTES, SUPERBLOCKS_AT, Sequence, VolumeId, choose, seal,
+    unseal,
 };
 use bytemuck::{Pod, Zeroable};
 use snowskin_protocol::{CoreId, EngineId, Incarnation};
@@ -149,16 +150,9 @@ impl Superblock {
 
     /// Of the two copies, in the order of their places, the one that counts: the whole one with the higher generation, each in its own place.
     ///
-    /// If none is whole: why not, of the first; that of another version before all else.
+    /// If none is whole: why not, of the first; that of another version before all else, and that there is none at all after all else.
     pub fn choose(copies: [&[u8]; 2], disk_bytes: u64) -> Result<Self, FormatError> {
         let read = |place: usize| Superblock::decode_at(copies[place], place, disk_bytes);
-        match (read(0), read(1)) {
-            (Ok(a), Ok(b)) => Ok(if a.generation > b.generation { a } else { b }),
-            (Err(error @ FormatError::Version(_)), _) | (_, Err(error @ FormatError::Version(_))) => {
-                Err(error)
-            }
-            (Ok(one), _) | (_, Ok(one)) => Ok(one),
-            (Err(error), Err(_)) => Err(error),
-        }
+        choose([read(0), read(1)], |one, other| one.generation > other.generation)
     }
 }

@@ -1,15 +1,20 @@
 //! What is small, large, many or given up.
 
+use std::cell::RefCell;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use snowskin_io::SplitMix;
-use snowskin_ssd_tier::{Fate, TierError, Trim, Volume, VolumeOptions};
+use snowskin_io::disk::DiskBuffers;
+use snowskin_protocol::limits::KEY_BYTES_MAX;
+use snowskin_protocol::{NameRef, ObjectName, Version};
+use snowskin_ssd_tier::{Fate, Keeper, RecordAddress, TierError, Trim, Value, Volume, VolumeOptions};
 
-use crate::keeper::{Core, name_of};
-use crate::paper::{PaperDisk, PaperPlatform, Plan, SECTOR};
+use crate::keeper::{Core, facts_of, name_of};
+use crate::paper::{Image, PaperDisk, PaperPlatform, Plan, SECTOR};
 use crate::{Lives, PaperCore, disk_bytes, on_paper, options};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -279,4 +284,112 @@ fn a_disk_that_takes_no_discards_is_asked_once_and_a_file_never() {
         assert_eq!(trim.to_string().parse(), Ok(trim));
     }
     assert!("maybe".parse::<Trim>().expect_err("no choice").contains("write auto, on or off"));
+}
+
+#[test]
+fn a_read_that_the_system_has_no_memory_for_says_nothing_of_the_record() {
+    let lives = Lives::new(10, 4);
+    let disk = lives.disk(Plan::Calm);
+    let model = lives.model.clone();
+    let read = on_paper(&disk, move |platform, disk| async move {
+        let core = Core::format(platform, disk.clone(), options(10), model).await.expect("a volume");
+        core.put(1, 2 * SECTOR + 5).await.expect("room");
+        for passing in
+            [ErrorKind::OutOfMemory, ErrorKind::WouldBlock, ErrorKind::Interrupted, ErrorKind::ResourceBusy]
+        {
+            disk.refuse_a_read(passing);
+            assert!(matches!(core.read(1).await, Err(TierError::Busy)), "{passing}");
+            assert!(core.read(1).await.expect("it is there"));
+        }
+        // What the device says it will say again.
+        disk.refuse_a_read(ErrorKind::NotFound);
+        assert!(matches!(core.read(1).await, Err(TierError::Disk(_))));
+        core.volume.counters().reads_failed.get()
+    });
+    assert_eq!(read, Some(5));
+}
+
+/// Keeps nothing, and takes down what is durable when a record is about to go.
+struct Leaving<'d> {
+    core: &'d PaperCore,
+    disk: &'d PaperDisk,
+    then: RefCell<Option<Image>>,
+    /// Whether records would last, each time that their fate was asked.
+    lasting: RefCell<Vec<bool>>,
+}
+
+impl Keeper for Leaving<'_> {
+    fn fate(&self, _: NameRef<'_>, _: Version, address: RecordAddress) -> Fate {
+        self.lasting.borrow_mut().push(self.core.volume.lasts(address));
+        Fate::Forget
+    }
+
+    fn forget(&self, _: NameRef<'_>, _: Version, _: RecordAddress) {
+        self.then.borrow_mut().get_or_insert_with(|| self.disk.remains().0);
+    }
+
+    fn lost(&self, _: NameRef<'_>, _: Version, _: RecordAddress) {
+        panic!("nothing is damaged");
+    }
+
+    fn moved(&self, _: NameRef<'_>, _: Version, _: RecordAddress, _: RecordAddress) -> bool {
+        panic!("nothing is kept");
+    }
+}
+
+/// Who is asked for such a record must not say that it is durable: it is in no next life.
+#[test]
+fn a_record_of_a_region_that_is_being_reclaimed_can_be_read_and_does_not_last() {
+    let disk = PaperDisk::new(disk_bytes(4, 4), Image::default(), Plan::Calm);
+    let image = on_paper(&disk, move |platform, disk| async move {
+        let core =
+            Core::format(platform, disk.clone(), options(4), Default::default()).await.expect("a volume");
+        for key in 0..2 {
+            core.put(key, 10).await.expect("one record fills a region");
+        }
+        core.commit().await.expect("no faults");
+        core.platform_sleep(MILLISECOND).await;
+        let addresses: Vec<RecordAddress> =
+            core.rows.borrow().values().filter_map(|row| row.address).collect();
+        assert!(addresses.iter().all(|address| core.volume.lasts(*address)));
+        let (then, lasting) = Default::default();
+        let leaving = Leaving { core: &core, disk: &disk, then, lasting };
+        let reclaimed = core.volume.reclaim(&leaving).await.expect("no faults").expect("the first");
+        assert_eq!(reclaimed.forgotten, 1);
+        assert_eq!(leaving.lasting.take(), [true, false], "before there is a new floor, and then");
+        assert!(core.volume.lasts(addresses[1]));
+        leaving.then.take().expect("it has gone")
+    });
+    // The power fails at that moment.
+    let disk = PaperDisk::new(disk_bytes(4, 4), image.expect("nothing stops it"), Plan::Calm);
+    let found = on_paper(&disk, |platform, disk| async move {
+        let (_, recovered) = Volume::open(platform, disk, &options(4)).await.expect("it is whole");
+        recovered.objects.into_iter().map(|found| found.name).collect::<Vec<_>>()
+    });
+    assert_eq!(found, Some(vec![name_of(1)]));
+}
+
+#[test]
+fn the_largest_value_has_room_under_any_name() {
+    for region_sectors in [10, 11, 20] {
+        let disk = PaperDisk::new(disk_bytes(region_sectors, 12), Image::default(), Plan::Calm);
+        let wrote = on_paper(&disk, move |platform, disk| async move {
+            let volume = Volume::format(platform, disk, &options(region_sectors)).await.expect("a volume");
+            let longest = ObjectName::new("t", &[b'k'; KEY_BYTES_MAX]).expect("a name");
+            let short = ObjectName::new("t", b"k").expect("a name");
+            let largest = volume.value_bytes_max() as usize;
+            let write = |name: &ObjectName, bytes: usize| {
+                let facts = facts_of(1, 1, bytes);
+                let (buffer, end) = (DiskBuffers::new(1 << 20).take(bytes / SECTOR * SECTOR), bytes % SECTOR);
+                volume.begin(name.as_ref(), facts, Value::Buffer(buffer, vec![0; end])).map(drop)
+            };
+            for name in [&longest, &short] {
+                for less in [0, 1, SECTOR - 1, SECTOR] {
+                    write(name, largest - less).unwrap_or_else(|error| panic!("{less} less: {error}"));
+                }
+            }
+            assert!(matches!(write(&longest, largest + SECTOR), Err(TierError::TooLarge(_))));
+        });
+        wrote.expect("nothing stops it");
+    }
 }

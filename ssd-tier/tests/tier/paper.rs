@@ -74,6 +74,8 @@ struct Paper {
     reads: u64,
     writes: u64,
     discards: u64,
+    /// What the next read says instead.
+    refusal: Option<io::ErrorKind>,
 }
 
 impl PaperDisk {
@@ -90,7 +92,13 @@ impl PaperDisk {
             reads: 0,
             writes: 0,
             discards: 0,
+            refusal: None,
         })))
+    }
+
+    /// The next read gets nothing but this.
+    pub(crate) fn refuse_a_read(&self, error: io::ErrorKind) {
+        self.0.borrow_mut().refusal = Some(error);
     }
 
     /// Everything that was written.
@@ -215,7 +223,9 @@ impl Disk for PaperDisk {
         let disk = self.clone();
         async move {
             let bytes = buffer.bytes_mut().len();
+            let refusal = disk.0.borrow_mut().refusal.take();
             let read = match disk.begin() {
+                _ if refusal.is_some() => Err(refusal.expect("there is one").into()),
                 Outcome::Done => Ok(bytes),
                 Outcome::Short => Ok(SECTOR),
                 Outcome::Never { .. } => pending().await,
