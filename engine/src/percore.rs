@@ -228,9 +228,9 @@ impl<P: Platform> PerCore<P> {
         }
     }
 
-    /// Memory for the bytes of an object on the SSD, in the same way.
-    pub(crate) fn room_for_demoted(&self, value_bytes: u64) -> Option<Reservation> {
-        let reserve = || self.shard.borrow_mut().room_for_demoted(value_bytes, self.platform.now());
+    /// Memory to read an object on the SSD into, in the same way.
+    pub(crate) fn room_for_demoted(&self, bytes: u64) -> Option<Reservation> {
+        let reserve = || self.shard.borrow_mut().room_for_demoted(bytes, self.platform.now());
         reserve().or_else(|| if self.take_back() { reserve() } else { None })
     }
 

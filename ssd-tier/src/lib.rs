@@ -51,6 +51,7 @@ mod volume;
 mod write;
 
 pub use error::TierError;
+pub use read::room_bytes;
 pub use reclaim::{Fate, Keeper, Reclaimed};
 pub use recovery::{Found, Recovered};
 pub use scan::Damage;

@@ -4,7 +4,6 @@ use crate::error::TierError;
 use crate::format::{Head, Kind, Record, SECTOR_BYTES, record_bytes};
 use crate::volume::Volume;
 use crate::{Facts, RecordAddress};
-use futures_util::future::join;
 use snowskin_io::disk::{DiskBuffer, ReservationPart};
 use snowskin_io::memory::Reservation;
 use snowskin_io::{Disk, Platform, seeded_bug};
@@ -35,11 +34,11 @@ impl<P: Platform> Drop for Reading<P> {
 }
 
 impl<P: Platform> Volume<P> {
-    /// Reads the value of a record that was written under this name, with these facts, into `room`, which has as many bytes. What comes back is
-    /// what was written.
+    /// Reads the value of a record that was written under this name, with these facts, into `room`, which has [`room_bytes`]. What comes
+    /// back is what was written, and no longer.
     ///
     /// [`TierError::Damaged`]: the bytes are gone. [`TierError::Disk`]: the device does not give them; who asks it again will hear the same. Either way the
-    /// record is to be forgotten. [`TierError::Busy`]: there is no memory for the read now, here or in the system; they can be read another time.
+    /// record is to be forgotten. [`TierError::Busy`]: there is no memory for the read now in the system; they can be read another time.
     pub async fn read(
         &self,
         address: RecordAddress,
@@ -47,30 +46,29 @@ impl<P: Platform> Volume<P> {
         facts: Facts,
         room: Reservation,
     ) -> Result<Reservation, TierError> {
-        assert_eq!(room.value().len() as u64, facts.value_bytes, "room for the value");
-        let reading = Reading::begin(self, address.region);
+        let front_bytes = front_bytes(name, facts.value_bytes) as usize;
         let (head_bytes, body_bytes) = record_bytes(name.bytes().len(), facts.value_bytes);
-        let head = self.inner.buffers.take_used(head_bytes as usize).ok_or(TierError::Busy)?;
-        let at = self.disk_offset(address);
-        let disk = &self.inner.disk;
-        let body = ReservationPart::new(room, 0..body_bytes as usize);
-        let read_body = async {
-            match body_bytes {
-                0 => (Ok(()), body),
-                _ => disk.read_exact_at(at + head_bytes, body).await,
-            }
-        };
-        let ((head_read, head), (body_read, body)) = join(disk.read_exact_at(at, head), read_body).await;
-        if let Err(error) = head_read.and(body_read) {
+        assert_eq!(room.value().len() as u64, room_bytes(name, facts.value_bytes), "room for the value");
+        let reading = Reading::begin(self, address.region);
+        // One read for all of the record that is needed.
+        let read_bytes = front_bytes + body_bytes as usize;
+        let at = self.disk_offset(address) + head_bytes - front_bytes as u64;
+        let part = ReservationPart::new(room, 0..read_bytes);
+        let (read, part) = self.inner.disk.read_exact_at(at, part).await;
+        if let Err(error) = read {
             self.count(|counters| &counters.reads_failed);
             return Err(if is_passing(&error) { TierError::Busy } else { error.into() });
         }
-        let mut room = body.into_reservation();
-        let end = self.end_in(address, name, facts, &head);
-        let is_whole = end.is_some_and(|end| {
-            room.value_mut()[body_bytes as usize..].copy_from_slice(end);
-            Checksum::of(room.value()) == facts.checksum || seeded_bug!("record unchecked")
-        });
+        let mut room = part.into_reservation();
+        let (read, rest) = room.value_mut().split_at_mut(read_bytes);
+        let end = match front_bytes {
+            0 => Some(&[][..]),
+            _ => self.end_in(address, name, facts, &read[..front_bytes]),
+        };
+        let is_it = end.map(|end| rest.copy_from_slice(end)).is_some();
+        room.drop_front(front_bytes);
+        let is_whole =
+            is_it && (Checksum::of(room.value()) == facts.checksum || seeded_bug!("record unchecked"));
         drop(reading);
         if !is_whole {
             self.count(|counters| &counters.records_damaged);
@@ -120,6 +118,18 @@ impl<P: Platform> Volume<P> {
             (Err(error), _) => Err(error.into()),
         }
     }
+}
+
+/// Bytes of memory to read the value of a record into: besides the value it is the head, if that has the end of the value.
+pub fn room_bytes(name: NameRef<'_>, value_bytes: u64) -> u64 {
+    front_bytes(name, value_bytes) + value_bytes
+}
+
+/// Bytes of the head of a record, if it has something of the value. Otherwise it is not read: the row that has the record's address vouches for
+/// name and version, and the checksum there for the bytes, wherever they come from.
+fn front_bytes(name: NameRef<'_>, value_bytes: u64) -> u64 {
+    let (head_bytes, body_bytes) = record_bytes(name.bytes().len(), value_bytes);
+    if body_bytes == value_bytes { 0 } else { head_bytes }
 }
 
 /// Whether an error says something of the system at this moment, and nothing of the bytes.

@@ -278,19 +278,19 @@ impl Shard {
         Demoted { record, version: row.version(), value_bytes: row.value_bytes(), checksum: row.checksum() }
     }
 
-    /// Memory for the bytes of an object on the SSD. What has a copy there makes room before anything is dropped, and a lease does not
+    /// Memory to read an object on the SSD into. What has a copy there makes room before anything is dropped, and a lease does not
     /// keep it from that.
-    pub fn room_for_demoted(&mut self, value_bytes: u64, now: Moment) -> Option<Reservation> {
-        let reserve = |shard: &mut Self| shard.segments.reserve(value_bytes as usize);
+    pub fn room_for_demoted(&mut self, bytes: u64, now: Moment) -> Option<Reservation> {
+        let reserve = |shard: &mut Self| shard.segments.reserve(bytes as usize);
         loop {
             if let Some(room) = reserve(self) {
                 return Some(room);
             }
             let has_copies = self.tiered.as_ref().is_some_and(|tiered| !tiered.copies.is_empty());
-            let victim = has_copies.then(|| self.victim_for(Goal::Copy, now, value_bytes, true)).flatten();
+            let victim = has_copies.then(|| self.victim_for(Goal::Copy, now, bytes, true)).flatten();
             match victim {
                 Some(victim) => self.leave_to_copy(victim),
-                None => return self.evict_until(now, value_bytes, reserve),
+                None => return self.evict_until(now, bytes, reserve),
             };
         }
     }

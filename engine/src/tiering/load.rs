@@ -11,7 +11,7 @@ use futures_channel::oneshot;
 use futures_util::future::join_all;
 use snowskin_io::Platform;
 use snowskin_protocol::{ObjectName, Version};
-use snowskin_ssd_tier::{Facts, TierError};
+use snowskin_ssd_tier::{Facts, TierError, room_bytes};
 use std::collections::HashMap;
 
 /// An object on the SSD that a request asks for.
@@ -90,7 +90,7 @@ impl<P: Platform> Tier<P> {
     }
 
     async fn read_one(&self, core: &PerCore<P>, Cold { name, demoted }: &Cold) -> Option<Extent> {
-        let room = core.room_for_demoted(demoted.value_bytes)?;
+        let room = core.room_for_demoted(room_bytes(name.as_ref(), demoted.value_bytes))?;
         let Demoted { record, version, value_bytes, checksum } = *demoted;
         let facts = Facts { version, value_bytes, checksum };
         let read = self.volume.read(self.address_of(record), name.as_ref(), facts, room).await;

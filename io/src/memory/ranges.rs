@@ -130,6 +130,23 @@ impl Ranges {
         self.put_in(range);
     }
 
+    /// Gives back the beginning of a range, of this length: less than all of it.
+    pub fn free_front(&mut self, range: RangeId, length: u32) {
+        let Range { start, length: all, before, .. } = *self.at(range);
+        assert!(!self.is_free(range) && length < all, "{length} of the {all} units of {range:?}");
+        if length == 0 {
+            return;
+        }
+        let own = self.at_mut(range);
+        (own.start, own.length) = (start + length, all - length);
+        let front = self.name(Range { start, length, before, behind: range, previous: NONE, next: NONE });
+        // Held until it is given back.
+        self.at_mut(front).next = front;
+        self.link(before, front);
+        self.link(front, range);
+        self.free(front);
+    }
+
     /// A word that belongs to whoever holds the range; 0 at first.
     #[inline]
     pub fn word(&self, range: RangeId) -> u32 {

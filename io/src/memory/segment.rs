@@ -269,6 +269,20 @@ impl Reservation {
         unsafe { std::slice::from_raw_parts(self.place().start(), self.value_bytes) }
     }
 
+    /// Gives back so many bytes at the beginning, a multiple of [`EXTENT_ALIGNMENT`]: the value is what stands behind them. Panics if that is
+    /// nothing.
+    pub fn drop_front(&mut self, bytes: usize) {
+        assert!(bytes.is_multiple_of(EXTENT_ALIGNMENT), "{bytes} bytes are not whole units");
+        assert!(bytes < self.value_bytes, "{bytes} of {} bytes", self.value_bytes);
+        let units = (bytes / EXTENT_ALIGNMENT) as u32;
+        let place = self.place.as_mut().expect("present until published");
+        let inner = &*place.segment.0;
+        inner.ranges.borrow_mut().free_front(place.range, units);
+        inner.reserved_units.set(inner.reserved_units.get() - units);
+        place.start += units;
+        self.value_bytes -= bytes;
+    }
+
     /// Ends the writing: from now on the bytes never change. Whoever takes the name keeps them, until
     /// [`Segment::let_go`].
     #[must_use = "what nobody keeps is lost memory"]

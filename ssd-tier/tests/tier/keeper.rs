@@ -13,7 +13,7 @@ use snowskin_io::memory::{Mapping, Segment};
 use snowskin_protocol::{Checksum, NameRef, ObjectName, Version};
 use snowskin_ssd_tier::{
     Facts, Fate, Keeper, Reclaimed, RecordAddress, Recovered, TierError, Value, Volume, VolumeOptions,
-    Writing,
+    Writing, room_bytes,
 };
 
 use crate::model::{Key, Model, Window};
@@ -304,8 +304,10 @@ impl<P: Platform> Core<P> {
     pub(crate) async fn read(&self, key: Key) -> Result<bool, TierError> {
         let row = self.rows.borrow().get(&key).copied();
         let Some(Row { facts, address: Some(address) }) = row else { return Ok(false) };
-        let room = self.segment.reserve(facts.value_bytes as usize).expect("memory");
-        let read = self.volume.read(address, name_of(key).as_ref(), facts, room).await?;
+        let name = name_of(key);
+        let room_bytes = room_bytes(name.as_ref(), facts.value_bytes) as usize;
+        let room = self.segment.reserve(room_bytes).expect("memory");
+        let read = self.volume.read(address, name.as_ref(), facts, room).await?;
         let value = value_of(key, facts.version.0, facts.value_bytes as usize);
         assert!(read.value() == value, "{key}: other bytes than those of {facts:?}");
         Ok(true)

@@ -74,9 +74,12 @@ fn targets(file: &File) -> Vec<PathBuf> {
 /// Whether Cargo finds it by itself.
 fn is_root(path: &Path) -> bool {
     let inside: PathBuf = path.components().skip(1).collect();
-    let is_in = |directory: &&str| inside.parent() == Some(Path::new(directory));
+    // One that has more files may be called `main.rs`, in a folder of its own.
+    let stands_for =
+        if inside.ends_with("main.rs") { inside.parent().expect("it has a name") } else { &inside };
+    let directory = stands_for.parent().unwrap_or(Path::new(""));
     ROOT_FILES.iter().any(|file| inside == Path::new(file))
-        || ROOT_DIRECTORIES.iter().any(|name| is_in(&name))
+        || ROOT_DIRECTORIES.iter().any(|root| directory == Path::new(root))
 }
 
 /// Without `..`: all of it is in the project.
@@ -100,13 +103,14 @@ fn modules<'a>(source: &'a Source, text: &'a str) -> Vec<Module<'a>> {
     for (index, (range, word)) in words.iter().enumerate() {
         depth += depth_change(&source.code[seen..range.start]);
         seen = range.start;
-        inline.retain(|(_, outside)| *outside < depth);
+        inline.retain(|(_, opens, outside)| range.start < *opens || *outside < depth);
         let Some((name, name_text)) = words.get(index + 1).filter(|_| *word == "mod") else { continue };
-        match source.code[name.end..].trim_start().chars().next() {
-            Some('{') => inline.push((*name_text, depth)),
+        let behind = source.code[name.end..].trim_start();
+        match behind.chars().next() {
+            Some('{') => inline.push((*name_text, source.code.len() - behind.len(), depth)),
             Some(';') => found.push(match path_before(source, text, range.start) {
                 Some(path) => Module::At(path),
-                None => Module::Named(inline.iter().map(|(name, _)| *name).chain([*name_text]).collect()),
+                None => Module::Named(inline.iter().map(|(name, ..)| *name).chain([*name_text]).collect()),
             }),
             _ => {}
         }
@@ -148,6 +152,8 @@ fn who_is_named_by_nobody_is_an_orphan() {
         ("x/src/e_tests.rs", ""),
         ("x/tests/all.rs", "mod common;"),
         ("x/tests/common/mod.rs", ""),
+        ("x/tests/many/main.rs", "mod one;"),
+        ("x/tests/many/one.rs", ""),
         ("x/src/bin/tool.rs", ""),
         ("x/Cargo.toml", "[[bin]]\npath = \"fuzz_targets/y.rs\"\n"),
         ("x/fuzz_targets/y.rs", ""),

@@ -17,6 +17,24 @@ pub(super) struct Round {
     pub(super) fio: Option<f64>,
 }
 
+impl Round {
+    /// Measures both: in every other round ours first, since what goes before may leave a device faster, or slower.
+    pub(super) fn measure(
+        number: usize,
+        fio: Option<impl FnOnce() -> Result<f64, String>>,
+        ours: impl FnOnce() -> Result<f64, String>,
+    ) -> Result<Round, String> {
+        let Some(fio) = fio else { return Ok(Round { ours: ours()?, fio: None }) };
+        if number.is_multiple_of(2) {
+            let fio = Some(fio()?);
+            Ok(Round { ours: ours()?, fio })
+        } else {
+            let ours = ours()?;
+            Ok(Round { ours, fio: Some(fio()?) })
+        }
+    }
+}
+
 /// Values of one size beside fio's blocks of as many bytes. `--json` writes this.
 #[derive(Debug, Serialize)]
 pub(super) struct BesideFio {

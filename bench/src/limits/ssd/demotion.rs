@@ -5,7 +5,7 @@
 
 use super::beside_fio::{self, BesideFio, Round};
 use super::feeder::{Feeder, Pace, VALUE_BYTES, while_feeding, wrap_around};
-use super::fio::{Fio, Job, Pattern};
+use super::fio::{Fio, Job, Pattern, RAMP};
 use super::rig::{Rig, rate, stats};
 use crate::limits::{LimitsPlan, at_most, go_on};
 use crate::progress::Progress;
@@ -15,8 +15,6 @@ use std::time::Duration;
 
 const MEMORY_BYTES: u64 = 1 << 30;
 const SSD_BYTES: u64 = 2 << 30;
-/// Time until memory is as full as it stays.
-const RAMP: Duration = Duration::from_millis(300);
 const AMPLIFICATION_BAR: f64 = 1.11;
 
 #[derive(Debug, Serialize)]
@@ -45,12 +43,16 @@ pub(super) fn measure(plan: &LimitsPlan, fio: Option<Fio>) -> Result<DemotionRow
     for round in 0..plan.rounds {
         go_on()?;
         progress.at(round as u64, "demotion".to_owned());
-        let fio = fio.map(|fio| fio.bytes_per_s(&job, plan.slice)).transpose()?;
-        let ours = while_feeding((feeding.as_ref(), &mut feeder, Pace::Demotion), || {
-            std::thread::sleep(RAMP);
-            rate(store.as_ref(), plan.slice, |stats| stats.demoted_bytes)
-        })?;
-        rounds.push(Round { ours, fio });
+        let fio = fio.map(|fio| {
+            let job = &job;
+            move || fio.bytes_per_s(job, plan.slice)
+        });
+        rounds.push(Round::measure(round, fio, || {
+            while_feeding((feeding.as_ref(), &mut feeder, Pace::Demotion), || {
+                std::thread::sleep(RAMP);
+                rate(store.as_ref(), plan.slice, |stats| stats.demoted_bytes)
+            })
+        })?);
     }
     progress.finish();
     let after = stats(store.as_ref())?;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Operations that are under way at a time.
 pub(super) const DEPTH: usize = 32;
+/// Time for either side to become busy, and for a device to use up what it allows for a moment only. It does not count.
+pub(super) const RAMP: Duration = Duration::from_millis(300);
 
 /// What fio is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,7 @@ impl Job<'_> {
             format!("--size={}", file_bytes / *block_bytes as u64 * *block_bytes as u64),
             format!("--bs={block_bytes}"),
             format!("--iodepth={DEPTH}"),
+            format!("--ramp_time={}ms", RAMP.as_millis()),
             format!("--runtime={}ms", time.as_millis()),
             format!("--fixedbufs={}", u8::from(has_fixed_buffers)),
         ];
@@ -143,8 +146,15 @@ mod tests {
     fn jobs_are_whole_blocks_and_reads_write_nothing() {
         let job = Job { file: Path::new("f"), file_bytes: 10, block_bytes: 4, pattern: Pattern::Reads };
         let arguments = job.arguments(true, Duration::from_secs(2)).join(" ");
-        for part in ["--filename=f", "--size=8", "--bs=4", "--runtime=2000ms", "--fixedbufs=1", "--readonly"]
-        {
+        for part in [
+            "--filename=f",
+            "--size=8",
+            "--bs=4",
+            "--ramp_time=300ms",
+            "--runtime=2000ms",
+            "--fixedbufs=1",
+            "--readonly",
+        ] {
             assert!(arguments.contains(part), "{part} in {arguments}");
         }
         let writes = Job { pattern: Pattern::Writes, ..job }.arguments(false, Duration::ZERO).join(" ");

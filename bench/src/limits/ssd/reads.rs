@@ -5,7 +5,7 @@
 //! memory after all does not count.
 
 use super::beside_fio::{BesideFio, Round};
-use super::fio::{DEPTH, Fio, Job, Pattern};
+use super::fio::{DEPTH, Fio, Job, Pattern, RAMP};
 use super::rig::{Rig, fill, rate, stats};
 use crate::limits::filled::Set;
 use crate::limits::memcpy::Buffer;
@@ -29,8 +29,6 @@ const SSD_BYTES: u64 = 9 << 30;
 /// Bytes of the values that push the others out of memory, and of each.
 const FILLER_BYTES: usize = 1 << 30;
 const FILLER_VALUE_BYTES: usize = 1 << 20;
-/// Time for all threads to become busy.
-const RAMP: Duration = Duration::from_millis(300);
 
 /// How long an engine took to open a volume.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -79,19 +77,18 @@ impl Filled {
                 go_on()?;
                 progress.at(round as u64, ByteSize(set.value_bytes() as u64).to_string());
                 let volume = self.rig.volume();
+                let job = Job {
+                    file: &volume,
+                    file_bytes: SET_BYTES as u64 * VALUE_BYTES.len() as u64,
+                    block_bytes: set.value_bytes(),
+                    pattern: Pattern::Reads,
+                };
                 let fio = fio.map(|fio| {
-                    let job = Job {
-                        file: &volume,
-                        file_bytes: SET_BYTES as u64 * VALUE_BYTES.len() as u64,
-                        block_bytes: set.value_bytes(),
-                        pattern: Pattern::Reads,
-                    };
-                    fio.bytes_per_s(&job, plan.slice)
+                    let job = &job;
+                    move || fio.bytes_per_s(job, plan.slice)
                 });
-                let fio = fio.transpose()?;
-                let ours = ours(&stores, set, next, plan.slice);
+                measured.push(Round::measure(round, fio, || ours(&stores, set, next, plan.slice))?);
                 log::debug!("reads: {:?}", stats(stores[0].as_ref())?.named());
-                measured.push(Round { ours: ours?, fio });
             }
         }
         progress.finish();

@@ -112,14 +112,15 @@ mod x86_64 {
         let mut at = 0;
         let mut take_many = |lanes: &mut Lanes, stripes: usize| {
             let (pairs, rest) = (stripes / 2, stripes % 2);
-            // SAFETY: the stripes lie within `bytes`, which the caller vouches for; all in `to` are aligned as it is.
             for pair in 0..pairs {
                 let key_from = 2 * pair * SECRET_STEP_BYTES;
+                // SAFETY: the stripes lie within `bytes`, which the caller vouches for; all in `to` are aligned as it is.
                 unsafe { lanes.take::<2, STREAM>(to.add(at), from.add(at), secret, key_from) };
                 at += 2 * STRIPE_BYTES;
             }
             if rest > 0 {
                 let key_from = 2 * pairs * SECRET_STEP_BYTES;
+                // SAFETY: as above.
                 unsafe { lanes.take::<1, STREAM>(to.add(at), from.add(at), secret, key_from) };
                 at += STRIPE_BYTES;
             }
