@@ -116,16 +116,18 @@ unsafe fn copy_streaming(to: *mut u8, from: *const u8, bytes: usize) {
 pub(crate) unsafe fn copy_raw_checked(to: *mut u8, from: *const u8, bytes: usize, first: u64) -> Checksum {
     if bytes <= CHUNK_BYTES {
         // SAFETY: the caller's promise.
-        return unsafe { copy_chunk(to, from, bytes, first, false) };
+        return unsafe { copy_chunk(to, from, bytes, first, hash::NEAR) };
     }
     let may_stream = to.addr().is_multiple_of(hash::ALIGNMENT);
     let mut sum = Checksum(0);
+    let course = if bytes < way::LONG_BYTES_MIN { hash::NEAR } else { hash::FAR };
     way::faster(bytes, may_stream, |part, streams| {
+        let course = if streams { hash::AROUND } else { course };
         for at in part.clone().step_by(CHUNK_BYTES) {
             let number = first + (at / CHUNK_BYTES) as u64;
             let count = CHUNK_BYTES.min(part.end - at);
             // SAFETY: the caller's promise; the chunk lies within the part, and begins a number of chunks behind `to`.
-            let chunk = unsafe { copy_chunk(to.add(at), from.add(at), count, number, streams) };
+            let chunk = unsafe { copy_chunk(to.add(at), from.add(at), count, number, course) };
             sum = sum.plus(chunk);
         }
         if streams {
@@ -135,12 +137,18 @@ pub(crate) unsafe fn copy_raw_checked(to: *mut u8, from: *const u8, bytes: usize
     sum
 }
 
-/// Copies a chunk, around the caches if it `streams`, and hashes what it has copied.
+/// Copies a chunk on a course, and hashes what it has copied.
 ///
 /// # Safety
 ///
-/// That of [`copy_raw`]; `to` is a multiple of [`hash::ALIGNMENT`] if it streams.
-unsafe fn copy_chunk(to: *mut u8, from: *const u8, bytes: usize, number: u64, streams: bool) -> Checksum {
+/// That of [`copy_raw`]; `to` is a multiple of [`hash::ALIGNMENT`] if it goes around the caches.
+unsafe fn copy_chunk(
+    to: *mut u8,
+    from: *const u8,
+    bytes: usize,
+    number: u64,
+    course: hash::Course,
+) -> Checksum {
     // In whole stripes, each is read once. Others go by way of memory of our own, since what is hashed has to be what was
     // copied.
     if bytes < hash::BYTES_MIN || !bytes.is_multiple_of(hash::STRIPE_BYTES) || !hash::is_available() {
@@ -149,9 +157,10 @@ unsafe fn copy_chunk(to: *mut u8, from: *const u8, bytes: usize, number: u64, st
     }
     // SAFETY: the caller's promise, and what was asked above.
     Checksum(unsafe {
-        match streams {
-            true => hash::copy_stripes::<true>(to, from, bytes, number),
-            false => hash::copy_stripes::<false>(to, from, bytes, number),
+        match course {
+            hash::AROUND => hash::copy_stripes::<{ hash::AROUND }>(to, from, bytes, number),
+            hash::NEAR => hash::copy_stripes::<{ hash::NEAR }>(to, from, bytes, number),
+            _ => hash::copy_stripes::<{ hash::FAR }>(to, from, bytes, number),
         }
     })
 }
@@ -161,6 +170,8 @@ unsafe fn copy_chunk(to: *mut u8, from: *const u8, bytes: usize, number: u64, st
 /// # Safety
 ///
 /// That of [`copy_raw`].
+// Not part of its caller: each call would touch the pages of the stack that only this needs.
+#[inline(never)]
 unsafe fn copy_chunk_bounced(to: *mut u8, from: *const u8, bytes: usize, number: u64) -> Checksum {
     assert!(bytes <= CHUNK_BYTES, "{bytes} bytes are no chunk");
     let mut bounce = [const { MaybeUninit::<u8>::uninit() }; CHUNK_BYTES];
