@@ -29,7 +29,7 @@ impl FromStr for Verb {
 #[derive(Clone, Debug, Default, FromArgs)]
 #[argh(
     example = "{command_name} --memory 4GB\n{command_name} check --config engine.toml\n\
-               {command_name} --cores 4 --numa 1 --listen 10.0.0.5:7400 --master 10.0.0.1:7390",
+               {command_name} --cores 4 --numa 1 --listen 10.0.0.5:7400 --master 10.0.0.1:7300",
     note = "Each flag but --config and --version is also a key of the configuration file, under the same name:\n\
             `memory = \"4GB\"`. A flag wins over the file."
 )]

@@ -359,7 +359,9 @@ impl Config {
         if self.memory_plan.missing_bytes() > 0 {
             warnings.push(Warning::Overcommitted(ByteSize(self.memory_plan.missing_bytes())));
         }
-        if self.ssd_plan().is_some() && self.master.value.is_none() && self.own_ledger().is_none() {
+        let is_there = self.ssd.places.value.iter().all(|path| path.exists());
+        if self.ssd_plan().is_some() && is_there && self.master.value.is_none() && self.own_ledger().is_none()
+        {
             warnings.push(Warning::Forgetful);
         }
         warnings

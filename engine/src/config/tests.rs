@@ -58,7 +58,7 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 
 #[test]
 fn rows_cover_every_key_once() {
-    let config = from_flags(&[("cpus", "2,0"), ("advertise", "10.0.0.5:99"), ("master", "master-1:7390")]);
+    let config = from_flags(&[("cpus", "2,0"), ("advertise", "10.0.0.5:99"), ("master", "master-1:7300")]);
     let rows = config.rows();
     let keys: BTreeSet<&str> = rows.iter().map(|(key, ..)| *key).collect();
     assert_eq!(keys.len(), KEYS.len());
@@ -66,7 +66,7 @@ fn rows_cover_every_key_once() {
     assert_eq!(value("cpus"), "2,0");
     assert_eq!(value("numa"), "any node");
     assert_eq!(value("advertise"), "10.0.0.5:99");
-    assert_eq!(value("master"), "10.0.0.1:7390");
+    assert_eq!(value("master"), "10.0.0.1:7300");
     assert_eq!(value("log"), "info");
     assert_eq!((value("huge-pages"), value("prefault")), ("auto".to_owned(), "true".to_owned()));
     assert_eq!(value("lease-ms"), "the master's");
@@ -278,6 +278,6 @@ fn the_ssd_tier_has_places_and_a_size() {
     assert_eq!((plan.bytes, plan.settings.region_bytes), (Some(10 * GIB), MIB));
     assert_eq!(plan.nodes, [Some(0), Some(0)]);
     let said = refusal(&[("ssd", "/srv"), ("cores", "2")], "");
-    assert!(said.contains("give --ssd-size of at least 1.0 GiB"), "{said}");
+    assert!(said.contains("give --ssd-size of at least 1026 MiB"), "{said}");
     assert!(refusal(&[("ssd-size", "10GB")], "").contains("there is no --ssd"));
 }

@@ -126,7 +126,7 @@ pub enum ValueError {
     #[error("there is no --ssd that it is about")]
     SsdMissing,
     /// Too small.
-    #[error("{given} on the SSD for {cores} cores: give --ssd-size of at least {least}")]
+    #[error("{given} on the SSD for {cores} cores: give --ssd-size of at least {} MiB", .least.0.div_ceil(1 << 20))]
     SsdSize {
         /// What was given.
         given: ByteSize,

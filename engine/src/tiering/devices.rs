@@ -166,6 +166,11 @@ pub enum PlaceError {
         /// Cores with a part there.
         cores: usize,
     },
+    /// There is nothing.
+    #[error(
+        "--ssd: {0} is not there: make that folder, if the disk is mounted that is to be used, or name a device"
+    )]
+    NotThere(PathBuf),
     /// A file of a core that there is not.
     #[error(
         "{} is of an engine with more cores than {cores}: start with as many, or delete the files of all cores to begin anew",
@@ -195,9 +200,9 @@ pub(crate) fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
 }
 
-/// A device or file to be divided; everything else is, or will be, a folder.
+/// A device or file to be divided; everything else is a folder.
 fn is_divided(path: &Path) -> bool {
-    path.exists() && !path.is_dir()
+    !path.is_dir()
 }
 
 /// Which of the places each core has its part on: each has as many as the others or one more, of its own NUMA node as far as that goes.
@@ -226,6 +231,10 @@ impl SsdPlan {
         let (cores, places) = (self.nodes.len(), self.places.len());
         if places > cores {
             return Err(PlaceError::TooMany { places, cores });
+        }
+        // It is not made: a mount that is missing would fill another disk.
+        if let Some(missing) = self.places.iter().find(|path| !path.exists()) {
+            return Err(PlaceError::NotThere(missing.clone()));
         }
         let divided = self.places.iter().find(|path| is_divided(path));
         let folder = self.places.iter().find(|path| !is_divided(path));

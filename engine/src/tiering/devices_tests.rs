@@ -269,8 +269,10 @@ fn parts_in_regions(plan: &SsdPlan) -> Vec<u32> {
 fn each_core_has_a_file_in_a_folder_and_keeps_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let paths = ["a", "b"].map(|name| folder.path().join(name));
-    paths.iter().for_each(|path| fs::create_dir(path).expect("a folder"));
     let plan = SsdPlan { bytes: Some(1 << 30), ..plan(&paths, 2) };
+    let said = refusal(&plan);
+    assert!(said.contains("a is not there: make that folder") && !paths[0].exists(), "{said}");
+    paths.iter().for_each(|path| fs::create_dir(path).expect("a folder"));
     let file = |folder: usize, core: usize| paths[folder].join(format!("core-{core}.snowskin"));
     let expected = [(0, 0), (1, 1)].map(|(folder, core)| DiskPlace::sized(file(folder, core), 512 * MIB));
     assert_eq!(places(&plan), expected);
