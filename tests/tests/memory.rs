@@ -165,7 +165,7 @@ fn an_operator_evicts_and_pins_hold() {
     assert!(is_done && said.contains("protect the rest"), "{said}");
     assert_eq!(held(&client), 20, "what is pinned hard");
     let (is_done, said) = ctl(master.address(), &["evict", "--to", "50"]);
-    assert!(!is_done && said.contains("50 is no share"), "{said}");
+    assert!(!is_done && said.contains("\"50\" is no share"), "{said}");
 }
 
 #[test]
