@@ -1,4 +1,4 @@
-//! Gets of objects in memory while others go to the SSD at full rate, beside the same without that.
+//! Gets of objects in memory while others go to the SSD nearly as fast as it takes them, beside the same without that.
 //!
 //! Whoever puts so much takes processor time and memory bandwidth besides, most of all where client and engine share two
 //! processors. So the gets are put beside those of an engine without an SSD tier, which is given as many bytes in the same
@@ -23,6 +23,8 @@ const VALUES: usize = 256;
 const MEMORY_BYTES: u64 = 1 << 30;
 const SSD_BYTES: u64 = 2 << 30;
 const RAMP: Duration = Duration::from_millis(300);
+/// Of what the SSD takes at most.
+const FED_SHARE: f64 = 0.95;
 const BAR: f64 = 1.5;
 
 #[derive(Debug, Serialize)]
@@ -110,15 +112,17 @@ pub(super) fn measure(plan: &LimitsPlan) -> Result<LatencyReport, String> {
     }
     let (mut alone, mut evicting, mut demoting) = (Vec::new(), Vec::new(), Vec::new());
     let mut rates = Vec::new();
+    // Both are given as much, in the same way: to ask all the time whether the SSD has taken it is a load of its own.
+    let (_, most) = with.gets_while_fed(Pace::Demotion, plan.slice)?;
+    let pace = Pace::BytesPerS((most * FED_SHARE).max(FED_VALUE_BYTES as f64));
     let mut progress = Progress::new("latency", plan.rounds as u64);
     for round in 0..plan.rounds {
         go_on()?;
         progress.at(round as u64, "latency".to_owned());
         alone.push(without.gets(plan.slice)?);
-        let (figures, rate) = with.gets_while_fed(Pace::Demotion, plan.slice)?;
+        let (figures, rate) = with.gets_while_fed(pace, plan.slice)?;
         demoting.push(figures);
         rates.push(rate);
-        let pace = Pace::BytesPerS(rate.max(FED_VALUE_BYTES as f64));
         evicting.push(without.gets_while_fed(pace, plan.slice)?.0);
     }
     progress.finish();
