@@ -36,6 +36,25 @@ fn client(folder: &Folder, seed: SocketAddr) -> BlockingClient {
     BlockingClient::connect(config).expect("the master answers").with_deadline(Duration::from_secs(5))
 }
 
+/// An engine and its master, and two clients beside it; in this order they end.
+struct Machine {
+    reader: BlockingClient,
+    writer: BlockingClient,
+    _engine: Process,
+    _master: Process,
+    _folder: Folder,
+}
+
+impl Machine {
+    fn start(name: &str) -> Machine {
+        let folder = Folder::new(name);
+        let master = Process::master("127.0.0.1:0");
+        let engine = engine(&folder, "a", "127.0.0.1:0", master.address());
+        let [reader, writer] = [(); 2].map(|()| client(&folder, master.address()));
+        Machine { reader, writer, _engine: engine, _master: master, _folder: folder }
+    }
+}
+
 fn view(client: &BlockingClient, key: &[u8]) -> Option<View> {
     client.view_one(key).expect("an answer").hit()
 }
@@ -51,20 +70,18 @@ fn shelve(client: &BlockingClient, key: &[u8]) {
 
 #[test]
 fn what_others_change_is_seen_at_once() {
-    let folder = Folder::new("shelf-changes");
-    let master = Process::master("127.0.0.1:0");
-    let _engine = engine(&folder, "a", "127.0.0.1:0", master.address());
-    let (reader, writer) = (client(&folder, master.address()), client(&folder, master.address()));
+    let machine = Machine::start("shelf-changes");
+    let (reader, writer) = (&machine.reader, &machine.writer);
     let key = b"key";
     for generation in 1..200 {
         assert!(writer.upsert(&[(key, &value_of(key, generation, BYTES))]).remove(0).is_ok());
         for _ in 0..3 {
-            let seen = view(&reader, key).and_then(|view| generation_of(key, &view));
+            let seen = view(reader, key).and_then(|view| generation_of(key, &view));
             assert_eq!(seen, Some(generation));
         }
         if generation.is_multiple_of(7) {
             assert_eq!(writer.remove(&[key], true).remove(0), Ok(RemoveOutcome::Removed));
-            assert!(view(&reader, key).is_none());
+            assert!(view(reader, key).is_none());
         }
     }
     let counters = reader.counters();
@@ -94,17 +111,15 @@ fn what_others_change_is_seen_at_once() {
 
 #[test]
 fn views_of_what_is_gone_keep_their_bytes_and_are_given_back() {
-    let folder = Folder::new("shelf-views");
-    let master = Process::master("127.0.0.1:0");
-    let _engine = engine(&folder, "a", "127.0.0.1:0", master.address());
-    let (reader, writer) = (client(&folder, master.address()), client(&folder, master.address()));
+    let machine = Machine::start("shelf-views");
+    let (reader, writer) = (&machine.reader, &machine.writer);
     let keys: Vec<Vec<u8>> = (0..100).map(|number| format!("key-{number}").into_bytes()).collect();
     for key in &keys {
         assert!(writer.put(&[(key, &value_of(key, 1, BYTES))]).remove(0).is_ok());
     }
-    keys.iter().for_each(|key| shelve(&reader, key));
+    keys.iter().for_each(|key| shelve(reader, key));
     // More than a lane can hold of the shelf.
-    let views: Vec<View> = keys.iter().map(|key| view(&reader, key).expect("it is held")).collect();
+    let views: Vec<View> = keys.iter().map(|key| view(reader, key).expect("it is held")).collect();
     for key in &keys {
         assert!(writer.remove(&[key], true).remove(0).is_ok());
     }
@@ -118,14 +133,14 @@ fn views_of_what_is_gone_keep_their_bytes_and_are_given_back() {
     }
     let stats =
         |client: &BlockingClient| client.stats().expect("it answers").remove(0).1.expect("it answers");
-    assert!(stats(&writer).shelf_held_bytes > 0);
+    assert!(stats(writer).shelf_held_bytes > 0);
     drop(views);
     let until = Instant::now() + Duration::from_secs(9);
-    while stats(&writer).pinned_bytes > 0 {
-        assert!(Instant::now() < until, "{:?}", stats(&writer));
+    while stats(writer).pinned_bytes > 0 {
+        assert!(Instant::now() < until, "{:?}", stats(writer));
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(stats(&writer).shelf_held_bytes, 0);
+    assert_eq!(stats(writer).shelf_held_bytes, 0);
 }
 
 #[test]
@@ -151,13 +166,11 @@ fn nothing_is_found_on_the_shelf_of_a_killed_engine() {
 
 #[test]
 fn the_lease_of_who_has_read_without_asking_ends() {
-    let folder = Folder::new("shelf-leases");
-    let master = Process::master("127.0.0.1:0");
-    let _engine = engine(&folder, "a", "127.0.0.1:0", master.address());
-    let (reader, writer) = (client(&folder, master.address()), client(&folder, master.address()));
+    let machine = Machine::start("shelf-leases");
+    let (reader, writer) = (&machine.reader, &machine.writer);
     let key = b"key";
     assert!(writer.put(&[(key, &value_of(key, 1, BYTES))]).remove(0).is_ok());
-    shelve(&reader, key);
+    shelve(reader, key);
     assert_eq!(writer.remove(&[key], false).remove(0), Ok(RemoveOutcome::Leased));
     // Ten times as long as a lease: the core has heard of it meanwhile, also if nobody has asked for anything.
     std::thread::sleep(Duration::from_secs(2));

@@ -203,18 +203,20 @@ impl Shard {
     /// Takes in what clients have read.
     #[inline]
     pub fn take_in_uses(&mut self, now: Moment) {
-        if let Some(shelf) = &mut self.shelf {
-            shelf.latest = shelf.latest.max(now);
-            self.take_in(None);
-        }
+        self.take_in_at(None, now);
     }
 
     /// The same of one client.
     #[inline]
     pub fn take_in_uses_of(&mut self, reader: ReaderId, now: Moment) {
+        self.take_in_at(Some(reader), now);
+    }
+
+    #[inline]
+    fn take_in_at(&mut self, only: Option<ReaderId>, now: Moment) {
         if let Some(shelf) = &mut self.shelf {
             shelf.latest = shelf.latest.max(now);
-            self.take_in(Some(reader));
+            self.take_in(only);
         }
     }
 

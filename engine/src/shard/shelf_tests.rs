@@ -114,6 +114,15 @@ quickcheck! {
     }
 }
 
+/// A shard with a key on the shelf, and a client that reads there.
+fn shelved() -> (Shard, Client) {
+    let mut shard = shard(1 << 20);
+    let client = Client::of(&mut shard);
+    put(&mut shard, "key", &[5; 9]);
+    shelve(&mut shard, "key");
+    (shard, client)
+}
+
 #[test]
 fn what_is_read_twice_is_found_without_asking_until_it_is_no_more() {
     let mut shard = shard(1 << 20);
@@ -158,10 +167,7 @@ fn bytes_that_a_client_holds_are_kept_until_it_does_not_or_is_gone() {
 #[test]
 fn uses_are_leases_and_hits_as_if_the_core_had_been_asked() {
     let later = |ms| NOW + Duration::from_millis(ms);
-    let mut shard = shard(1 << 20);
-    let mut client = Client::of(&mut shard);
-    put(&mut shard, "key", &[5; 9]);
-    shelve(&mut shard, "key");
+    let (mut shard, mut client) = shelved();
     let hits = shard.stats().get_hits;
     let at = client.find("key").unwrap().0;
     client.give_back(at);
@@ -184,10 +190,7 @@ fn who_has_read_a_card_has_a_lease_whatever_becomes_of_the_card() {
     let later = NOW + Duration::from_millis(70);
     for cause in causes {
         for is_held in [false, true] {
-            let mut shard = shard(1 << 20);
-            let mut client = Client::of(&mut shard);
-            put(&mut shard, "key", &[5; 9]);
-            shelve(&mut shard, "key");
+            let (mut shard, mut client) = shelved();
             shard.take_in_uses(later);
             let at = client.find("key").expect("it is on the shelf").0;
             if !is_held {
@@ -204,10 +207,7 @@ fn who_has_read_a_card_has_a_lease_whatever_becomes_of_the_card() {
 
 #[test]
 fn who_is_read_after_it_was_chosen_is_not_evicted() {
-    let mut shard = shard(1 << 20);
-    let mut client = Client::of(&mut shard);
-    put(&mut shard, "key", &[5; 9]);
-    shelve(&mut shard, "key");
+    let (mut shard, mut client) = shelved();
     let later = NOW + Duration::from_millis(200);
     let victim = shard.victim(later, 1, true).expect("its lease is over");
     let at = client.find("key").expect("it is on the shelf").0;
@@ -218,10 +218,7 @@ fn who_is_read_after_it_was_chosen_is_not_evicted() {
 
 #[test]
 fn who_moves_out_leaves_nothing_on_the_shelf() {
-    let mut shard = shard(1 << 20);
-    let mut client = Client::of(&mut shard);
-    put(&mut shard, "key", &[5; 9]);
-    shelve(&mut shard, "key");
+    let (mut shard, mut client) = shelved();
     assert!(client.find("key").is_some());
     shard.apply_table(&table(2, 1, 0));
     assert!(client.find("key").is_none(), "another core is the home");
