@@ -21,6 +21,7 @@ mod names;
 mod pins;
 mod put;
 mod read;
+mod read_before;
 mod remove;
 mod row;
 mod shelf;

@@ -12,6 +12,7 @@
 //! answering for its slot. Uses of cards are taken in before anything is decided by them: what to evict, what a lease protects.
 
 use super::Shard;
+use super::read_before::ReadBefore;
 use super::row::{Place, Position};
 use crate::segment::{Extent, ExtentId};
 use snowskin_io::Moment;
@@ -56,8 +57,7 @@ pub(super) struct Shelf {
     region: ShelfRegion,
     /// What each card stands for.
     cards: Vec<Option<Shelved>>,
-    /// Of hashes that were read once: a part of each, by another part.
-    read_once: Vec<u32>,
+    read_before: ReadBefore,
     /// Bytes of values on cards.
     bytes: u64,
     /// What was taken off while clients held it.
@@ -96,7 +96,7 @@ impl Shelf {
         Shelf {
             region,
             cards: (0..count).map(|_| None).collect(),
-            read_once: vec![0; count],
+            read_before: ReadBefore::new(count),
             bytes: 0,
             held: Vec::new(),
             held_bytes: 0,
@@ -106,12 +106,6 @@ impl Shelf {
             room: Vec::new(),
             latest: Moment::default(),
         }
-    }
-
-    /// Whether a name with this hash was read before, as far as is remembered.
-    fn is_read_again(&mut self, hash: u64) -> bool {
-        let (part, other) = ((hash >> 32) as u32 | 1, hash as usize & (self.read_once.len() - 1));
-        std::mem::replace(&mut self.read_once[other], part) == part
     }
 
     /// The place of the card of a name with this hash.
@@ -251,7 +245,7 @@ impl Shard {
         shelf.latest = shelf.latest.max(now);
         let fits = name.hash != 0 && name.name.bytes().len() <= CARD_NAME_BYTES_MAX;
         let is_new = fits && !shelf.readers.is_empty() && shelf.place_of(name.hash).is_none();
-        if !is_new || !shelf.is_read_again(name.hash) {
+        if !is_new || !shelf.read_before.is_known(name.hash) {
             return;
         }
         let Some(position) = self.index.find(name) else { return };
