@@ -1,7 +1,7 @@
 //! A value that is read where it lies.
 
 use snowskin_io::lane::{HoldRegion, LaneRegion, PinReturns, release};
-use snowskin_io::memory::SharedSegment;
+use snowskin_io::memory::{SharedSegment, copy, copy_checked};
 use snowskin_io::{Birth, Latch};
 use snowskin_protocol::Checksum;
 use snowskin_protocol::wire::lane::SharedPlace;
@@ -86,6 +86,18 @@ impl View {
     /// Of the value, made when it was put.
     pub fn checksum(&self) -> Checksum {
         self.checksum
+    }
+
+    /// Copies the bytes to a place of the same length; whether what was copied matches the checksum.
+    pub fn copy_into(&self, to: &mut [u8]) -> bool {
+        match &self.bytes {
+            Bytes::Pinned(pinned) => copy_checked(to, pinned.bytes()) == self.checksum,
+            // Looked at when it came.
+            Bytes::Copied(value) => {
+                copy(to, value);
+                true
+            }
+        }
     }
 
     /// Whether the bytes match their checksum: reads all of them.

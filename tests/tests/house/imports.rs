@@ -4,7 +4,7 @@ use crate::scan::Source;
 use crate::{File, Violation};
 
 /// A crate's directory, and the directories of ours that it may import.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("protocol", &[]),
     ("io", &["protocol"]),
     ("ssd-tier", &["io", "protocol"]),
@@ -12,6 +12,7 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("engine", &["ssd-tier", "io", "protocol", "master"]),
     ("master", &["protocol", "io"]),
     ("client", &["protocol", "io"]),
+    ("python", &["client", "engine", "master", "io", "protocol"]),
     ("bench", &["client", "engine", "master", "io", "protocol"]),
     ("tools", &["client", "protocol", "ssd-tier"]),
     ("tests", &["protocol", "io", "ssd-tier", "engine", "master", "client", "bench", "tools"]),

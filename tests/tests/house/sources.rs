@@ -7,8 +7,8 @@ use crate::{File, Violation};
 const FILE_LINES_MAX: usize = 600;
 /// Lines of a function, at most, from `fn` to its closing brace.
 const FUNCTION_LINES_MAX: usize = 70;
-/// The only place for `unsafe`.
-const UNSAFE_UNDER: &str = "io/src/";
+/// The only places for `unsafe`: the door to the kernel, and the edge to the interpreter.
+const UNSAFE_UNDER: [&str; 2] = ["io/src/", "python/src/ffi/"];
 /// The reason for an `unsafe` stands at most so many lines above it.
 const REASON_LINES_ABOVE: usize = 12;
 /// Macros that say that something is not done.
@@ -49,8 +49,9 @@ fn unsafe_violations(file: &File, source: &Source) -> Vec<Violation> {
         let line = source.line_at(range.start);
         let nearby = &comments[line.saturating_sub(REASON_LINES_ABOVE + 1)..line.min(comments.len())];
         let reason = |comment: &&str| comment.contains("SAFETY:") || comment.contains("# Safety");
-        if !file.path.starts_with(UNSAFE_UNDER) {
-            let words = format!("unsafe is for {UNSAFE_UNDER} only: move it there, behind a safe function");
+        if !UNSAFE_UNDER.iter().any(|place| file.path.starts_with(place)) {
+            let places = UNSAFE_UNDER.join(" and ");
+            let words = format!("unsafe is for {places} only: move it there, behind a safe function");
             found.push(Violation::new(&file.path, line, words));
         } else if !nearby.iter().any(reason) {
             let words = "unsafe without a reason: say above it, after SAFETY:, which invariant holds and who keeps it";
@@ -116,7 +117,7 @@ fn long_files_and_functions_are_refused() {
 #[test]
 fn unsafe_has_its_place_and_its_reason() {
     let bare = "fn f() {\n    unsafe { g() }\n}\n";
-    assert!(seeded("engine/src/x.rs", bare)[0].starts_with("engine/src/x.rs:2: unsafe is for io/src/ only"));
+    assert!(seeded("engine/src/x.rs", bare)[0].starts_with("engine/src/x.rs:2: unsafe is for io/src/ and python/src/ffi/ only"));
     assert!(seeded("io/src/x.rs", bare)[0].starts_with("io/src/x.rs:2: unsafe without a reason"));
     let reasoned = bare.replace("    unsafe", "    // SAFETY: the owner keeps it alive.\n    unsafe");
     assert!(seeded("io/src/x.rs", &reasoned).is_empty());

@@ -3,7 +3,7 @@
 use crate::{File, Violation};
 
 /// All that may be at the top level.
-const TOP_LEVEL: [&str; 20] = [
+const TOP_LEVEL: [&str; 21] = [
     ".ci",
     ".gitignore",
     "Cargo.lock",
@@ -19,6 +19,7 @@ const TOP_LEVEL: [&str; 20] = [
     "io",
     "master",
     "protocol",
+    "python",
     "rust-toolchain.toml",
     "rustfmt.toml",
     "ssd-tier",

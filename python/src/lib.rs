@@ -1,0 +1,37 @@
+//! The native part of the Python package `snowskin`: documentation for callers is in `snowskin/_snowskin.pyi`.
+//!
+//! ```text
+//!   arguments ──► Keys, Memory ──► interpreter given back: steps of the blocking client ──► answers: objects, or exceptions
+//!                 (the GIL held)                                                             (the GIL held)
+//! ```
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `ffi` | the edge to the interpreter: all `unsafe` |
+//! | `keys`, `options` | what callers say |
+//! | `store` | the class `Store`, and its life |
+//! | `write`, `read`, `ask` | its verbs |
+//! | `steps` | long batches, which can be interrupted |
+//! | `outcomes`, `errors` | what callers hear |
+
+mod ask;
+mod errors;
+mod ffi;
+mod keys;
+mod options;
+mod outcomes;
+mod read;
+mod steps;
+mod store;
+mod write;
+
+use pyo3::prelude::{Bound, PyModule, PyModuleMethods, PyResult, pymodule};
+
+/// What `snowskin` is made of.
+#[pymodule]
+fn _snowskin(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add_class::<store::Store>()?;
+    module.add("View", store::view_class(py)?)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,406 @@
+//! `snowskin.Store`: the blocking client. Every call gives the interpreter back before it works.
+
+use crate::ask;
+use crate::errors::{named, raised};
+use crate::ffi::buffer::Use;
+use crate::ffi::memory::{Memory, Regions};
+use crate::ffi::span::Span;
+use crate::ffi::view;
+use crate::keys::Keys;
+use crate::options::{Options, Wishes, duration};
+use crate::{read, write};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::{Bound, Py, PyAny, PyAnyMethods, PyResult, Python, pyclass, pymethods};
+use pyo3::types::{PyDict, PyString};
+use snowskin_client::{BlockingClient, ClientConfig, Transport};
+use snowskin_io::Birth;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A client, and what callers have registered with it.
+pub(crate) struct Handle {
+    /// There until this is dropped.
+    client: Option<BlockingClient>,
+    pub(crate) regions: Regions,
+    birth: Birth,
+}
+
+impl Handle {
+    pub(crate) fn client(&self) -> &BlockingClient {
+        self.client.as_ref().expect("there until it is dropped")
+    }
+
+    /// The client with another deadline, if one is given.
+    pub(crate) fn within(&self, deadline: Option<f64>) -> PyResult<BlockingClient> {
+        match deadline {
+            None => Ok(self.client().clone()),
+            Some(seconds) => Ok(self.client().with_deadline(duration("deadline", seconds)?)),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // A forked process has our sockets and memory, and none of our threads: it lets go of nothing.
+        if let Some(client) = self.client.take().filter(|_| !self.birth.is_here()) {
+            std::mem::forget(client);
+        }
+    }
+}
+
+/// Where the client is, until the store is closed.
+pub(crate) struct Desk(Mutex<Option<Arc<Handle>>>);
+
+impl Desk {
+    pub(crate) fn connect(py: Python<'_>, config: ClientConfig) -> PyResult<Desk> {
+        let client = py.detach(|| BlockingClient::connect(config)).map_err(|error| raised(py, &error))?;
+        let handle = Handle { client: Some(client), regions: Regions::default(), birth: Birth::new() };
+        Ok(Desk(Mutex::new(Some(Arc::new(handle)))))
+    }
+
+    pub(crate) fn handle(&self, py: Python<'_>) -> PyResult<Arc<Handle>> {
+        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let handle =
+            handle.ok_or_else(|| named(py, "ClosedError", "the store is closed: make another one"))?;
+        match handle.birth.is_here() {
+            true => Ok(handle),
+            false => {
+                let words = "this process was forked after the store was made: make one here";
+                Err(named(py, "ForkedError", words))
+            }
+        }
+    }
+
+    pub(crate) fn close(&self, py: Python<'_>) {
+        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        py.detach(|| drop(handle));
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+/// A client of a cluster. Any number of threads may use it at once.
+#[pyclass(frozen, module = "snowskin", name = "Store", subclass)]
+pub(crate) struct Store {
+    desk: Desk,
+    words: String,
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    #[pyo3(signature = (
+        seeds, *, tenant = "default", deadline = 5.0, verify = true, transport = "auto", local_sockets = None, copy_helpers = 0,
+        spin = 50e-6
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python function")]
+    fn new(
+        py: Python<'_>,
+        seeds: &Bound<'_, PyAny>,
+        tenant: &str,
+        deadline: f64,
+        verify: bool,
+        transport: &str,
+        local_sockets: Option<std::path::PathBuf>,
+        copy_helpers: usize,
+        spin: f64,
+    ) -> PyResult<Store> {
+        let seeds = seeds_of(py, seeds)?;
+        let usual = ClientConfig::new(seeds.iter().copied());
+        let config = ClientConfig {
+            tenant: tenant.to_owned(),
+            deadline: duration("deadline", deadline)?,
+            verify,
+            transport: transport.parse::<Transport>().map_err(PyValueError::new_err)?,
+            local_sockets: local_sockets.unwrap_or_else(|| usual.local_sockets.clone()),
+            copy_helpers,
+            spin: spin_of(spin)?,
+            ..usual
+        };
+        let listed: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+        let words = format!("snowskin.Store({:?}, tenant={tenant:?})", listed.join(","));
+        Ok(Store { desk: Desk::connect(py, config)?, words })
+    }
+
+    #[pyo3(signature = (
+        keys, values, *, replace = false, durability = "memory", soft_pin = None, hard_pin = false, group = None, parents = None,
+        chain = false, deadline = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python function")]
+    fn put<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        values: &Bound<'py, PyAny>,
+        replace: bool,
+        durability: &str,
+        soft_pin: Option<f64>,
+        hard_pin: bool,
+        group: Option<&Bound<'py, PyAny>>,
+        parents: Option<&Bound<'py, PyAny>>,
+        chain: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        let keys = Keys::of(keys)?;
+        let memory = memory_of(&keys, values, Use::Read)?;
+        let wishes = Wishes { replace, durability, soft_pin, hard_pin, group, parents, chain };
+        let options = Options::of(&wishes, &keys)?;
+        write::put(py, &client, &keys, &memory, &options)
+    }
+
+    #[pyo3(signature = (
+        keys, addresses, sizes, *, replace = false, durability = "memory", soft_pin = None, hard_pin = false, group = None,
+        parents = None, chain = false, deadline = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python function")]
+    fn put_from<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        addresses: &Bound<'py, PyAny>,
+        sizes: &Bound<'py, PyAny>,
+        replace: bool,
+        durability: &str,
+        soft_pin: Option<f64>,
+        hard_pin: bool,
+        group: Option<&Bound<'py, PyAny>>,
+        parents: Option<&Bound<'py, PyAny>>,
+        chain: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let handle = self.desk.handle(py)?;
+        let client = handle.within(deadline)?;
+        let keys = Keys::many(keys)?;
+        let memory = Memory::of_addresses(py, &handle.regions, addresses, sizes, Use::Read, keys.count())?;
+        let wishes = Wishes { replace, durability, soft_pin, hard_pin, group, parents, chain };
+        let options = Options::of(&wishes, &keys)?;
+        write::put(py, &client, &keys, &memory, &options)
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        read::get(py, &client, &Keys::of(keys)?)
+    }
+
+    #[pyo3(signature = (keys, buffers, *, deadline = None))]
+    fn get_into<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        buffers: &Bound<'py, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        let keys = Keys::of(keys)?;
+        let mut memory = memory_of(&keys, buffers, Use::Write)?;
+        read::get_into(py, &client, &keys, &mut memory)
+    }
+
+    #[pyo3(signature = (keys, addresses, sizes, *, deadline = None))]
+    fn get_to<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        addresses: &Bound<'py, PyAny>,
+        sizes: &Bound<'py, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let handle = self.desk.handle(py)?;
+        let client = handle.within(deadline)?;
+        let keys = Keys::many(keys)?;
+        let mut memory =
+            Memory::of_addresses(py, &handle.regions, addresses, sizes, Use::Write, keys.count())?;
+        read::get_into(py, &client, &keys, &mut memory)
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn view<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        read::view(py, &client, &Keys::of(keys)?)
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn lookup<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        ask::lookup(py, &client, &Keys::of(keys)?)
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn exists<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        ask::exists(py, &client, &Keys::of(keys)?)
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn match_prefix(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<usize> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        ask::match_prefix(py, &client, &Keys::many(keys)?)
+    }
+
+    #[pyo3(signature = (keys, *, force = false, deadline = None))]
+    fn remove<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        force: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        ask::remove(py, &client, &Keys::of(keys)?, force)
+    }
+
+    #[pyo3(signature = (pattern, *, force = false, deadline = None))]
+    fn remove_matching<'py>(
+        &self,
+        py: Python<'py>,
+        pattern: &str,
+        force: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        ask::remove_matching(py, &client, pattern, force)
+    }
+
+    #[pyo3(signature = (*, force = false, deadline = None))]
+    fn remove_all<'py>(
+        &self,
+        py: Python<'py>,
+        force: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        ask::remove_matching(py, &client, "", force)
+    }
+
+    #[pyo3(signature = (*, deadline = None))]
+    fn stats<'py>(&self, py: Python<'py>, deadline: Option<f64>) -> PyResult<Bound<'py, PyDict>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        ask::stats(py, &client)
+    }
+
+    fn register(&self, py: Python<'_>, address: usize, size: usize) -> PyResult<()> {
+        let handle = self.desk.handle(py)?;
+        let span = Span::new(address, size);
+        if address == 0 || size == 0 {
+            return Err(PyValueError::new_err("memory to register has an address and at least one byte"));
+        }
+        match handle.regions.register(span) {
+            true => Ok(()),
+            false => {
+                let words = format!("{span} overlap memory that is registered already: unregister it first");
+                Err(PyValueError::new_err(words))
+            }
+        }
+    }
+
+    fn unregister(&self, py: Python<'_>, address: usize) -> PyResult<()> {
+        match self.desk.handle(py)?.regions.unregister(address) {
+            true => Ok(()),
+            false => {
+                let words = format!("no registered memory begins at {address:#x}");
+                Err(named(py, "BufferNotRegisteredError", &words))
+            }
+        }
+    }
+
+    fn close(&self, py: Python<'_>) {
+        self.desk.close(py);
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.desk.is_closed()
+    }
+
+    fn __enter__<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) {
+        self.desk.close(py);
+    }
+
+    fn __repr__(&self) -> String {
+        if self.desk.is_closed() { format!("<closed {}>", self.words) } else { format!("<{}>", self.words) }
+    }
+
+    fn __reduce__(&self) -> PyResult<Py<PyAny>> {
+        let words = "a store cannot be pickled: make one in each process";
+        Err(PyTypeError::new_err(words))
+    }
+}
+
+/// Buffers of objects for keys: one for one, a list for a list.
+fn memory_of(keys: &Keys, objects: &Bound<'_, PyAny>, purpose: Use) -> PyResult<Memory> {
+    match keys.is_one {
+        true => Memory::of_one(objects, purpose),
+        false => Memory::of_many(objects, purpose, keys.count()),
+    }
+}
+
+/// Addresses such as `host:port`: one, several with commas, or a list. Names are looked up.
+pub(crate) fn seeds_of(py: Python<'_>, seeds: &Bound<'_, PyAny>) -> PyResult<Vec<SocketAddr>> {
+    let listed: Vec<String> = match seeds.cast::<PyString>() {
+        Ok(text) => text.to_string().split(',').map(|seed| seed.trim().to_owned()).collect(),
+        Err(_) => seeds.extract().map_err(|_| {
+            PyTypeError::new_err("seeds are \"host:port\", several with commas, or a list of these")
+        })?,
+    };
+    let mut addresses = Vec::new();
+    for seed in listed {
+        let found = py.detach(|| seed.to_socket_addrs().map(|found| found.collect::<Vec<_>>()));
+        addresses.extend(found.map_err(|error| {
+            PyValueError::new_err(format!("{seed:?} is no address such as 127.0.0.1:7300: {error}"))
+        })?);
+    }
+    match addresses.is_empty() {
+        false => Ok(addresses),
+        true => Err(PyValueError::new_err("no seeds: name a master or an engine, such as 127.0.0.1:7300")),
+    }
+}
+
+fn spin_of(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| PyValueError::new_err(format!("spin is a time in seconds, or 0, not {seconds}")))
+}
+
+/// The class of views, for the module.
+pub(crate) fn view_class(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    Ok(view::class(py)?.clone().into_any())
+}
