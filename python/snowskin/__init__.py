@@ -13,10 +13,12 @@ A call on one key answers one thing, a call on a list of keys a list of answers 
 
 from . import errors
 from ._snowskin import Store, View, __version__
+from .aio import AsyncStore
 from .errors import BatchError, SnowskinError
 from .outcomes import Miss, Removal, RemovedCount
 
 __all__ = [
+    "AsyncStore",
     "BatchError",
     "Miss",
     "Removal",

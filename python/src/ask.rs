@@ -7,7 +7,7 @@ use crate::read::integer;
 use crate::steps::steps;
 use pyo3::prelude::{Bound, PyAny, PyResult, Python};
 use pyo3::types::{PyBool, PyDict, PyDictMethods, PyList, PyListMethods};
-use snowskin_client::{BlockingClient, Error, Found};
+use snowskin_client::{BlockingClient, ClientCounters, CoreStats, Error, Found, Member};
 
 fn found(py: Python<'_>, client: &BlockingClient, keys: &Keys) -> PyResult<Vec<Result<Found<u64>, Error>>> {
     steps(py, (0..keys.count()).map(|_| 0), |numbers| {
@@ -71,8 +71,20 @@ pub(crate) fn remove_matching<'py>(
 /// Counters of every core, and of this client.
 pub(crate) fn stats<'py>(py: Python<'py>, client: &BlockingClient) -> PyResult<Bound<'py, PyDict>> {
     let (cores, counters) = py.detach(|| (client.stats(), client.counters()));
+    stats_of(py, cores.map_err(|error| raised(py, &error))?, &counters)
+}
+
+/// What each core says of itself, or why it says nothing.
+pub(crate) type Cores = Vec<(Member, Result<CoreStats, Error>)>;
+
+/// Counters as a dictionary.
+pub(crate) fn stats_of<'py>(
+    py: Python<'py>,
+    cores: Cores,
+    counters: &ClientCounters,
+) -> PyResult<Bound<'py, PyDict>> {
     let list = PyList::empty(py);
-    for (member, stats) in cores.map_err(|error| raised(py, &error))? {
+    for (member, stats) in cores {
         let core = PyDict::new(py);
         core.set_item("core", member.id.to_string())?;
         core.set_item("address", member.address.to_string())?;

@@ -69,4 +69,9 @@ impl Keys {
     pub(crate) fn slices(&self) -> Vec<&[u8]> {
         (0..self.count()).map(|number| self.get(number)).collect()
     }
+
+    /// All of them, owned.
+    pub(crate) fn to_vecs(&self) -> Vec<Vec<u8>> {
+        (0..self.count()).map(|number| self.get(number).to_vec()).collect()
+    }
 }

@@ -11,6 +11,7 @@
 //! | `keys`, `options` | what callers say |
 //! | `store` | the class `Store`, and its life |
 //! | `write`, `read`, `ask` | its verbs |
+//! | `requests` | calls that do not wait, for event loops |
 //! | `steps` | long batches, which can be interrupted |
 //! | `outcomes`, `errors` | what callers hear |
 
@@ -21,6 +22,7 @@ mod keys;
 mod options;
 mod outcomes;
 mod read;
+mod requests;
 mod steps;
 mod store;
 mod write;
@@ -32,6 +34,7 @@ use pyo3::prelude::{Bound, PyModule, PyModuleMethods, PyResult, pymodule};
 fn _snowskin(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_class::<store::Store>()?;
+    module.add_class::<requests::Requests>()?;
     module.add("View", store::view_class(py)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

@@ -12,9 +12,20 @@ use pyo3::types::{PyInt, PyMemoryView};
 use snowskin_client::{BlockingClient, Error, Found, View};
 use std::ops::Range;
 
-/// Values as `bytes`. They are found first and then copied: only then it is known how long they are.
+/// Values as `bytes`.
 pub(crate) fn get<'py>(py: Python<'py>, client: &BlockingClient, keys: &Keys) -> PyResult<Bound<'py, PyAny>> {
     let found = views(py, client, keys)?;
+    spread_bytes(py, client, keys, found, keys.is_one)
+}
+
+/// Values that were found, as `bytes`: copied now, when it is known how long they are.
+pub(crate) fn spread_bytes<'py>(
+    py: Python<'py>,
+    client: &BlockingClient,
+    keys: &Keys,
+    found: Vec<Result<Found<View>, Error>>,
+    is_one: bool,
+) -> PyResult<Bound<'py, PyAny>> {
     let mut values = Vec::with_capacity(found.len());
     for answer in found {
         values.push(match answer {
@@ -37,7 +48,7 @@ pub(crate) fn get<'py>(py: Python<'py>, client: &BlockingClient, keys: &Keys) ->
         Found::Hit(fresh) => Ok(Fresh::into_bytes(fresh, py).into_any()),
         Found::Miss(reason) => miss(py, reason),
     };
-    answers(py, copied.into_iter(), keys.is_one, say)
+    answers(py, copied.into_iter(), is_one, say)
 }
 
 /// Copies a value and looks at its checksum on the way. Bytes that do not match are asked for again: the client knows what to do about them.
@@ -70,11 +81,15 @@ pub(crate) fn view<'py>(
     keys: &Keys,
 ) -> PyResult<Bound<'py, PyAny>> {
     let found = views(py, client, keys)?;
-    let say = |py, answer| match answer {
+    answers(py, found.into_iter(), keys.is_one, say_view)
+}
+
+/// A value where it lies, or why there is none.
+pub(crate) fn say_view(py: Python<'_>, found: Found<View>) -> PyResult<Bound<'_, PyAny>> {
+    match found {
         Found::Hit(value) => Ok(PyMemoryView::from(&view::new(py, value)?)?.into_any()),
         Found::Miss(reason) => miss(py, reason),
-    };
-    answers(py, found.into_iter(), keys.is_one, say)
+    }
 }
 
 /// Values into memory; how many bytes each has.

@@ -85,43 +85,22 @@ impl Desk {
 /// A client of a cluster. Any number of threads may use it at once.
 #[pyclass(frozen, module = "snowskin", name = "Store", subclass)]
 pub(crate) struct Store {
-    desk: Desk,
+    pub(crate) desk: Desk,
     words: String,
 }
 
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (
-        seeds, *, tenant = "default", deadline = 5.0, verify = true, transport = "auto", local_sockets = None, copy_helpers = 0,
-        spin = 50e-6
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "keywords of a Python function")]
+    #[pyo3(signature = (seeds, **settings))]
     fn new(
         py: Python<'_>,
         seeds: &Bound<'_, PyAny>,
-        tenant: &str,
-        deadline: f64,
-        verify: bool,
-        transport: &str,
-        local_sockets: Option<std::path::PathBuf>,
-        copy_helpers: usize,
-        spin: f64,
+        settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Store> {
-        let seeds = seeds_of(py, seeds)?;
-        let usual = ClientConfig::new(seeds.iter().copied());
-        let config = ClientConfig {
-            tenant: tenant.to_owned(),
-            deadline: duration("deadline", deadline)?,
-            verify,
-            transport: transport.parse::<Transport>().map_err(PyValueError::new_err)?,
-            local_sockets: local_sockets.unwrap_or_else(|| usual.local_sockets.clone()),
-            copy_helpers,
-            spin: spin_of(spin)?,
-            ..usual
-        };
-        let listed: Vec<String> = seeds.iter().map(ToString::to_string).collect();
-        let words = format!("snowskin.Store({:?}, tenant={tenant:?})", listed.join(","));
+        let config = config_of(py, seeds, settings)?;
+        let listed: Vec<String> = config.seeds.iter().map(ToString::to_string).collect();
+        let words = format!("snowskin.Store({:?}, tenant={:?})", listed.join(","), config.tenant);
         Ok(Store { desk: Desk::connect(py, config)?, words })
     }
 
@@ -367,7 +346,7 @@ impl Store {
 }
 
 /// Buffers of objects for keys: one for one, a list for a list.
-fn memory_of(keys: &Keys, objects: &Bound<'_, PyAny>, purpose: Use) -> PyResult<Memory> {
+pub(crate) fn memory_of(keys: &Keys, objects: &Bound<'_, PyAny>, purpose: Use) -> PyResult<Memory> {
     match keys.is_one {
         true => Memory::of_one(objects, purpose),
         false => Memory::of_many(objects, purpose, keys.count()),
@@ -375,7 +354,7 @@ fn memory_of(keys: &Keys, objects: &Bound<'_, PyAny>, purpose: Use) -> PyResult<
 }
 
 /// Addresses such as `host:port`: one, several with commas, or a list. Names are looked up.
-pub(crate) fn seeds_of(py: Python<'_>, seeds: &Bound<'_, PyAny>) -> PyResult<Vec<SocketAddr>> {
+fn seeds_of(py: Python<'_>, seeds: &Bound<'_, PyAny>) -> PyResult<Vec<SocketAddr>> {
     let listed: Vec<String> = match seeds.cast::<PyString>() {
         Ok(text) => text.to_string().split(',').map(|seed| seed.trim().to_owned()).collect(),
         Err(_) => seeds.extract().map_err(|_| {
@@ -393,6 +372,38 @@ pub(crate) fn seeds_of(py: Python<'_>, seeds: &Bound<'_, PyAny>) -> PyResult<Vec
         false => Ok(addresses),
         true => Err(PyValueError::new_err("no seeds: name a master or an engine, such as 127.0.0.1:7300")),
     }
+}
+
+/// Whom to ask, and how. A setting that is not known is refused.
+pub(crate) fn config_of(
+    py: Python<'_>,
+    seeds: &Bound<'_, PyAny>,
+    settings: Option<&Bound<'_, PyDict>>,
+) -> PyResult<ClientConfig> {
+    let mut config = ClientConfig::new(seeds_of(py, seeds)?);
+    for (name, value) in settings.into_iter().flatten() {
+        let name: String = name.extract()?;
+        match name.as_str() {
+            "tenant" => config.tenant = value.extract()?,
+            "deadline" => config.deadline = duration("deadline", value.extract()?)?,
+            "verify" => config.verify = value.extract()?,
+            "transport" => {
+                let text: String = value.extract()?;
+                config.transport = text.parse::<Transport>().map_err(PyValueError::new_err)?;
+            }
+            "local_sockets" if value.is_none() => {}
+            "local_sockets" => config.local_sockets = value.extract()?,
+            "copy_helpers" => config.copy_helpers = value.extract()?,
+            "spin" => config.spin = spin_of(value.extract()?)?,
+            _ => {
+                let words = format!(
+                    "there is no setting {name:?}: use tenant, deadline, verify, transport, local_sockets, copy_helpers or spin"
+                );
+                return Err(PyTypeError::new_err(words));
+            }
+        }
+    }
+    Ok(config)
 }
 
 fn spin_of(seconds: f64) -> PyResult<Duration> {

@@ -3,10 +3,11 @@
 use super::buffer::{Buffer, Use};
 use super::span::{Span, first_overlap};
 use crate::errors::named;
+use bytes::Bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::{Bound, PyAny, PyAnyMethods, PyResult, Python};
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Memory that callers have registered, by its start. No two regions overlap.
 #[derive(Default)]
@@ -104,6 +105,14 @@ impl Memory {
         if purpose == Use::Write { memory.without_overlap() } else { Ok(memory) }
     }
 
+    /// The memory of each as bytes that keep all of it.
+    pub(crate) fn into_bytes(self) -> Vec<Bytes> {
+        let shared = Arc::new(self);
+        (0..shared.spans.len())
+            .map(|number| Bytes::from_owner(Piece { memory: shared.clone(), number }))
+            .collect()
+    }
+
     fn without_overlap(self) -> PyResult<Memory> {
         match first_overlap(&self.spans) {
             None => Ok(self),
@@ -132,6 +141,18 @@ impl Memory {
     pub(crate) fn writable(&mut self, numbers: std::ops::Range<usize>) -> Vec<&mut [u8]> {
         // SAFETY: as in `readable`; no two overlap, which was looked at when they were taken in, and we are borrowed for writing.
         self.spans[numbers].iter().map(|span| unsafe { span.to_write() }).collect()
+    }
+}
+
+/// One span of memory that others keep, too.
+struct Piece {
+    memory: Arc<Memory>,
+    number: usize,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.memory.readable(self.number)
     }
 }
 

@@ -117,7 +117,10 @@ fn long_files_and_functions_are_refused() {
 #[test]
 fn unsafe_has_its_place_and_its_reason() {
     let bare = "fn f() {\n    unsafe { g() }\n}\n";
-    assert!(seeded("engine/src/x.rs", bare)[0].starts_with("engine/src/x.rs:2: unsafe is for io/src/ and python/src/ffi/ only"));
+    assert!(
+        seeded("engine/src/x.rs", bare)[0]
+            .starts_with("engine/src/x.rs:2: unsafe is for io/src/ and python/src/ffi/ only")
+    );
     assert!(seeded("io/src/x.rs", bare)[0].starts_with("io/src/x.rs:2: unsafe without a reason"));
     let reasoned = bare.replace("    unsafe", "    // SAFETY: the owner keeps it alive.\n    unsafe");
     assert!(seeded("io/src/x.rs", &reasoned).is_empty());

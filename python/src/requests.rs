@@ -1,0 +1,344 @@
+//! `snowskin._snowskin.Requests`: calls that do not wait. Who made one is told by an event descriptor that its answer can be drained.
+//!
+//! ```text
+//!   submit_…() ──► future ──► the client's thread (the only one) polls it to its end ──► queue, bell ──► event loop: drain()
+//! ```
+//!
+//! `snowskin/aio.py` makes coroutines of them. Buffers are held until nothing reads or writes them any more, whoever still waits for the answer.
+
+use crate::ask::stats_of;
+use crate::errors::{answers, named, raised};
+use crate::ffi::buffer::Use;
+use crate::ffi::memory::Memory;
+use crate::keys::Keys;
+use crate::options::{Options, Wishes, duration};
+use crate::outcomes::{miss, removal, removed_count};
+use crate::read::{integer, say_view, spread_bytes};
+use crate::store::{Store, config_of, memory_of};
+use async_task::Runnable;
+use pyo3::prelude::{Bound, IntoPyObject, Py, PyAny, PyErr, PyResult, Python, pyclass, pymethods};
+use pyo3::types::{PyBool, PyDict, PyList, PyListMethods};
+use rustix::event::{EventfdFlags, eventfd};
+use snowskin_client::{Client, Error, Found, PutOutcome};
+use snowskin_io::Birth;
+use std::future::Future;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Says an answer when the interpreter is held.
+type Say = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+/// Answers that have come, and the bell that tells of them.
+struct Queue {
+    answers: Mutex<Vec<(u64, Say)>>,
+    bell: OwnedFd,
+}
+
+impl Queue {
+    fn push(&self, number: u64, say: Say) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.push((number, say));
+        if answers.len() == 1 {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        // It counts to 2^64, which nobody lives to see.
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    }
+
+    /// What has come; the bell is silent then.
+    fn take(&self) -> Vec<(u64, Say)> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
+        std::mem::take(&mut *answers)
+    }
+}
+
+/// The client, as soon as there is one.
+type Slot = Arc<Mutex<Option<Client>>>;
+
+/// See the module's head.
+#[pyclass(frozen, module = "snowskin._snowskin")]
+pub(crate) struct Requests {
+    client: Slot,
+    queue: Arc<Queue>,
+    submitted: AtomicU64,
+    birth: Birth,
+}
+
+impl Requests {
+    fn of(client: Option<Client>) -> PyResult<Self> {
+        let bell =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
+        Ok(Requests {
+            client: Arc::new(Mutex::new(client)),
+            queue: Arc::new(Queue { answers: Mutex::default(), bell }),
+            submitted: AtomicU64::new(0),
+            birth: Birth::new(),
+        })
+    }
+
+    fn client(&self, py: Python<'_>, deadline: Option<f64>) -> PyResult<Client> {
+        if !self.birth.is_here() {
+            let words = "this process was forked after the store was made: make one here";
+            return Err(named(py, "ForkedError", words));
+        }
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client =
+            client.ok_or_else(|| named(py, "ClosedError", "the store is closed, or not connected yet"))?;
+        match deadline {
+            None => Ok(client),
+            Some(seconds) => Ok(client.with_deadline(duration("deadline", seconds)?)),
+        }
+    }
+
+    /// Has a future polled to its end: here until it waits for the first time, and then by whoever wakes it, which is the client's thread.
+    fn launch(&self, py: Python<'_>, future: impl Future<Output = Say> + Send + 'static) -> u64 {
+        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
+        let queue = self.queue.clone();
+        let work = async move { queue.push(number, future.await) };
+        let run_at_once = |runnable: Runnable| {
+            runnable.run();
+        };
+        let (runnable, task) = async_task::spawn(work, run_at_once);
+        task.detach();
+        py.detach(|| runnable.run());
+        number
+    }
+
+    /// The same of a batch, with an answer for each key.
+    fn launch_batch<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        is_one: bool,
+        future: impl Future<Output = Vec<Result<T, Error>>> + Send + 'static,
+        say: impl for<'py> FnMut(Python<'py>, T) -> PyResult<Bound<'py, PyAny>> + Send + 'static,
+    ) -> u64 {
+        self.launch(py, async move {
+            let results = future.await;
+            Box::new(move |py: Python<'_>| answers(py, results.into_iter(), is_one, say).map(Bound::unbind))
+                as Say
+        })
+    }
+}
+
+fn say_stored(py: Python<'_>, outcome: PutOutcome) -> PyResult<Bound<'_, PyAny>> {
+    Ok(PyBool::new(py, outcome == PutOutcome::Stored).to_owned().into_any())
+}
+
+fn say_size(py: Python<'_>, found: Found<u64>) -> PyResult<Bound<'_, PyAny>> {
+    match found {
+        Found::Hit(bytes) => Ok(integer(py, bytes).into_any()),
+        Found::Miss(reason) => miss(py, reason),
+    }
+}
+
+fn say_held(py: Python<'_>, found: Found<u64>) -> PyResult<Bound<'_, PyAny>> {
+    Ok(PyBool::new(py, matches!(found, Found::Hit(_))).to_owned().into_any())
+}
+
+fn say_count(py: Python<'_>, count: usize) -> PyResult<Bound<'_, PyAny>> {
+    Ok(integer(py, count as u64).into_any())
+}
+
+/// One answer, or why there is none.
+fn say_one<T: Send + 'static>(
+    result: Result<T, Error>,
+    say: impl for<'py> FnOnce(Python<'py>, T) -> PyResult<Bound<'py, PyAny>> + Send + 'static,
+) -> Say {
+    Box::new(move |py: Python<'_>| match result {
+        Ok(answer) => say(py, answer).map(Bound::unbind),
+        Err(error) => Err(raised(py, &error)),
+    })
+}
+
+#[pymethods]
+impl Requests {
+    /// Not connected: `submit_connect` does that.
+    #[new]
+    fn new() -> PyResult<Self> {
+        Requests::of(None)
+    }
+
+    /// With the connections of a store.
+    #[staticmethod]
+    fn beside(py: Python<'_>, store: &Bound<'_, Store>) -> PyResult<Self> {
+        Requests::of(Some(store.get().desk.handle(py)?.client().asynchronous()))
+    }
+
+    /// Readable when something can be drained.
+    fn fileno(&self) -> i32 {
+        self.queue.bell.as_raw_fd()
+    }
+
+    /// Answers that have come: the number of each request, whether it went well, and the answer or exception.
+    fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for (number, say) in self.queue.take() {
+            let (is_well, answer) = match say(py) {
+                Ok(answer) => (true, answer),
+                Err(error) => (false, PyErr::into_value(error, py).into_any()),
+            };
+            list.append((number, is_well, answer))?;
+        }
+        Ok(list)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match self.birth.is_here() {
+            true => py.detach(|| drop(client)),
+            false => std::mem::forget(client),
+        }
+    }
+
+    #[pyo3(signature = (seeds, **settings))]
+    fn submit_connect(
+        &self,
+        py: Python<'_>,
+        seeds: &Bound<'_, PyAny>,
+        settings: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<u64> {
+        let config = config_of(py, seeds, settings)?;
+        let slot = self.client.clone();
+        Ok(self.launch(py, async move {
+            let connected = Client::connect(config).await.map(|client| {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+            });
+            say_one(connected, |py, ()| Ok(py.None().into_bound(py)))
+        }))
+    }
+
+    #[pyo3(signature = (
+        keys, values, *, replace = false, durability = "memory", soft_pin = None, hard_pin = false, group = None, parents = None,
+        chain = false, deadline = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python function")]
+    fn submit_put(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        values: &Bound<'_, PyAny>,
+        replace: bool,
+        durability: &str,
+        soft_pin: Option<f64>,
+        hard_pin: bool,
+        group: Option<&Bound<'_, PyAny>>,
+        parents: Option<&Bound<'_, PyAny>>,
+        chain: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        let keys = Keys::of(keys)?;
+        let memory: Memory = memory_of(&keys, values, Use::Read)?;
+        let wishes = Wishes { replace, durability, soft_pin, hard_pin, group, parents, chain };
+        let options = Options::of(&wishes, &keys)?;
+        let is_one = keys.is_one;
+        let values = memory.into_bytes();
+        let item = |(number, value)| (keys.get(number).to_vec(), value, options.of_object(&keys, number));
+        let items: Vec<_> = values.into_iter().enumerate().map(item).collect();
+        let put = async move {
+            if options.replace { client.upsert_with(items).await } else { client.put_with(items).await }
+        };
+        Ok(self.launch_batch(py, is_one, put, say_stored))
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn submit_get(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, deadline: Option<f64>) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        let keys = Keys::of(keys)?;
+        let (names, is_one) = (keys.to_vecs(), keys.is_one);
+        Ok(self.launch(py, async move {
+            let found = client.view(names).await;
+            Box::new(move |py: Python<'_>| {
+                spread_bytes(py, &client.blocking(), &keys, found, is_one).map(Bound::unbind)
+            }) as Say
+        }))
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn submit_view(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, deadline: Option<f64>) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        let keys = Keys::of(keys)?;
+        let (names, is_one) = (keys.to_vecs(), keys.is_one);
+        Ok(self.launch_batch(py, is_one, async move { client.view(names).await }, say_view))
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn submit_lookup(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, deadline: Option<f64>) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        let keys = Keys::of(keys)?;
+        let (names, is_one) = (keys.to_vecs(), keys.is_one);
+        Ok(self.launch_batch(py, is_one, async move { client.lookup(names).await }, say_size))
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn submit_exists(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, deadline: Option<f64>) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        let keys = Keys::of(keys)?;
+        let (names, is_one) = (keys.to_vecs(), keys.is_one);
+        Ok(self.launch_batch(py, is_one, async move { client.lookup(names).await }, say_held))
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn submit_match_prefix(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        let names = Keys::many(keys)?.to_vecs();
+        Ok(self.launch(py, async move { say_one(client.match_prefix(names).await, say_count) }))
+    }
+
+    #[pyo3(signature = (keys, *, force = false, deadline = None))]
+    fn submit_remove(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        force: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        let keys = Keys::of(keys)?;
+        let (names, is_one) = (keys.to_vecs(), keys.is_one);
+        let remove = async move { client.remove(names, force).await };
+        Ok(self.launch_batch(py, is_one, remove, |py, outcome| removal(py, &outcome)))
+    }
+
+    #[pyo3(signature = (pattern, *, force = false, deadline = None))]
+    fn submit_remove_matching(
+        &self,
+        py: Python<'_>,
+        pattern: String,
+        force: bool,
+        deadline: Option<f64>,
+    ) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        Ok(self
+            .launch(py, async move { say_one(client.remove_by_regex(pattern, force).await, removed_count) }))
+    }
+
+    #[pyo3(signature = (*, deadline = None))]
+    fn submit_stats(&self, py: Python<'_>, deadline: Option<f64>) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        Ok(self.launch(py, async move {
+            let cores = client.stats().await;
+            let counters = client.counters().await;
+            say_one(cores, move |py, cores| Ok(stats_of(py, cores, &counters)?.into_pyobject(py)?.into_any()))
+        }))
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        if !self.birth.is_here() {
+            // A forked process lets go of nothing that is its parent's.
+            std::mem::forget(self.client.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
