@@ -2,8 +2,12 @@
 
 # What the build needs besides Rust: a linker and C headers (gcc, libc6-dev), glommio's build script (git), the
 # machine's topology (libhwloc-dev, found by pkg-config).
-PACKAGES := gcc libc6-dev git pkg-config libhwloc-dev
+PACKAGES := gcc libc6-dev git pkg-config libhwloc-dev python3 python3-venv
 CARGO ?= cargo
+# Any CPython from 3.9 on; and where the project's own packages for it are, which nobody else sees.
+PYTHON ?= python3
+VENV := target/python
+PYTHON_TOOLS := "maturin>=1.9,<2" pytest numpy mypy
 # How long each target is fuzzed.
 FUZZ_SECONDS ?= 60
 # Switches from one thread to another that did not ask for it, in one interleaving; and the crates with models.
@@ -14,7 +18,7 @@ SIM_MINUTES ?= 60
 BINARIES := snowskin-engine snowskin-master snowskin-bench snowskin-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint format check sim canary watch nightly vm loom fuzz
+.PHONY: help setup build run test lint format check sim canary watch nightly vm loom fuzz python wheel
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -28,9 +32,10 @@ setup: ## install what is missing (apt packages); silent when nothing is
 		done; \
 	fi; \
 	if command -v cc >/dev/null && command -v git >/dev/null && pkg-config --exists hwloc 2>/dev/null \
-		&& echo 'int main(void) { return 0; }' | cc -include stdio.h -x c -o /dev/null - 2>/dev/null; then exit 0; fi; \
+		&& echo 'int main(void) { return 0; }' | cc -include stdio.h -x c -o /dev/null - 2>/dev/null \
+		&& $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then exit 0; fi; \
 	if [ -z "$$missing" ] || ! command -v apt-get >/dev/null; then \
-		echo "needed: a C compiler with headers, git, pkg-config and hwloc 2 with headers; install them and run make again" >&2; exit 1; \
+		echo "needed: a C compiler with headers, git, pkg-config, hwloc 2 with headers, and Python 3.9 or later with venv; install them and run make again" >&2; exit 1; \
 	fi; \
 	sudo=""; \
 	if [ "$$(id -u)" != 0 ]; then \
@@ -50,6 +55,22 @@ run: build ## see it work: a master, two engines and a replayed trace on this ma
 test: setup ## run all tests
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test --workspace
+	@$(MAKE) --no-print-directory python
+	@cd python && ../$(VENV)/bin/python -m pytest -q
+	@cd python && ../$(VENV)/bin/python -m mypy
+
+# The virtual environment is made anew when its tools change.
+$(VENV)/made: Makefile
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check $(PYTHON_TOOLS)
+	@touch $@
+
+python: setup $(VENV)/made ## build the Python package for developers, in target/python: target/python/bin/python
+	@cd python && VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin develop -q --profile dev
+
+wheel: setup $(VENV)/made ## build the wheel, with the programs in it: target/wheels; pip install ./python does the same
+	@$(VENV)/bin/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir target/wheels ./python
+	@ls target/wheels/snowskin-*.whl
 
 lint: setup ## formatting and clippy, warnings refused
 	@$(CARGO) fmt --all --check

@@ -9,7 +9,11 @@ use pyo3::prelude::{Bound, PyAny, PyResult, Python};
 use pyo3::types::{PyBool, PyDict, PyDictMethods, PyList, PyListMethods};
 use snowskin_client::{BlockingClient, ClientCounters, CoreStats, Error, Found, Member};
 
-fn found(py: Python<'_>, client: &BlockingClient, keys: &Keys) -> PyResult<Vec<Result<Found<u64>, Error>>> {
+pub(crate) fn found(
+    py: Python<'_>,
+    client: &BlockingClient,
+    keys: &Keys,
+) -> PyResult<Vec<Result<Found<u64>, Error>>> {
     steps(py, (0..keys.count()).map(|_| 0), |numbers| {
         client.lookup(&numbers.map(|number| keys.get(number)).collect::<Vec<_>>())
     })

@@ -11,11 +11,13 @@
 //! | `keys`, `options` | what callers say |
 //! | `store` | the class `Store`, and its life |
 //! | `write`, `read`, `ask` | its verbs |
+//! | `codes` | the same verbs in numbers, for `mooncake` |
 //! | `requests` | calls that do not wait, for event loops |
 //! | `steps` | long batches, which can be interrupted |
 //! | `outcomes`, `errors` | what callers hear |
 
 mod ask;
+mod codes;
 mod errors;
 mod ffi;
 mod keys;
@@ -35,6 +37,8 @@ fn _snowskin(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_class::<store::Store>()?;
     module.add_class::<requests::Requests>()?;
+    module.add_class::<codes::Codes>()?;
+    module.add_class::<codes::PutSettings>()?;
     module.add("View", store::view_class(py)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

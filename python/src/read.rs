@@ -26,6 +26,28 @@ pub(crate) fn spread_bytes<'py>(
     found: Vec<Result<Found<View>, Error>>,
     is_one: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let say = |py, answer| match answer {
+        Found::Hit(fresh) => Ok(Fresh::into_bytes(fresh, py).into_any()),
+        Found::Miss(reason) => miss(py, reason),
+    };
+    answers(py, copied(py, client, keys, found)?.into_iter(), is_one, say)
+}
+
+/// Values, found and copied.
+pub(crate) fn values_of(
+    py: Python<'_>,
+    client: &BlockingClient,
+    keys: &Keys,
+) -> PyResult<Vec<Result<Found<Fresh>, Error>>> {
+    copied(py, client, keys, views(py, client, keys)?)
+}
+
+fn copied(
+    py: Python<'_>,
+    client: &BlockingClient,
+    keys: &Keys,
+    found: Vec<Result<Found<View>, Error>>,
+) -> PyResult<Vec<Result<Found<Fresh>, Error>>> {
     let mut values = Vec::with_capacity(found.len());
     for answer in found {
         values.push(match answer {
@@ -34,7 +56,7 @@ pub(crate) fn spread_bytes<'py>(
             Err(error) => Err(error),
         });
     }
-    let copied = py.detach(|| {
+    Ok(py.detach(|| {
         let copy = |(number, answer)| match answer {
             Ok(Found::Hit((mut fresh, view))) => {
                 fill(client, keys.get(number), &mut fresh, &view).map(|()| Found::Hit(fresh))
@@ -42,13 +64,8 @@ pub(crate) fn spread_bytes<'py>(
             Ok(Found::Miss(reason)) => Ok(Found::Miss(reason)),
             Err(error) => Err(error),
         };
-        values.into_iter().enumerate().map(copy).collect::<Vec<_>>()
-    });
-    let say = |py, answer| match answer {
-        Found::Hit(fresh) => Ok(Fresh::into_bytes(fresh, py).into_any()),
-        Found::Miss(reason) => miss(py, reason),
-    };
-    answers(py, copied.into_iter(), is_one, say)
+        values.into_iter().enumerate().map(copy).collect()
+    }))
 }
 
 /// Copies a value and looks at its checksum on the way. Bytes that do not match are asked for again: the client knows what to do about them.

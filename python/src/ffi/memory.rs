@@ -7,6 +7,7 @@ use bytes::Bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::{Bound, PyAny, PyAnyMethods, PyResult, Python};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Memory that callers have registered, by its start. No two regions overlap.
@@ -31,20 +32,21 @@ impl Regions {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&start).is_some()
     }
 
-    /// Which of the spans is not within a region, if any.
-    pub(crate) fn first_outside(&self, spans: &[Span]) -> Option<usize> {
+    /// Of each span, whether it is within a region, and something.
+    pub(crate) fn are_inside(&self, spans: &[Span]) -> Vec<bool> {
         let regions = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        // Most spans of a call are in the same region.
         let mut last = (0, 0);
-        spans.iter().position(|span| {
-            let Some(end) = span.end() else { return true };
+        let is_inside = |span: &Span| {
+            let Some(end) = span.end() else { return false };
             let holds = |(start, stop): (usize, usize)| start <= span.start() && end <= stop;
             if !holds(last) {
-                // Most spans of a call are in the same region.
                 let below = regions.range(..=span.start()).next_back();
                 last = below.map_or((0, 0), |(start, bytes)| (*start, start + bytes));
             }
-            span.bytes() == 0 || !holds(last)
-        })
+            span.bytes() > 0 && holds(last)
+        };
+        spans.iter().map(is_inside).collect()
     }
 }
 
@@ -90,7 +92,7 @@ impl Memory {
         expect_count("sizes", sizes.len(), keys)?;
         let spans: Vec<Span> =
             addresses.iter().zip(&sizes).map(|(&start, &bytes)| Span::new(start, bytes)).collect();
-        if let Some(number) = regions.first_outside(&spans) {
+        if let Some(number) = regions.are_inside(&spans).iter().position(|is_inside| !is_inside) {
             let span = spans[number];
             let words = match (span.start(), span.bytes()) {
                 (0, _) => format!("address {number} is null"),
@@ -138,7 +140,7 @@ impl Memory {
     }
 
     /// The bytes of some, to be written.
-    pub(crate) fn writable(&mut self, numbers: std::ops::Range<usize>) -> Vec<&mut [u8]> {
+    pub(crate) fn writable(&mut self, numbers: Range<usize>) -> Vec<&mut [u8]> {
         // SAFETY: as in `readable`; no two overlap, which was looked at when they were taken in, and we are borrowed for writing.
         self.spans[numbers].iter().map(|span| unsafe { span.to_write() }).collect()
     }
@@ -153,6 +155,87 @@ struct Piece {
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
         self.memory.readable(self.number)
+    }
+}
+
+/// Memory that callers name by addresses, some pieces for each key. Keys whose pieces cannot be used are left out by all verbs.
+pub(crate) struct Named {
+    spans: Vec<Span>,
+    /// Where the pieces of each key are among the spans.
+    places: Vec<Range<usize>>,
+    is_usable: Vec<bool>,
+}
+
+impl Named {
+    /// A piece for each key. `None`: not one address and one size each.
+    pub(crate) fn of_one_each(
+        regions: &Regions,
+        keys: usize,
+        starts: &[usize],
+        sizes: &[usize],
+    ) -> Option<Named> {
+        if starts.len() != keys || sizes.len() != keys {
+            return None;
+        }
+        let spans: Vec<Span> =
+            starts.iter().zip(sizes).map(|(&start, &bytes)| Span::new(start, bytes)).collect();
+        let is_usable = regions.are_inside(&spans);
+        Some(Named { spans, places: (0..keys).map(|number| number..number + 1).collect(), is_usable })
+    }
+
+    /// Several pieces for each key; those of nothing are left out. `None`: not a list of addresses and one of sizes each.
+    pub(crate) fn of_pieces(
+        regions: &Regions,
+        keys: usize,
+        starts: &[Vec<usize>],
+        sizes: &[Vec<usize>],
+    ) -> Option<Named> {
+        if starts.len() != keys || sizes.len() != keys {
+            return None;
+        }
+        let mut named = Named { spans: Vec::new(), places: Vec::new(), is_usable: Vec::new() };
+        for (starts, sizes) in starts.iter().zip(sizes) {
+            let first = named.spans.len();
+            let pieces = starts.iter().zip(sizes).map(|(&start, &bytes)| Span::new(start, bytes));
+            named.spans.extend(pieces.filter(|span| span.bytes() > 0));
+            let own = &named.spans[first..];
+            let is_inside = !own.is_empty() && regions.are_inside(own).into_iter().all(|is_inside| is_inside);
+            named.is_usable.push(is_inside && starts.len() == sizes.len());
+            named.places.push(first..named.spans.len());
+        }
+        Some(named)
+    }
+
+    /// The keys with memory of use.
+    pub(crate) fn usable(&self) -> Vec<usize> {
+        (0..self.places.len()).filter(|&number| self.is_usable[number]).collect()
+    }
+
+    /// Bytes for a key.
+    pub(crate) fn bytes(&self, number: usize) -> usize {
+        self.spans[self.places[number].clone()].iter().map(|span| span.bytes()).sum()
+    }
+
+    /// The pieces of some keys, to be read.
+    pub(crate) fn readable(&self, numbers: &[usize]) -> Vec<Vec<&[u8]>> {
+        // SAFETY: they are within regions that the caller has registered, and promises to keep until these are unregistered and no call
+        // uses them.
+        let pieces = |number: &usize| {
+            self.spans[self.places[*number].clone()].iter().map(|span| unsafe { span.to_read() })
+        };
+        numbers.iter().map(|number| pieces(number).collect()).collect()
+    }
+
+    /// The pieces of some keys, to be written. `None`: some of them overlap.
+    pub(crate) fn writable(&mut self, numbers: &[usize]) -> Option<Vec<Vec<&mut [u8]>>> {
+        let own = |number: &usize| self.spans[self.places[*number].clone()].iter().copied();
+        let all: Vec<Span> = numbers.iter().flat_map(own).collect();
+        if first_overlap(&all).is_some() {
+            return None;
+        }
+        // SAFETY: as in `readable`; no two overlap, and we are borrowed for writing.
+        let pieces = |number: &usize| own(number).map(|span| unsafe { span.to_write() }).collect();
+        Some(numbers.iter().map(pieces).collect())
     }
 }
 

@@ -1,0 +1,273 @@
+"""The native part of the package. `Store` and `View` are for everybody, as `snowskin.Store` and `snowskin.View`; what else is here is what
+`snowskin.aio` and the `mooncake` layer are made of."""
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, Literal, Optional, Protocol, TypedDict, Union, overload
+
+from typing_extensions import Buffer, Self, Unpack
+
+from .outcomes import Miss, Removal, RemovedCount
+
+__version__: str
+
+Key = Union[str, bytes]
+
+class Tensor(Protocol):
+    """A tensor on the CPU, as torch has them: contiguous, without the buffer protocol."""
+
+    def data_ptr(self) -> int: ...
+    def is_contiguous(self) -> bool: ...
+    def numel(self) -> int: ...
+    def element_size(self) -> int: ...
+
+Memory = Union[Buffer, Tensor]
+
+class Settings(TypedDict, total=False):
+    tenant: str
+    """Whose keys they are; "default"."""
+    deadline: float
+    """Seconds that a call may take; 5."""
+    verify: bool
+    """Whether values that are read are compared with their checksum; True."""
+    transport: Literal["auto", "shm", "tcp"]
+    """How engines are reached; "auto": by shared memory where that can be had, else by TCP."""
+    local_sockets: Optional[Union[str, PathLike[str]]]
+    """The folder in which engines of this machine have their sockets, as `snowskin-engine --local-sockets` says."""
+    copy_helpers: int
+    """Threads that help to copy large values out of and into the memory of engines of this machine; 0."""
+    spin: float
+    """Seconds that a read busy-waits for an answer that is likely to come soon; 50e-6."""
+
+class Options(TypedDict, total=False):
+    replace: bool
+    """Replace what is held; else the first writer wins."""
+    durability: Literal["memory", "ssd"]
+    """When the put is acknowledged: when the value is in memory, or when it is on the SSD as well."""
+    soft_pin: Optional[float]
+    """Evict it last, for so many seconds from each use on."""
+    hard_pin: bool
+    """Never evict it."""
+    group: Optional[Key]
+    """Objects of one group are evicted together."""
+    parents: Optional[Union[Key, Sequence[Optional[Key]]]]
+    """The key of the block before each in its chain; with `chain`, that before the first."""
+    chain: bool
+    """The keys are a chain: each is the next block of the one before it. A block is evicted before those it continues."""
+    deadline: Optional[float]
+    """Seconds that this call may take."""
+
+class CoreStats(TypedDict, total=False):
+    core: str
+    address: str
+    error: str
+
+class View:
+    """A value where it lies: `memoryview(view)`, `numpy.frombuffer(view, dtype)`.
+
+    In the memory of an engine on this machine, which keeps it there as long as this object, or anything made of it, is alive. Of an engine on
+    another machine, a copy. Read only. `Store.view` answers memoryviews; this is their `obj`.
+    """
+
+    def ptr(self) -> int:
+        """The address of the first byte."""
+    def size(self) -> int:
+        """Bytes of the value."""
+    def is_in_place(self) -> bool:
+        """Whether the bytes are where the engine has them, and not a copy."""
+    def is_intact(self) -> bool:
+        """Whether the bytes match the checksum that was made when they were put. Reads all of them."""
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Store:
+    """A client of a cluster. Any number of threads may use it at once; every call gives the interpreter back while it works.
+
+    `seeds` are addresses such as `"127.0.0.1:7300"`: of masters, or of any cores of engines. Several with commas, or a list. Waits for the first
+    engine until the deadline; that nobody can be reached, it says at once.
+
+    A call on one key (`str`, which is taken as UTF-8, or `bytes`; 1 to 4,096 bytes without NUL) answers one thing, and raises what went wrong.
+    A call on a list of keys answers a list in the same order; if anything went wrong with some of them, it raises `BatchError`, whose `outcomes`
+    has the answers of the others. A key that is not held is a `Miss`, which is false.
+
+    What went wrong: `snowskin.errors`. A call that ends with `DeadlineError` or `BrokenError` may have happened.
+    """
+
+    def __new__(cls, seeds: Union[str, Sequence[str]], **settings: Unpack[Settings]) -> Self: ...
+    @overload
+    def put(self, keys: Key, values: Memory, **options: Unpack[Options]) -> bool: ...
+    @overload
+    def put(self, keys: Iterable[Key], values: Iterable[Memory], **options: Unpack[Options]) -> list[bool]:
+        """Stores values whose keys are not held: True for each that was stored, False for each whose key was held already.
+
+        Values are anything with contiguous memory: `bytes`, `bytearray`, `memoryview`, numpy arrays, tensors on the CPU. They go out straight
+        from where they are. A long batch goes in steps, between which an interrupt ends it.
+        """
+    def put_from(
+        self, keys: Iterable[Key], addresses: Sequence[int], sizes: Sequence[int], **options: Unpack[Options]
+    ) -> list[bool]:
+        """Stores values that lie at addresses in registered memory."""
+    @overload
+    def get(self, keys: Key, *, deadline: Optional[float] = None) -> Union[bytes, Miss]: ...
+    @overload
+    def get(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> list[Union[bytes, Miss]]:
+        """Reads values into fresh `bytes`: one copy, checksums compared on the way."""
+    @overload
+    def get_into(self, keys: Key, buffers: Memory, *, deadline: Optional[float] = None) -> Union[int, Miss]: ...
+    @overload
+    def get_into(
+        self, keys: Iterable[Key], buffers: Iterable[Memory], *, deadline: Optional[float] = None
+    ) -> list[Union[int, Miss]]:
+        """Reads values into writable buffers, without a copy in between; answers how many bytes each value has.
+
+        What a buffer holds whose read did not hit means nothing. When the call returns, nothing writes into the buffers any more.
+        """
+    def get_to(
+        self,
+        keys: Iterable[Key],
+        addresses: Sequence[int],
+        sizes: Sequence[int],
+        *,
+        deadline: Optional[float] = None,
+    ) -> list[Union[int, Miss]]:
+        """Reads values to addresses in registered memory; answers how many bytes each value has."""
+    @overload
+    def view(self, keys: Key, *, deadline: Optional[float] = None) -> Union[memoryview, Miss]: ...
+    @overload
+    def view(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> list[Union[memoryview, Miss]]:
+        """Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.
+
+        A read-only memoryview holds a pin: the engine keeps the bytes until it is released, also if the value is removed, replaced or evicted
+        meanwhile, or the store is closed. Bytes in place are not compared with their checksum: see `View.is_intact`.
+        """
+    @overload
+    def lookup(self, keys: Key, *, deadline: Optional[float] = None) -> Union[int, Miss]: ...
+    @overload
+    def lookup(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> list[Union[int, Miss]]:
+        """How many bytes the values have. Grants leases: what was found is not evicted for a while."""
+    @overload
+    def exists(self, keys: Key, *, deadline: Optional[float] = None) -> bool: ...
+    @overload
+    def exists(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> list[bool]:
+        """Whether keys are held. Grants leases."""
+    def match_prefix(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> int:
+        """How many leading keys are held. Grants leases on those."""
+    @overload
+    def remove(self, keys: Key, *, force: bool = False, deadline: Optional[float] = None) -> Removal: ...
+    @overload
+    def remove(
+        self, keys: Iterable[Key], *, force: bool = False, deadline: Optional[float] = None
+    ) -> list[Removal]:
+        """Removes keys; with `force` those too that a lease protects."""
+    def remove_matching(
+        self, pattern: str, *, force: bool = False, deadline: Optional[float] = None
+    ) -> RemovedCount:
+        """Removes all keys of the tenant in which a regular expression is found."""
+    def remove_all(self, *, force: bool = False, deadline: Optional[float] = None) -> RemovedCount:
+        """Removes all keys of the tenant."""
+    def stats(self, *, deadline: Optional[float] = None) -> dict[str, Any]:
+        """Counters: `"cores"` has a dictionary for each core of the cluster (or its `"error"`), `"client"` has those of this store."""
+    def register(self, address: int, size: int) -> None:
+        """From now on `put_from` and `get_to` may use these bytes. They must stay mapped until they are unregistered."""
+    def unregister(self, address: int) -> None:
+        """Forgets the memory that begins there."""
+    def close(self) -> None:
+        """Ends it. Views stay valid; calls raise `ClosedError`. Calls of other threads that are under way go on to their end."""
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+        /,
+    ) -> None: ...
+
+class Requests:
+    """Calls that do not wait. Each answers the number of its request; when `fileno()` is readable, `drain()` has answers.
+
+    The arguments are those of `Store`. Buffers are held until nothing reads or writes them any more.
+    """
+
+    def __new__(cls) -> Self: ...
+    @staticmethod
+    def beside(store: Store) -> Requests: ...
+    def fileno(self) -> int: ...
+    def drain(self) -> list[tuple[int, bool, Any]]:
+        """Answers that have come: the number of each request, whether it went well, and the answer or exception."""
+    def close(self) -> None: ...
+    def submit_connect(self, seeds: Union[str, Sequence[str]], **settings: Unpack[Settings]) -> int: ...
+    def submit_put(
+        self, keys: Union[Key, Iterable[Key]], values: Union[Memory, Iterable[Memory]], **options: Unpack[Options]
+    ) -> int: ...
+    def submit_get(self, keys: Union[Key, Iterable[Key]], *, deadline: Optional[float] = None) -> int: ...
+    def submit_get_into(
+        self,
+        keys: Union[Key, Iterable[Key]],
+        buffers: Union[Memory, Iterable[Memory]],
+        *,
+        deadline: Optional[float] = None,
+    ) -> int: ...
+    def submit_view(self, keys: Union[Key, Iterable[Key]], *, deadline: Optional[float] = None) -> int: ...
+    def submit_lookup(self, keys: Union[Key, Iterable[Key]], *, deadline: Optional[float] = None) -> int: ...
+    def submit_exists(self, keys: Union[Key, Iterable[Key]], *, deadline: Optional[float] = None) -> int: ...
+    def submit_match_prefix(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> int: ...
+    def submit_remove(
+        self, keys: Union[Key, Iterable[Key]], *, force: bool = False, deadline: Optional[float] = None
+    ) -> int: ...
+    def submit_remove_matching(
+        self, pattern: str, *, force: bool = False, deadline: Optional[float] = None
+    ) -> int: ...
+    def submit_stats(self, *, deadline: Optional[float] = None) -> int: ...
+
+class PutSettings:
+    """What to do with objects besides storing them. `soft_pin_ms`: 0 for none; `groups`: one for each object."""
+
+    def __new__(
+        cls,
+        *,
+        replace: bool = False,
+        soft_pin_ms: int = 0,
+        hard_pin: bool = False,
+        groups: Optional[Sequence[str]] = None,
+    ) -> Self: ...
+
+class Codes:
+    """Verbs that answer in the numbers of Mooncake Store's API: 0 or a size is well, a negative number is an error's. All take lists."""
+
+    def __new__(cls, seeds: Union[str, Sequence[str]], **settings: Unpack[Settings]) -> Self: ...
+    def close(self) -> None: ...
+    def is_usable(self) -> bool:
+        """Whether calls can work: it is not closed, and was made by this process."""
+    def register(self, address: int, size: int) -> int: ...
+    def unregister(self, address: int) -> int: ...
+    def put_from(
+        self, keys: Iterable[Key], addresses: Sequence[int], sizes: Sequence[int], settings: PutSettings
+    ) -> list[int]: ...
+    def put_pieces(
+        self,
+        keys: Iterable[Key],
+        addresses: Sequence[Sequence[int]],
+        sizes: Sequence[Sequence[int]],
+        settings: PutSettings,
+    ) -> list[int]:
+        """Puts values that lie in pieces at addresses."""
+    def put_values(self, keys: Iterable[Key], values: Sequence[Sequence[Memory]], settings: PutSettings) -> list[int]:
+        """Puts values of objects, each in pieces."""
+    def get_to(self, keys: Iterable[Key], addresses: Sequence[int], sizes: Sequence[int]) -> list[int]: ...
+    def get_pieces(
+        self, keys: Iterable[Key], addresses: Sequence[Sequence[int]], sizes: Sequence[Sequence[int]]
+    ) -> list[int]: ...
+    def get(self, keys: Iterable[Key]) -> list[bytes]:
+        """Values; those that cannot be had are empty."""
+    def view(self, keys: Iterable[Key]) -> list[Optional[View]]: ...
+    def sizes(self, keys: Iterable[Key]) -> list[int]: ...
+    def exist(self, keys: Iterable[Key]) -> list[int]:
+        """1 for each key that is held, 0 for each that is not."""
+    def remove(self, keys: Iterable[Key], force: bool) -> list[int]: ...
+    def remove_matching(self, pattern: str, force: bool) -> int: ...
+    def cores(self) -> list[tuple[str, str]]:
+        """The cores of the cluster, and where each listens."""
