@@ -2,24 +2,32 @@
 
     import snowskin
 
-    with snowskin.Store("127.0.0.1:7300") as store:
-        store.put("llama/prefix-1", tensor.numpy())
+    with snowskin.Engine(memory="4GB") as engine, snowskin.Store(engine.cores) as store:
+        store.put("llama/prefix-1", array)
         if value := store.get("llama/prefix-1"):
             ...
+
+An :class:`Engine` holds values in this process; `snowskin-engine` and `snowskin-master`, which come with this package, are programs that do.
 
 A call on one key answers one thing, a call on a list of keys a list of answers in the same order. A key that is not held is a
 :class:`Miss`, which says why and is false; what went wrong is an exception of :mod:`snowskin.errors`.
 """
 
+import atexit
+
 from . import errors
-from ._snowskin import Store, View, __version__
+from ._snowskin import Engine, Store, View, __version__, close_engines
 from .aio import AsyncStore
 from .errors import BatchError, SnowskinError
 from .outcomes import Miss, Removal, RemovedCount
 
+# What was lent is given away before the interpreter ends.
+atexit.register(close_engines)
+
 __all__ = [
     "AsyncStore",
     "BatchError",
+    "Engine",
     "Miss",
     "Removal",
     "RemovedCount",

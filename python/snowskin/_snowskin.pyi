@@ -186,6 +186,53 @@ class Store:
         /,
     ) -> None: ...
 
+class Engine:
+    """An engine in this process: memory for values, a pinned thread for each core, and a master of its own unless it is given one.
+
+    `memory` is a number of bytes, or a size such as `"4GB"`. `master` is where the master of a cluster to join answers (`"host:port"`). `listen` is
+    where the first core listens; port 0 is any that is free. All else that `snowskin-engine --help` names may be given by its name with
+    underscores: `ssd="/var/lib/snowskin", ssd_size="100GB"`. What it logs goes to standard error, from the level on that the environment
+    variable `SNOWSKIN_LOG` names (`warn` if it names none).
+
+    It ends with `close()`, at the end of a `with` block, or with the interpreter: its memory, and what was only there, is gone then. A process that is
+    forked from this one has no part of it.
+    """
+
+    def __new__(
+        cls,
+        *,
+        memory: Union[int, str],
+        cores: int = 1,
+        master: Optional[str] = None,
+        listen: str = "127.0.0.1:0",
+        **flags: object,
+    ) -> Self: ...
+    @property
+    def cores(self) -> list[str]:
+        """Where its cores listen: what a `Store` takes."""
+    @property
+    def master(self) -> str:
+        """Where its master answers, its own or the one that it was given: what other engines of the cluster take."""
+    @property
+    def http(self) -> Optional[str]:
+        """Where its own master shows the cluster to a browser; None if it was given a master."""
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+    def close(self) -> None:
+        """Leaves the cluster and ends: what others take over is given to them, memory is given back."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+        /,
+    ) -> None: ...
+
+def close_engines() -> None:
+    """Closes all engines of this process."""
+
 class Requests:
     """Calls that do not wait. Each answers the number of its request; when `fileno()` is readable, `drain()` has answers.
 

@@ -8,6 +8,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | `ffi` | the edge to the interpreter: all `unsafe` |
+//! | `engine` | the class `Engine`: an engine in this process |
 //! | `keys`, `options` | what callers say |
 //! | `store` | the class `Store`, and its life |
 //! | `write`, `read`, `ask` | its verbs |
@@ -18,6 +19,7 @@
 
 mod ask;
 mod codes;
+mod engine;
 mod errors;
 mod ffi;
 mod keys;
@@ -29,13 +31,17 @@ mod steps;
 mod store;
 mod write;
 
-use pyo3::prelude::{Bound, PyModule, PyModuleMethods, PyResult, pymodule};
+use pyo3::prelude::{Bound, PyModule, PyModuleMethods, PyResult, pymodule, wrap_pyfunction};
 
 /// What `snowskin` is made of.
 #[pymodule]
 fn _snowskin(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    // Engines write to standard error, and never wait for the interpreter.
+    let _ = env_logger::Builder::new().parse_env(env_logger::Env::new().filter_or("SNOWSKIN_LOG", "warn")).try_init();
     module.add_class::<store::Store>()?;
+    module.add_class::<engine::Engine>()?;
+    module.add_function(wrap_pyfunction!(engine::close_engines, module)?)?;
     module.add_class::<requests::Requests>()?;
     module.add_class::<codes::Codes>()?;
     module.add_class::<codes::PutSettings>()?;

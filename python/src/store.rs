@@ -82,7 +82,16 @@ impl Desk {
     }
 }
 
-/// A client of a cluster. Any number of threads may use it at once.
+/// A client of a cluster. Any number of threads may use it at once; every call gives the interpreter back while it works.
+///
+/// `seeds` are addresses such as `"127.0.0.1:7300"`: of masters, or of any cores of engines. Several with commas, or a list. Waits for the first
+/// engine until the deadline; that nobody can be reached, it says at once.
+///
+/// A call on one key (`str`, which is taken as UTF-8, or `bytes`; 1 to 4,096 bytes without NUL) answers one thing, and raises what went wrong.
+/// A call on a list of keys answers a list in the same order; if anything went wrong with some of them, it raises `BatchError`, whose `outcomes`
+/// has the answers of the others. A key that is not held is a `Miss`, which is false.
+///
+/// What went wrong: `snowskin.errors`. A call that ends with `DeadlineError` or `BrokenError` may have happened.
 #[pyclass(frozen, module = "snowskin", name = "Store", subclass)]
 pub(crate) struct Store {
     pub(crate) desk: Desk,
@@ -104,6 +113,10 @@ impl Store {
         Ok(Store { desk: Desk::connect(py, config)?, words })
     }
 
+    /// Stores values whose keys are not held: True for each that was stored, False for each whose key was held already.
+    ///
+    /// Values are anything with contiguous memory: `bytes`, `bytearray`, `memoryview`, numpy arrays, tensors on the CPU. They go out straight
+    /// from where they are. A long batch goes in steps, between which an interrupt ends it.
     #[pyo3(signature = (
         keys, values, *, replace = false, durability = "memory", soft_pin = None, hard_pin = false, group = None, parents = None,
         chain = false, deadline = None
@@ -131,6 +144,7 @@ impl Store {
         write::put(py, &client, &keys, &memory, &options)
     }
 
+    /// Stores values that lie at addresses in registered memory.
     #[pyo3(signature = (
         keys, addresses, sizes, *, replace = false, durability = "memory", soft_pin = None, hard_pin = false, group = None,
         parents = None, chain = false, deadline = None
@@ -160,6 +174,7 @@ impl Store {
         write::put(py, &client, &keys, &memory, &options)
     }
 
+    /// Reads values into fresh `bytes`: one copy, checksums compared on the way.
     #[pyo3(signature = (keys, *, deadline = None))]
     fn get<'py>(
         &self,
@@ -171,6 +186,9 @@ impl Store {
         read::get(py, &client, &Keys::of(keys)?)
     }
 
+    /// Reads values into writable buffers, without a copy in between; answers how many bytes each value has.
+    ///
+    /// What a buffer holds whose read did not hit means nothing. When the call returns, nothing writes into the buffers any more.
     #[pyo3(signature = (keys, buffers, *, deadline = None))]
     fn get_into<'py>(
         &self,
@@ -185,6 +203,7 @@ impl Store {
         read::get_into(py, &client, &keys, &mut memory)
     }
 
+    /// Reads values to addresses in registered memory; answers how many bytes each value has.
     #[pyo3(signature = (keys, addresses, sizes, *, deadline = None))]
     fn get_to<'py>(
         &self,
@@ -202,6 +221,10 @@ impl Store {
         read::get_into(py, &client, &keys, &mut memory)
     }
 
+    /// Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.
+    ///
+    /// A read-only memoryview holds a pin: the engine keeps the bytes until it is released, also if the value is removed, replaced or evicted
+    /// meanwhile, or the store is closed. Bytes in place are not compared with their checksum: see `View.is_intact`.
     #[pyo3(signature = (keys, *, deadline = None))]
     fn view<'py>(
         &self,
@@ -213,6 +236,7 @@ impl Store {
         read::view(py, &client, &Keys::of(keys)?)
     }
 
+    /// How many bytes the values have. Grants leases: what was found is not evicted for a while.
     #[pyo3(signature = (keys, *, deadline = None))]
     fn lookup<'py>(
         &self,
@@ -224,6 +248,7 @@ impl Store {
         ask::lookup(py, &client, &Keys::of(keys)?)
     }
 
+    /// Whether keys are held. Grants leases.
     #[pyo3(signature = (keys, *, deadline = None))]
     fn exists<'py>(
         &self,
@@ -235,6 +260,7 @@ impl Store {
         ask::exists(py, &client, &Keys::of(keys)?)
     }
 
+    /// How many leading keys are held. Grants leases on those.
     #[pyo3(signature = (keys, *, deadline = None))]
     fn match_prefix(
         &self,
@@ -246,6 +272,7 @@ impl Store {
         ask::match_prefix(py, &client, &Keys::many(keys)?)
     }
 
+    /// Removes keys; with `force` those too that a lease protects.
     #[pyo3(signature = (keys, *, force = false, deadline = None))]
     fn remove<'py>(
         &self,
@@ -258,6 +285,7 @@ impl Store {
         ask::remove(py, &client, &Keys::of(keys)?, force)
     }
 
+    /// Removes all keys of the tenant in which a regular expression is found.
     #[pyo3(signature = (pattern, *, force = false, deadline = None))]
     fn remove_matching<'py>(
         &self,
@@ -270,6 +298,7 @@ impl Store {
         ask::remove_matching(py, &client, pattern, force)
     }
 
+    /// Removes all keys of the tenant.
     #[pyo3(signature = (*, force = false, deadline = None))]
     fn remove_all<'py>(
         &self,
@@ -281,12 +310,14 @@ impl Store {
         ask::remove_matching(py, &client, "", force)
     }
 
+    /// Counters: `"cores"` has a dictionary for each core of the cluster (or its `"error"`), `"client"` has those of this store.
     #[pyo3(signature = (*, deadline = None))]
     fn stats<'py>(&self, py: Python<'py>, deadline: Option<f64>) -> PyResult<Bound<'py, PyDict>> {
         let client = self.desk.handle(py)?.within(deadline)?;
         ask::stats(py, &client)
     }
 
+    /// From now on `put_from` and `get_to` may use these bytes. They must stay mapped until they are unregistered.
     fn register(&self, py: Python<'_>, address: usize, size: usize) -> PyResult<()> {
         let handle = self.desk.handle(py)?;
         let span = Span::new(address, size);
@@ -302,6 +333,7 @@ impl Store {
         }
     }
 
+    /// Forgets the memory that begins there.
     fn unregister(&self, py: Python<'_>, address: usize) -> PyResult<()> {
         match self.desk.handle(py)?.regions.unregister(address) {
             true => Ok(()),
@@ -312,10 +344,12 @@ impl Store {
         }
     }
 
+    /// Ends it. Views stay valid; calls raise `ClosedError`. Calls of other threads that are under way go on to their end.
     fn close(&self, py: Python<'_>) {
         self.desk.close(py);
     }
 
+    /// Whether it was closed.
     #[getter]
     fn closed(&self) -> bool {
         self.desk.is_closed()
