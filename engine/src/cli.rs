@@ -3,6 +3,7 @@
 //! Every setting is taken as text: one parser, in [`crate::config`], reads flags and file alike, so that both refuse
 //! the same things in the same words.
 
+use crate::config::ConfigError;
 use argh::FromArgs;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -143,7 +144,23 @@ pub struct EngineArgs {
     pub version: bool,
 }
 
+/// What a program that embeds an engine has no use for.
+const NOT_EMBEDDED: &str = "check, --help and --version are for the command line of snowskin-engine";
+
 impl EngineArgs {
+    /// The flags of a program that embeds an engine. Whatever is wrong with them is an error: nothing is printed, and the process goes on.
+    pub(crate) fn of_flags<T: AsRef<str>>(
+        flags: impl IntoIterator<Item = T>,
+    ) -> Result<EngineArgs, ConfigError> {
+        let flags: Vec<T> = flags.into_iter().collect();
+        let flags: Vec<&str> = flags.iter().map(AsRef::as_ref).collect();
+        match EngineArgs::from_args(&["snowskin-engine"], &flags) {
+            Ok(args) if args.verb.is_none() && !args.version => Ok(args),
+            Err(exit) if exit.status.is_err() => Err(ConfigError::Flags(exit.output.trim_end().to_owned())),
+            Ok(_) | Err(_) => Err(ConfigError::Flags(NOT_EMBEDDED.to_owned())),
+        }
+    }
+
     /// The flags that were given, by the key of their setting.
     pub(crate) fn given(&self) -> Vec<(&'static str, &str)> {
         let flags = [
@@ -211,6 +228,20 @@ mod tests {
         let refusal = parse(&["run"]).expect_err("a refusal");
         assert!(refusal.output.contains("write `check`"), "{}", refusal.output);
         assert!(refusal.status.is_err());
+    }
+
+    #[test]
+    fn a_program_that_embeds_an_engine_gets_errors_and_goes_on() {
+        let args = EngineArgs::of_flags(["--memory", "4GB", "--overcommit"]).expect("flags");
+        assert_eq!(args.given(), [("memory", "4GB"), ("overcommit", "true")]);
+        let refusal = |flags: &[&str]| EngineArgs::of_flags(flags).expect_err("a refusal").to_string();
+        for flags in [&["check"][..], &["--help"], &["--version"], &["--memory", "4GB", "help"]] {
+            assert_eq!(refusal(flags), NOT_EMBEDDED, "{flags:?}");
+        }
+        assert_eq!(refusal(&["--memry", "4GB"]), "Unrecognized argument: --memry");
+        assert_eq!(refusal(&["--memory"]), "No value provided for option '--memory'.");
+        let twice = refusal(&["--memory", "4GB", "--memory", "5GB"]);
+        assert!(twice.contains("duplicate"), "{twice}");
     }
 
     #[test]

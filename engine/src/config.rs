@@ -46,6 +46,7 @@ use snowskin_protocol::{ByteSize, Settings, Strategy};
 use source::{Fallback, Layers};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -106,6 +107,9 @@ pub const KEYS: [&str; 31] = [
 /// The settings of a master; a master elsewhere has its own.
 const MASTER_KEYS: [&str; 5] =
     ["master-http", "lease-ms", "high-watermark", "low-watermark", "allocation-strategy"];
+
+/// How many configurations this process has read.
+static CONFIGURATIONS: AtomicU32 = AtomicU32::new(0);
 
 /// What an engine runs with.
 #[derive(Clone, Debug)]
@@ -172,7 +176,8 @@ struct Machine {
     available: Option<AvailableMemory>,
     pages: PageFacts,
     host_name: String,
-    process: u32,
+    /// `pid-42`, or `pid-42-1` for the second configuration that the process reads: it may have an engine for each.
+    process: String,
     resolve: value::Resolve,
 }
 
@@ -185,7 +190,7 @@ impl Machine {
             available: memory::available_memory(Path::new("/")),
             pages: PageFacts::read(),
             host_name: if host_name.is_empty() { "localhost" } else { host_name }.to_owned(),
-            process: std::process::id(),
+            process: process_name(std::process::id(), CONFIGURATIONS.fetch_add(1, Ordering::Relaxed)),
             resolve: |host| {
                 let found = (host, 0).to_socket_addrs()?.map(|address| address.ip()).next();
                 found.ok_or_else(|| io::Error::other("the name has no address"))
@@ -195,6 +200,12 @@ impl Machine {
 }
 
 impl Config {
+    /// As the command line would be, for a program that embeds an engine: `["--memory", "1GB", "--listen", "127.0.0.1:0"]`, without a program's name
+    /// before them. Never ends the process, and prints nothing.
+    pub fn from_flags<T: AsRef<str>>(flags: impl IntoIterator<Item = T>) -> Result<Self, ConfigError> {
+        Self::load(&EngineArgs::of_flags(flags)?)
+    }
+
     /// Reads flags, file and machine. Gives only what can start: [`Config::read`], then [`Config::verify`].
     pub fn load(args: &EngineArgs) -> Result<Self, ConfigError> {
         let config = Self::read(args)?;
@@ -506,11 +517,15 @@ fn default_name(machine: &Machine, port: u16) -> Fallback<String> {
     let host = &machine.host_name;
     match port {
         0 => Fallback(
-            format!("{host}:pid-{}", machine.process),
+            format!("{host}:{}", machine.process),
             "host and process, because the port changes with every start".to_owned(),
         ),
         _ => Fallback(format!("{host}:{port}"), "host and port".to_owned()),
     }
+}
+
+fn process_name(process: u32, earlier: u32) -> String {
+    if earlier == 0 { format!("pid-{process}") } else { format!("pid-{process}-{earlier}") }
 }
 
 fn default_memory(machine: &Machine, cores: u16, pages: PageChoice) -> Fallback<ByteSize> {

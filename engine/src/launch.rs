@@ -1,17 +1,19 @@
-//! The whole process: a pinned thread per core, from the first line of the log to the last slot given away.
+//! A pinned thread per core, from the first line of the log to the last slot given away.
 //!
 //! The threads share nothing but what is in [`Watch`]: a flag that says stop, a channel on which each core says
 //! how far it is, and the number of those that listen.
 
 use crate::config::Config;
 use crate::control::{self, CoreConfig, CoreError, Supervisor};
+use crate::panics;
+use crate::tiering::SsdConfig;
 use crate::tiering::devices::{PlaceError, SsdPlaces};
 #[cfg(all(test, snowskin_loom))]
 use loom::sync::Arc;
 #[cfg(all(test, snowskin_loom))]
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use snowskin_io::memory::Mapping;
-use snowskin_io::uring::{self, CoreThread};
+use snowskin_io::uring::{self, CoreThread, UringPlatform};
 use snowskin_protocol::units::{GIB, MIB};
 use snowskin_protocol::{ByteSize, CoreId, EngineId, Incarnation};
 use std::collections::BTreeMap;
@@ -23,11 +25,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 #[cfg(not(all(test, snowskin_loom)))]
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Lines about memory that is being filled are at least this far apart.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+/// Who drops an engine waits so long for its cores: more than they take to leave.
+const END_TIME: Duration = Duration::from_secs(10);
 /// From here on a line says when all of it is there, however fast that was.
 const MEMORY_BYTES_LARGE: usize = 4 << 30;
 
@@ -81,6 +85,8 @@ enum News {
     Listening(u16, SocketAddr),
     Joined,
     Failed(u16, CoreError),
+    /// The core's task is over, for whatever reason: its last word.
+    Ended(u16),
 }
 
 /// What a core's thread has of the outside.
@@ -113,13 +119,27 @@ impl Supervisor for Watch {
     }
 }
 
-/// A running engine.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // As above.
+        let _ = self.news.send(News::Ended(self.core));
+    }
+}
+
+/// A core's thread, and the processor that it is pinned to.
+struct PinnedCore {
+    cpu: usize,
+    thread: CoreThread,
+}
+
+/// A running engine. Dropped, it is told to stop, and waited for [`END_TIME`] at most.
 pub struct Engine {
-    threads: Vec<CoreThread>,
+    /// By core.
+    threads: Vec<Option<PinnedCore>>,
     news: Receiver<News>,
     stop: Stop,
     /// Keeps devices of the SSD tier for this engine.
-    _ssd: SsdPlaces,
+    ssd: SsdPlaces,
 }
 
 impl Engine {
@@ -129,81 +149,142 @@ impl Engine {
         let (sender, news) = channel();
         let engine = EngineId::of_name(&config.name.value);
         let incarnation = Incarnation(RandomState::new().hash_one(std::process::id()).max(1));
-        let mut threads = Vec::new();
         let (listening, cores) = (Arc::new(AtomicUsize::new(0)), config.cpu_plan.cores.len());
-        for placement in &config.cpu_plan.cores {
-            let core = placement.core;
-            let advertise = config.advertise.value.map(|advertise| {
-                let port = advertise.port.filter(|port| *port != 0).map_or(0, |first| first + core);
-                SocketAddr::new(advertise.ip, port)
-            });
-            let core_config = CoreConfig {
-                id: CoreId { engine, core },
-                incarnation,
-                engine_cores: config.cores.value,
-                listen: config.listen_address(core),
-                local: config.local_sockets(),
-                advertise,
-                master,
-                memory: config.mapping_request(core),
-                ssd: ssd.configs.get(usize::from(core)).cloned(),
-                policy: config.eviction_policy.value,
-                connections_max: u64::from(config.connections_max.value),
-                settings: config.cluster_settings(),
-            };
+        let mut starting = Engine { threads: Vec::new(), news, stop: stop.clone(), ssd };
+        let mut watches = Vec::new();
+        for core in config.cpu_plan.cores.iter().map(|placement| placement.core) {
             let (news, stop, listening) = (sender.clone(), stop.clone(), listening.clone());
-            let watch = Watch { core, news, stop, listening, cores };
-            let name = format!("snowskin-{core}");
-            let thread = uring::spawn_core(&name, placement.cpu, config.spin(), async move |platform| {
-                let mut memory = MemoryProgress::of(format!("core {core}"));
-                let mut progress = |done, total| {
-                    memory.tell(done, total);
-                    if watch.should_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                };
-                match control::open(&platform, &core_config, &mut progress).await {
-                    Ok((opened, doors)) => {
-                        for (segment, _) in opened.shard.borrow().segments().iter() {
-                            log::info!("{}", memory_line(core, segment.mapping()));
-                        }
-                        control::run(opened, doors, core_config.master, watch).await;
-                    }
-                    Err(error) => drop(watch.news.send(News::Failed(watch.core, error))),
-                }
-            });
-            let cpu = placement.cpu;
-            threads.push(thread.map_err(|source| LaunchError::Thread { core, cpu, source })?);
+            watches.push(Watch { core, news, stop, listening, cores });
         }
-        Ok(Engine { threads, news, stop, _ssd: ssd })
+        // If one cannot be started, the others are waited for, and they are over when nobody has a sender any more.
+        drop(sender);
+        for (placement, watch) in config.cpu_plan.cores.iter().zip(watches) {
+            let (core, cpu) = (placement.core, placement.cpu);
+            let ssd = starting.ssd.configs.get(usize::from(core)).cloned();
+            let identity = (CoreId { engine, core }, incarnation);
+            let core_config = core_config(config, identity, master, ssd);
+            let run = async move |platform| run_core(platform, core_config, watch).await;
+            let thread = uring::spawn_core(&format!("snowskin-{core}"), cpu, config.spin(), run)
+                .map_err(|source| LaunchError::Thread { core, cpu, source })?;
+            starting.threads.push(Some(PinnedCore { cpu, thread }));
+        }
+        Ok(starting)
     }
 
     /// Waits until all cores are in the table, or the engine is told to stop. Answers where they listen, in the order of
     /// the cores.
-    pub fn wait_until_joined(&self) -> Result<Vec<SocketAddr>, LaunchError> {
+    pub fn wait_until_joined(&mut self) -> Result<Vec<SocketAddr>, LaunchError> {
         let mut addresses = BTreeMap::new();
         let mut joined = 0;
         while joined < self.threads.len() {
             match self.news.recv() {
                 Ok(News::Listening(core, address)) => drop(addresses.insert(core, address)),
                 Ok(News::Joined) => joined += 1,
-                // A core that was told to stop while it got its memory has none.
-                Ok(News::Failed(..)) if self.stop.is_stopped() => break,
-                Ok(News::Failed(core, source)) => {
+                Ok(News::Failed(core, source)) if !self.stop.is_stopped() => {
                     self.stop.stop();
                     return Err(LaunchError::Core { core, source });
                 }
-                Err(_) if self.stop.is_stopped() => break,
-                Err(_) => return Err(LaunchError::Ended),
+                Ok(News::Ended(core)) if !self.stop.is_stopped() => return Err(self.why_ended(core)),
+                // A core that was told to stop while it got its memory has none.
+                Ok(News::Failed(..) | News::Ended(_)) | Err(_) => break,
             }
         }
         Ok(addresses.into_values().collect())
     }
 
-    /// Waits until all cores have ended: after [`Stop::stop`], when their slots are given away.
-    pub fn join(self) -> Result<(), LaunchError> {
-        for thread in self.threads {
-            thread.join().map_err(|_| LaunchError::Ended)?;
+    /// Why a core is over that nobody told to end.
+    fn why_ended(&mut self, core: u16) -> LaunchError {
+        self.stop.stop();
+        let Some(ended) = self.threads[usize::from(core)].take() else { return LaunchError::Ended };
+        match ended.thread.join() {
+            Err(source) => LaunchError::Thread { core, cpu: ended.cpu, source },
+            Ok(()) => LaunchError::Ended,
         }
-        if self.stop.is_stopped() { Ok(()) } else { Err(LaunchError::Ended) }
+    }
+
+    /// Waits until all cores have ended: after [`Stop::stop`], when their slots are given away.
+    pub fn join(mut self) -> Result<(), LaunchError> {
+        let mut is_well = true;
+        for ended in self.threads.iter_mut().filter_map(Option::take) {
+            if ended.thread.join().is_err() {
+                is_well = false;
+                self.stop.stop();
+            }
+        }
+        if is_well && self.stop.is_stopped() { Ok(()) } else { Err(LaunchError::Ended) }
+    }
+
+    /// Whether all cores have ended within this time.
+    fn end_within(&mut self, time: Duration) -> bool {
+        self.stop.stop();
+        let deadline = Instant::now() + time;
+        loop {
+            match self.news.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.threads.iter_mut().filter_map(Option::take).for_each(|ended| drop(ended.thread.join()));
+        true
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if !self.end_within(END_TIME) {
+            log::error!("a core does not end: it is left alone, with its memory and its part of the SSD");
+            // Nobody else may open what it still writes to.
+            std::mem::forget(std::mem::take(&mut self.ssd));
+        }
+    }
+}
+
+/// What a core is started with.
+fn core_config(
+    config: &Config,
+    (id, incarnation): (CoreId, Incarnation),
+    master: SocketAddr,
+    ssd: Option<SsdConfig>,
+) -> CoreConfig {
+    let core = id.core;
+    let advertise = config.advertise.value.map(|advertise| {
+        let port = advertise.port.filter(|port| *port != 0).map_or(0, |first| first + core);
+        SocketAddr::new(advertise.ip, port)
+    });
+    CoreConfig {
+        id,
+        incarnation,
+        engine_cores: config.cores.value,
+        listen: config.listen_address(core),
+        local: config.local_sockets(),
+        advertise,
+        master,
+        memory: config.mapping_request(core),
+        ssd,
+        policy: config.eviction_policy.value,
+        connections_max: u64::from(config.connections_max.value),
+        settings: config.cluster_settings(),
+    }
+}
+
+/// All of a core's life, on its thread.
+async fn run_core(platform: UringPlatform, config: CoreConfig, watch: Watch) {
+    panics::this_thread_is_an_engines();
+    let core = watch.core;
+    let mut memory = MemoryProgress::of(format!("core {core}"));
+    let mut progress = |done, total| {
+        memory.tell(done, total);
+        if watch.should_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    match control::open(&platform, &config, &mut progress).await {
+        Ok((opened, doors)) => {
+            for (segment, _) in opened.shard.borrow().segments().iter() {
+                log::info!("{}", memory_line(core, segment.mapping()));
+            }
+            control::run(opened, doors, config.master, watch).await;
+        }
+        Err(error) => drop(watch.news.send(News::Failed(core, error))),
     }
 }
 
@@ -279,6 +360,64 @@ mod tests {
         let slow = progress.line(start + Duration::from_secs(2), 64 << 20, 256 << 20).expect("a line");
         assert_eq!(slow, "core 0: 64.0 of 256.0 MiB of memory ready (0.0 GiB/s, 6 s left)");
         assert!(progress.line(start + Duration::from_secs(2), 256 << 20, 256 << 20).is_some());
+    }
+
+    /// An engine whose cores do nothing but this, and one more sender that keeps their news open.
+    fn engine_of(cores: Vec<fn()>) -> (Engine, Sender<News>) {
+        let (sender, news) = channel();
+        let stop = Stop::default();
+        let count = cores.len();
+        let mut threads = Vec::new();
+        for (core, main) in (0..).zip(cores) {
+            let (news, stop, listening) = (sender.clone(), stop.clone(), Arc::default());
+            let watch = Watch { core, news, stop, listening, cores: count };
+            let run = async move |_| {
+                let _watch = watch;
+                main();
+            };
+            let thread = uring::spawn_core("launched", 0, Duration::ZERO, run).expect("a thread");
+            threads.push(Some(PinnedCore { cpu: 0, thread }));
+        }
+        (Engine { threads, news, stop, ssd: SsdPlaces::default() }, sender)
+    }
+
+    #[test]
+    fn a_core_that_ends_by_itself_ends_the_wait_and_is_told_of() {
+        let (mut engine, _sender) = engine_of(vec![|| panic!("on purpose")]);
+        let error = engine.wait_until_joined().expect_err("it has ended").to_string();
+        assert!(error.starts_with("core 0 cannot be started on processor 0"), "{error}");
+        assert!(engine.stop.is_stopped());
+        let (mut engine, _sender) = engine_of(vec![|| {}]);
+        assert!(matches!(engine.wait_until_joined(), Err(LaunchError::Ended)));
+        // Told to stop, it is not astonishing.
+        let (mut engine, sender) = engine_of(vec![|| {}]);
+        engine.stop.stop();
+        assert_eq!(engine.wait_until_joined().expect("no error"), []);
+        drop(sender);
+        assert_eq!(engine.wait_until_joined().expect("no error"), []);
+        assert!(engine.join().is_ok());
+    }
+
+    #[test]
+    fn a_join_says_whether_all_ended_as_they_were_told() {
+        let (engine, sender) = engine_of(vec![|| panic!("on purpose"), || {}]);
+        drop(sender);
+        let stop = engine.stop.clone();
+        assert!(matches!(engine.join(), Err(LaunchError::Ended)));
+        assert!(stop.is_stopped(), "so that the others end, too");
+        let (engine, sender) = engine_of(vec![|| {}]);
+        drop(sender);
+        assert!(matches!(engine.join(), Err(LaunchError::Ended)), "nobody told it to");
+    }
+
+    #[test]
+    fn a_core_that_does_not_end_is_left_alone_after_a_while() {
+        let (mut engine, sender) = engine_of(vec![|| {}]);
+        assert!(!engine.end_within(Duration::from_millis(20)), "somebody has still to say something");
+        assert!(engine.stop.is_stopped() && engine.threads[0].is_some());
+        drop(sender);
+        assert!(engine.end_within(END_TIME));
+        assert!(engine.threads[0].is_none());
     }
 
     #[test]

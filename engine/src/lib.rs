@@ -11,7 +11,9 @@
 //! | [`control`] | membership, hand-over of slots, the life of a core |
 //! | [`config`], [`cli`], [`placement`], [`check`] | what was asked for, and what this machine can do |
 //! | [`patience`] | what is somebody else's for a moment is asked for again |
-//! | [`launch`] | threads, signals, the whole process |
+//! | [`launch`] | a thread for each core, from the first line of the log to the last slot given away |
+//! | [`embedded`] | the whole engine within any process, with a master of its own if it was given none |
+//! | [`panics`] | what a panic ends |
 //!
 //! Everything down to [`control`] is generic over [`snowskin_io::Platform`] and runs unchanged in the simulator.
 
@@ -19,8 +21,10 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod embedded;
 pub mod eviction;
 pub mod launch;
+pub mod panics;
 pub mod patience;
 pub mod percore;
 pub mod placement;

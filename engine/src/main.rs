@@ -1,12 +1,10 @@
 //! `snowskin-engine`: holds data in memory and serves it, one pinned core beside another.
 
-mod embedded;
-
-use embedded::EmbeddedMaster;
-use snowskin_engine::check;
 use snowskin_engine::cli::{EngineArgs, Verb, version_line};
 use snowskin_engine::config::Config;
-use snowskin_engine::launch::{Engine, Stop};
+use snowskin_engine::embedded::EmbeddedEngine;
+use snowskin_engine::launch::Stop;
+use snowskin_engine::{check, panics};
 use std::error::Error;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,33 +44,22 @@ fn check(args: &EngineArgs) -> ExitCode {
 fn run(args: &EngineArgs) -> Result<(), Box<dyn Error>> {
     let config = Config::load(args)?;
     env_logger::Builder::new().filter_level(config.log.value).init();
-    abort_on_panic();
+    panics::abort_everywhere();
     for warning in config.warnings() {
         log::warn!("{warning}");
     }
     log::info!("{}", config.cpu_plan.to_string().trim_end().replace('\n', "; "));
     let stop = Stop::default();
     stop_at_signals(&stop)?;
-    let embedded = match config.master.value {
-        Some(_) => None,
-        None => Some(EmbeddedMaster::start(&config)?),
-    };
-    let master = embedded.as_ref().map(EmbeddedMaster::frames).or(config.master.value);
-    let master = master.expect("embedded or given");
-    let (memory, cores, pages) = (config.memory.value, config.cores.value, config.huge_pages.value);
-    log::info!("getting {memory} of memory for {cores} cores (huge pages: {pages})");
-    let engine = Engine::start(&config, master, stop.clone())?;
-    let addresses = engine.wait_until_joined()?;
+    let engine = EmbeddedEngine::start_with(&config, stop.clone())?;
     if !stop.is_stopped() {
-        let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        println!("snowskin-engine is ready: cores on {}, master on {master}", listed.join(", "));
-        if let Some(http) = embedded.as_ref().and_then(|embedded| embedded.addresses.http) {
+        let listed: Vec<String> = engine.cores().iter().map(ToString::to_string).collect();
+        println!("snowskin-engine is ready: cores on {}, master on {}", listed.join(", "), engine.master());
+        if let Some(http) = engine.master_http() {
             log::info!("look at the cluster on http://{http}");
         }
     }
-    engine.join()?;
-    embedded.map_or(Ok(()), EmbeddedMaster::stop)?;
-    Ok(())
+    Ok(engine.wait()?)
 }
 
 /// A thread that waits for SIGTERM or SIGINT. The second signal ends the process at once.
@@ -95,14 +82,4 @@ fn stop_at_signals(stop: &Stop) -> std::io::Result<()> {
     };
     std::thread::Builder::new().name("snowskin-signals".to_owned()).spawn(move || runtime.block_on(wait))?;
     Ok(())
-}
-
-/// A core that has lost its invariants must not go on serving, and a panic on one thread would leave a hole in the
-/// cluster that looks alive.
-fn abort_on_panic() {
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
-        std::process::abort();
-    }));
 }

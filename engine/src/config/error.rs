@@ -13,6 +13,9 @@ use std::{fmt, io};
 /// Why there is no configuration to start with.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The flags are none of an engine's, or ask for something else than to run one.
+    #[error("{0}")]
+    Flags(String),
     /// The file could not be read.
     #[error("cannot read the configuration file {}: {error}", path.display())]
     Unreadable {

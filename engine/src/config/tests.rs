@@ -13,7 +13,7 @@ fn machine() -> Machine {
         available: Some(AvailableMemory { bytes: 8 * GIB, limit: "available here".to_owned() }),
         pages: PageFacts::default(),
         host_name: "cache-1".to_owned(),
-        process: 42,
+        process: process_name(42, 0),
         resolve: |host| match host {
             "master-1" => Ok(IpAddr::from([10, 0, 0, 1])),
             _ => Err(io::Error::other("no such host")),
@@ -280,4 +280,26 @@ fn the_ssd_tier_has_places_and_a_size() {
     let said = refusal(&[("ssd", "/srv"), ("cores", "2")], "");
     assert!(said.contains("give --ssd-size of at least 1026 MiB"), "{said}");
     assert!(refusal(&[("ssd-size", "10GB")], "").contains("there is no --ssd"));
+}
+
+#[test]
+fn engines_of_one_process_have_names_of_their_own() {
+    let named = |earlier| {
+        let machine = Machine { process: process_name(42, earlier), ..machine() };
+        resolve_on(machine, &[("listen", "127.0.0.1:0")], "").expect("a configuration").name.value
+    };
+    assert_eq!([named(0), named(1)], ["cache-1:pid-42", "cache-1:pid-42-1"]);
+    let flags = ["--listen", "127.0.0.1:0", "--cores", "1", "--memory", "16MiB"];
+    let names = [(); 2].map(|()| Config::from_flags(flags).expect("a configuration").name.value);
+    assert_ne!(names[0], names[1]);
+}
+
+#[test]
+fn flags_of_a_library_are_refused_with_a_sentence() {
+    let refusal = |flags: &[&str]| Config::from_flags(flags).expect_err("a refusal").to_string();
+    assert_eq!(
+        refusal(&["--help"]),
+        "check, --help and --version are for the command line of snowskin-engine"
+    );
+    assert!(refusal(&["--memory", "4XB"]).starts_with("--memory: \"4XB\" is not a size"));
 }

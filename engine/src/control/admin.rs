@@ -1,6 +1,7 @@
 //! What an operator asks of a core: list, mount and unmount segments, evict down to a level.
 
 use crate::config::room_for;
+use crate::panics;
 use crate::percore::PerCore;
 use crate::segment::{Backing, Mapping, MappingRequest, SEGMENT_BYTES_END, SegmentError};
 use crate::shard::{EvictStep, UnmountStep};
@@ -102,6 +103,7 @@ async fn map<P: Platform>(core: &PerCore<P>, request: MappingRequest) -> Result<
     let (sender, receiver) = channel();
     let what = format!("core {}", core.identity.id);
     let thread = std::thread::Builder::new().name("snowskin-mount".to_owned()).spawn(move || {
+        panics::this_thread_is_an_engines();
         let mut progress = crate::launch::MemoryProgress::of(what);
         let mut tell = |done, all| {
             progress.tell(done, all);
@@ -166,8 +168,12 @@ fn unmap(mapping: Mapping) {
         drop(mapping);
     };
     if bytes > BYTES_AT_ONCE_MAX {
+        let run = move || {
+            panics::this_thread_is_an_engines();
+            unmap();
+        };
         // Without a thread, it is dropped here: late is better than never.
-        let _ = std::thread::Builder::new().name("snowskin-unmap".to_owned()).spawn(unmap);
+        let _ = std::thread::Builder::new().name("snowskin-unmap".to_owned()).spawn(run);
     } else {
         unmap();
     }
