@@ -49,25 +49,17 @@ impl Client {
 
     /// Stores values whose keys are not held.
     pub async fn put(&self, items: Vec<(Vec<u8>, Bytes)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(false, items.into_iter().map(|(key, value)| (key, PutValue::owned(value))))
-            .await
-    }
-
-    /// Stores values that lie in several pieces each, whose keys are not held.
-    pub async fn put_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(false, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts))))
-            .await
+        self.put_values(false, items.into_iter().map(|(key, value)| (key, PutValue::owned(value)))).await
     }
 
     /// Stores values, replacing what is held. Readers see the old value or the new one.
     pub async fn upsert(&self, items: Vec<(Vec<u8>, Bytes)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(true, items.into_iter().map(|(key, value)| (key, PutValue::owned(value))))
-            .await
+        self.put_values(true, items.into_iter().map(|(key, value)| (key, PutValue::owned(value)))).await
     }
 
     /// Stores values whose keys are not held, each with its options.
     pub async fn put_with(&self, items: Vec<(Vec<u8>, Bytes, PutOptions)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(false, self.with_hints(items)).await
+        self.put_values(false, self.with_hints(items, PutValue::owned)).await
     }
 
     /// Stores values, replacing what is held, each with its options.
@@ -75,19 +67,47 @@ impl Client {
         &self,
         items: Vec<(Vec<u8>, Bytes, PutOptions)>,
     ) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(true, self.with_hints(items)).await
+        self.put_values(true, self.with_hints(items, PutValue::owned)).await
     }
 
-    fn with_hints(
+    /// Stores values that lie in several pieces each, whose keys are not held. The value is what the pieces are when put
+    /// end to end; [`Bytes::from_owner`] makes a piece of anybody's memory, without a copy.
+    pub async fn put_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
+        self.put_values(false, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts)))).await
+    }
+
+    /// Stores values that lie in several pieces each, replacing what is held.
+    pub async fn upsert_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
+        self.put_values(true, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts)))).await
+    }
+
+    /// Stores values that lie in several pieces each, whose keys are not held, each with its options.
+    pub async fn put_parts_with(
         &self,
-        items: Vec<(Vec<u8>, Bytes, PutOptions)>,
-    ) -> impl Iterator<Item = (Vec<u8>, PutValue)> + use<> {
+        items: Vec<(Vec<u8>, Vec<Bytes>, PutOptions)>,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        self.put_values(false, self.with_hints(items, PutValue::parts)).await
+    }
+
+    /// Stores values that lie in several pieces each, replacing what is held, each with its options.
+    pub async fn upsert_parts_with(
+        &self,
+        items: Vec<(Vec<u8>, Vec<Bytes>, PutOptions)>,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        self.put_values(true, self.with_hints(items, PutValue::parts)).await
+    }
+
+    fn with_hints<T>(
+        &self,
+        items: Vec<(Vec<u8>, T, PutOptions)>,
+        value: fn(T) -> PutValue,
+    ) -> impl Iterator<Item = (Vec<u8>, PutValue)> + use<T> {
         let hints = self.driver.hints(items.iter().map(|(key, _, options)| (key.as_slice(), options)));
-        let value = |((key, value, _), hints)| (key, PutValue::owned(value).with_hints(hints));
+        let value = move |((key, bytes, _), hints)| (key, value(bytes).with_hints(hints));
         items.into_iter().zip(hints).map(value)
     }
 
-    async fn put_parts_or_upsert(
+    async fn put_values(
         &self,
         replace: bool,
         items: impl Iterator<Item = (Vec<u8>, PutValue)>,

@@ -55,47 +55,50 @@ impl BlockingClient {
 
     /// Stores values whose keys are not held; the values go out straight from where they are.
     pub fn put(&self, items: &[(&[u8], &[u8])]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces(
-            false,
-            items.len(),
-            |index| (items[index].0, std::slice::from_ref(&items[index].1)),
-            &[],
-        )
-    }
-
-    /// Stores values whose keys are not held, each with its options.
-    pub fn put_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces_with(false, items)
-    }
-
-    /// Stores values, replacing what is held, each with its options.
-    pub fn upsert_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces_with(true, items)
-    }
-
-    fn put_pieces_with(
-        &self,
-        replace: bool,
-        items: &[(&[u8], &[u8], PutOptions)],
-    ) -> Vec<Result<PutOutcome, Error>> {
-        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
-        let item = |index: usize| (items[index].0, std::slice::from_ref(&items[index].1));
-        self.put_pieces(replace, items.len(), item, &hints)
-    }
-
-    /// Stores values that lie in several pieces each, whose keys are not held.
-    pub fn put_parts(&self, items: &[(&[u8], &[&[u8]])]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces(false, items.len(), |index| items[index], &[])
+        self.put_pieces(false, items.len(), |index| whole(items[index].0, &items[index].1), &[])
     }
 
     /// Stores values, replacing what is held. Readers see the old value or the new one.
     pub fn upsert(&self, items: &[(&[u8], &[u8])]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces(
-            true,
-            items.len(),
-            |index| (items[index].0, std::slice::from_ref(&items[index].1)),
-            &[],
-        )
+        self.put_pieces(true, items.len(), |index| whole(items[index].0, &items[index].1), &[])
+    }
+
+    /// Stores values whose keys are not held, each with its options.
+    pub fn put_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
+        self.put_pieces(false, items.len(), |index| whole(items[index].0, &items[index].1), &hints)
+    }
+
+    /// Stores values, replacing what is held, each with its options.
+    pub fn upsert_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
+        self.put_pieces(true, items.len(), |index| whole(items[index].0, &items[index].1), &hints)
+    }
+
+    /// Stores values that lie in several pieces each, whose keys are not held. The value is what the pieces are when put
+    /// end to end.
+    pub fn put_parts(&self, items: &[(&[u8], &[&[u8]])]) -> Vec<Result<PutOutcome, Error>> {
+        self.put_pieces(false, items.len(), |index| items[index], &[])
+    }
+
+    /// Stores values that lie in several pieces each, replacing what is held.
+    pub fn upsert_parts(&self, items: &[(&[u8], &[&[u8]])]) -> Vec<Result<PutOutcome, Error>> {
+        self.put_pieces(true, items.len(), |index| items[index], &[])
+    }
+
+    /// Stores values that lie in several pieces each, whose keys are not held, each with its options.
+    pub fn put_parts_with(&self, items: &[(&[u8], &[&[u8]], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
+        self.put_pieces(false, items.len(), |index| (items[index].0, items[index].1), &hints)
+    }
+
+    /// Stores values that lie in several pieces each, replacing what is held, each with its options.
+    pub fn upsert_parts_with(
+        &self,
+        items: &[(&[u8], &[&[u8]], PutOptions)],
+    ) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
+        self.put_pieces(true, items.len(), |index| (items[index].0, items[index].1), &hints)
     }
 
     fn put_pieces<'a>(
@@ -394,4 +397,9 @@ impl BlockingClient {
         let counters = self.driver.block_on(|session, _| async move { session.counters() });
         self.driver.with_local(counters.unwrap_or_default())
     }
+}
+
+/// A value in one piece, as one of several.
+fn whole<'a>(key: &'a [u8], value: &'a &'a [u8]) -> (&'a [u8], &'a [&'a [u8]]) {
+    (key, std::slice::from_ref(value))
 }
