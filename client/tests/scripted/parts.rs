@@ -34,6 +34,13 @@ fn values_in_pieces_are_put_each_with_its_options() {
     };
     assert_eq!((hints_of(b"first").flags, hints_of(b"first").group), (PutHints::HARD_PIN, 0));
     assert!(hints_of(b"second").flags == 0 && hints_of(b"second").group != 0);
+    // Nothing behind much, which is written by itself.
+    let (nothing_last, owned): ([&[u8]; 2], _) =
+        ([&large, b""], vec![large.clone().into(), b"".to_vec().into()]);
+    assert_eq!(client.put_parts(&[(b"third", &nothing_last)]), [Ok(PutOutcome::Stored)]);
+    let asynchronous = block(client.asynchronous().put_parts(vec![(b"fourth".to_vec(), owned)]));
+    assert_eq!(asynchronous, [Ok(PutOutcome::Stored)]);
+    assert_eq!(client.get(&[b"third", b"fourth"]), [hit(&large), hit(&large)]);
     // The same, replacing.
     assert_eq!(client.upsert_parts(&[(b"first", &[b"n", b"ew"])]), [Ok(PutOutcome::Stored)]);
     assert_eq!(hints_of(b"first"), PutHints::default());
