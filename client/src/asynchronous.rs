@@ -1,8 +1,10 @@
 //! The asynchronous client: futures on owned data, for any executor.
 
+mod into;
+
 use crate::blocking::BlockingClient;
 use crate::config::ClientConfig;
-use crate::driver::{Driver, is_valid, spread};
+use crate::driver::{Driver, spread};
 use crate::error::Error;
 use crate::lane::View;
 use crate::options::PutOptions;
@@ -131,36 +133,6 @@ impl Client {
         let work =
             self.driver.run(move |session, deadline| async move { session.get(valid, deadline).await });
         spread(work.await, count, names.invalid)
-    }
-
-    /// Reads values into buffers and gives the buffers back, each as long as it was; a hit says how many bytes the
-    /// value has. What a buffer holds whose read did not hit means nothing. A buffer is empty if the client was shut
-    /// down meanwhile.
-    pub async fn get_into(
-        &self,
-        reads: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Vec<(Vec<u8>, Result<Found<usize>, Error>)> {
-        let names = self.driver.names(reads.iter().map(|(key, _)| key.as_slice()));
-        let count = reads.len();
-        let mut given: Vec<Option<Vec<u8>>> = reads.into_iter().map(|(_, buffer)| Some(buffer)).collect();
-        let numbers: Vec<usize> = (0..count).filter(|index| is_valid(&names.invalid, *index)).collect();
-        let buffers = numbers.iter().map(|number| given[*number].take().unwrap_or_default());
-        let valid: Vec<_> = names.valid.into_iter().zip(buffers).collect();
-        let work =
-            self.driver.run(move |session, deadline| async move { session.get_into(valid, deadline).await });
-        let results = match work.await {
-            Err(error) => numbers.iter().map(|_| Err(error.clone())).collect(),
-            Ok(answers) => {
-                let mut results = Vec::with_capacity(answers.len());
-                for (number, (buffer, result)) in numbers.iter().zip(answers) {
-                    given[*number] = Some(buffer);
-                    results.push(result);
-                }
-                results
-            }
-        };
-        let results = spread(Ok(results), numbers.len(), names.invalid);
-        given.into_iter().map(Option::unwrap_or_default).zip(results).collect()
     }
 
     /// Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.
