@@ -1,8 +1,10 @@
 //! The asynchronous client: futures on owned data, for any executor.
 
+mod into;
+
 use crate::blocking::BlockingClient;
 use crate::config::ClientConfig;
-use crate::driver::{Driver, is_valid, spread};
+use crate::driver::{Driver, spread};
 use crate::error::Error;
 use crate::lane::View;
 use crate::options::PutOptions;
@@ -49,25 +51,17 @@ impl Client {
 
     /// Stores values whose keys are not held.
     pub async fn put(&self, items: Vec<(Vec<u8>, Bytes)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(false, items.into_iter().map(|(key, value)| (key, PutValue::owned(value))))
-            .await
-    }
-
-    /// Stores values that lie in several pieces each, whose keys are not held.
-    pub async fn put_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(false, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts))))
-            .await
+        self.put_values(false, items.into_iter().map(|(key, value)| (key, PutValue::owned(value)))).await
     }
 
     /// Stores values, replacing what is held. Readers see the old value or the new one.
     pub async fn upsert(&self, items: Vec<(Vec<u8>, Bytes)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(true, items.into_iter().map(|(key, value)| (key, PutValue::owned(value))))
-            .await
+        self.put_values(true, items.into_iter().map(|(key, value)| (key, PutValue::owned(value)))).await
     }
 
     /// Stores values whose keys are not held, each with its options.
     pub async fn put_with(&self, items: Vec<(Vec<u8>, Bytes, PutOptions)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(false, self.with_hints(items)).await
+        self.put_values(false, self.with_hints(items, PutValue::owned)).await
     }
 
     /// Stores values, replacing what is held, each with its options.
@@ -75,19 +69,47 @@ impl Client {
         &self,
         items: Vec<(Vec<u8>, Bytes, PutOptions)>,
     ) -> Vec<Result<PutOutcome, Error>> {
-        self.put_parts_or_upsert(true, self.with_hints(items)).await
+        self.put_values(true, self.with_hints(items, PutValue::owned)).await
     }
 
-    fn with_hints(
+    /// Stores values that lie in several pieces each, whose keys are not held. The value is what the pieces are when put
+    /// end to end; [`Bytes::from_owner`] makes a piece of anybody's memory, without a copy.
+    pub async fn put_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
+        self.put_values(false, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts)))).await
+    }
+
+    /// Stores values that lie in several pieces each, replacing what is held.
+    pub async fn upsert_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
+        self.put_values(true, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts)))).await
+    }
+
+    /// Stores values that lie in several pieces each, whose keys are not held, each with its options.
+    pub async fn put_parts_with(
         &self,
-        items: Vec<(Vec<u8>, Bytes, PutOptions)>,
-    ) -> impl Iterator<Item = (Vec<u8>, PutValue)> + use<> {
+        items: Vec<(Vec<u8>, Vec<Bytes>, PutOptions)>,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        self.put_values(false, self.with_hints(items, PutValue::parts)).await
+    }
+
+    /// Stores values that lie in several pieces each, replacing what is held, each with its options.
+    pub async fn upsert_parts_with(
+        &self,
+        items: Vec<(Vec<u8>, Vec<Bytes>, PutOptions)>,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        self.put_values(true, self.with_hints(items, PutValue::parts)).await
+    }
+
+    fn with_hints<T>(
+        &self,
+        items: Vec<(Vec<u8>, T, PutOptions)>,
+        value: fn(T) -> PutValue,
+    ) -> impl Iterator<Item = (Vec<u8>, PutValue)> + use<T> {
         let hints = self.driver.hints(items.iter().map(|(key, _, options)| (key.as_slice(), options)));
-        let value = |((key, value, _), hints)| (key, PutValue::owned(value).with_hints(hints));
+        let value = move |((key, bytes, _), hints)| (key, value(bytes).with_hints(hints));
         items.into_iter().zip(hints).map(value)
     }
 
-    async fn put_parts_or_upsert(
+    async fn put_values(
         &self,
         replace: bool,
         items: impl Iterator<Item = (Vec<u8>, PutValue)>,
@@ -111,36 +133,6 @@ impl Client {
         let work =
             self.driver.run(move |session, deadline| async move { session.get(valid, deadline).await });
         spread(work.await, count, names.invalid)
-    }
-
-    /// Reads values into buffers and gives the buffers back, each as long as it was; a hit says how many bytes the
-    /// value has. What a buffer holds whose read did not hit means nothing. A buffer is empty if the client was shut
-    /// down meanwhile.
-    pub async fn get_into(
-        &self,
-        reads: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Vec<(Vec<u8>, Result<Found<usize>, Error>)> {
-        let names = self.driver.names(reads.iter().map(|(key, _)| key.as_slice()));
-        let count = reads.len();
-        let mut given: Vec<Option<Vec<u8>>> = reads.into_iter().map(|(_, buffer)| Some(buffer)).collect();
-        let numbers: Vec<usize> = (0..count).filter(|index| is_valid(&names.invalid, *index)).collect();
-        let buffers = numbers.iter().map(|number| given[*number].take().unwrap_or_default());
-        let valid: Vec<_> = names.valid.into_iter().zip(buffers).collect();
-        let work =
-            self.driver.run(move |session, deadline| async move { session.get_into(valid, deadline).await });
-        let results = match work.await {
-            Err(error) => numbers.iter().map(|_| Err(error.clone())).collect(),
-            Ok(answers) => {
-                let mut results = Vec::with_capacity(answers.len());
-                for (number, (buffer, result)) in numbers.iter().zip(answers) {
-                    given[*number] = Some(buffer);
-                    results.push(result);
-                }
-                results
-            }
-        };
-        let results = spread(Ok(results), numbers.len(), names.invalid);
-        given.into_iter().map(Option::unwrap_or_default).zip(results).collect()
     }
 
     /// Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.

@@ -1,5 +1,7 @@
 //! The blocking client: calls from any thread, on borrowed buffers.
 
+mod into;
+
 use crate::asynchronous::Client;
 use crate::config::ClientConfig;
 use crate::driver::{Driver, LocalSession, is_valid, spread};
@@ -10,7 +12,7 @@ use crate::options::PutOptions;
 use crate::outcome::{ClientCounters, Found, PutOutcome, RemoveOutcome, RemovedCount};
 use crate::session::PutValue;
 use snowskin_io::Moment;
-use snowskin_io::memory::{lend, lend_mut};
+use snowskin_io::memory::lend;
 use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
 use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::wire::stats::CoreStats;
@@ -55,47 +57,52 @@ impl BlockingClient {
 
     /// Stores values whose keys are not held; the values go out straight from where they are.
     pub fn put(&self, items: &[(&[u8], &[u8])]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces(
-            false,
-            items.len(),
-            |index| (items[index].0, std::slice::from_ref(&items[index].1)),
-            &[],
-        )
-    }
-
-    /// Stores values whose keys are not held, each with its options.
-    pub fn put_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces_with(false, items)
-    }
-
-    /// Stores values, replacing what is held, each with its options.
-    pub fn upsert_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces_with(true, items)
-    }
-
-    fn put_pieces_with(
-        &self,
-        replace: bool,
-        items: &[(&[u8], &[u8], PutOptions)],
-    ) -> Vec<Result<PutOutcome, Error>> {
-        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
-        let item = |index: usize| (items[index].0, std::slice::from_ref(&items[index].1));
-        self.put_pieces(replace, items.len(), item, &hints)
-    }
-
-    /// Stores values that lie in several pieces each, whose keys are not held.
-    pub fn put_parts(&self, items: &[(&[u8], &[&[u8]])]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces(false, items.len(), |index| items[index], &[])
+        self.put_pieces(false, items.len(), |index| whole(items[index].0, &items[index].1), &[])
     }
 
     /// Stores values, replacing what is held. Readers see the old value or the new one.
     pub fn upsert(&self, items: &[(&[u8], &[u8])]) -> Vec<Result<PutOutcome, Error>> {
-        self.put_pieces(
-            true,
-            items.len(),
-            |index| (items[index].0, std::slice::from_ref(&items[index].1)),
-            &[],
-        )
+        self.put_pieces(true, items.len(), |index| whole(items[index].0, &items[index].1), &[])
+    }
+
+    /// Stores values whose keys are not held, each with its options.
+    pub fn put_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
+        self.put_pieces(false, items.len(), |index| whole(items[index].0, &items[index].1), &hints)
+    }
+
+    /// Stores values, replacing what is held, each with its options.
+    pub fn upsert_with(&self, items: &[(&[u8], &[u8], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
+        self.put_pieces(true, items.len(), |index| whole(items[index].0, &items[index].1), &hints)
+    }
+
+    /// Stores values that lie in several pieces each, whose keys are not held. The value is what the pieces are when put
+    /// end to end.
+    pub fn put_parts(&self, items: &[(&[u8], &[&[u8]])]) -> Vec<Result<PutOutcome, Error>> {
+        self.put_pieces(false, items.len(), |index| items[index], &[])
+    }
+
+    /// Stores values that lie in several pieces each, replacing what is held.
+    pub fn upsert_parts(&self, items: &[(&[u8], &[&[u8]])]) -> Vec<Result<PutOutcome, Error>> {
+        self.put_pieces(true, items.len(), |index| items[index], &[])
+    }
+
+    /// Stores values that lie in several pieces each, whose keys are not held, each with its options.
+    #[allow(clippy::type_complexity, reason = "a list of keys, each with its pieces and options")]
+    pub fn put_parts_with(&self, items: &[(&[u8], &[&[u8]], PutOptions)]) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
+        self.put_pieces(false, items.len(), |index| (items[index].0, items[index].1), &hints)
+    }
+
+    /// Stores values that lie in several pieces each, replacing what is held, each with its options.
+    #[allow(clippy::type_complexity, reason = "a list of keys, each with its pieces and options")]
+    pub fn upsert_parts_with(
+        &self,
+        items: &[(&[u8], &[&[u8]], PutOptions)],
+    ) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (*key, options)));
+        self.put_pieces(true, items.len(), |index| (items[index].0, items[index].1), &hints)
     }
 
     fn put_pieces<'a>(
@@ -162,50 +169,6 @@ impl BlockingClient {
             None => by_session(self, keys),
             Some(local) => self.complete_keys(local.get(self.driver.manner(), keys), keys, by_session),
         }
-    }
-
-    /// Reads values into the caller's buffers, without a copy in between; a hit says how many bytes the value has.
-    /// What a buffer holds whose read did not hit means nothing: parts of a value, perhaps. When the call returns,
-    /// also at its deadline, nothing writes into the buffers any more.
-    pub fn get_into(&self, reads: &mut [(&[u8], &mut [u8])]) -> Vec<Result<Found<usize>, Error>> {
-        let Some(local) = self.driver.local() else { return self.get_into_by_session(reads) };
-        let (answers, slept) = match reads {
-            [(key, buffer)] => match local.get_one_into(self.driver.manner(), key, buffer) {
-                (Some(answer), _) => return vec![answer],
-                (None, slept) => (vec![None], slept),
-            },
-            _ => local.get_into(self.driver.manner(), reads),
-        };
-        if answers.iter().all(Option::is_some) {
-            return answers.into_iter().flatten().collect();
-        }
-        let keys: Vec<&[u8]> = reads.iter().map(|(key, _)| *key).collect();
-        self.complete(
-            answers,
-            slept,
-            |place| keys[place],
-            |client, rest| {
-                let mut rest = rest.iter().copied().peekable();
-                let is_left = |(place, _): &(usize, _)| rest.next_if_eq(place).is_some();
-                let left = reads.iter_mut().enumerate().filter(is_left);
-                let mut left: Vec<(&[u8], &mut [u8])> =
-                    left.map(|(_, (key, buffer))| (*key, &mut **buffer)).collect();
-                client.get_into_by_session(&mut left)
-            },
-        )
-    }
-
-    fn get_into_by_session(&self, reads: &mut [(&[u8], &mut [u8])]) -> Vec<Result<Found<usize>, Error>> {
-        let names = self.driver.names(reads.iter().map(|(key, _)| *key));
-        let numbers: Vec<usize> = (0..reads.len()).filter(|index| is_valid(&names.invalid, *index)).collect();
-        let (valid, count) = (names.valid, numbers.len());
-        let mut buffers: Vec<&mut [u8]> = reads.iter_mut().map(|(_, buffer)| &mut **buffer).collect();
-        let answers = lend_mut(&mut buffers, |loan| {
-            self.driver.block_on(move |session, deadline| async move {
-                session.get_lent(valid, loan, numbers, deadline).await
-            })
-        });
-        spread(answers, count, names.invalid)
     }
 
     /// Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.
@@ -394,4 +357,9 @@ impl BlockingClient {
         let counters = self.driver.block_on(|session, _| async move { session.counters() });
         self.driver.with_local(counters.unwrap_or_default())
     }
+}
+
+/// A value in one piece, as one of several.
+fn whole<'a>(key: &'a [u8], value: &'a &'a [u8]) -> (&'a [u8], &'a [&'a [u8]]) {
+    (key, std::slice::from_ref(value))
 }

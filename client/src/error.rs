@@ -36,6 +36,18 @@ pub enum Error {
         /// Bytes of the value.
         needed: u64,
     },
+    /// A range that was to be read lies beyond the end of the value, in part at least. The buffers are as they were.
+    #[error(
+        "the value has {value_bytes} bytes, and none of the {bytes} from {offset} on, or not all of them"
+    )]
+    RangeBeyondEnd {
+        /// Where the range begins in the value.
+        offset: u64,
+        /// Its bytes.
+        bytes: u64,
+        /// Bytes of the value.
+        value_bytes: u64,
+    },
     /// The bytes that arrived do not match their checksum; what is in the caller's buffer now means nothing.
     #[error("the bytes do not match their checksum: read again, or compute the value anew")]
     Checksum,
@@ -101,6 +113,7 @@ impl Error {
         match self {
             Error::InvalidKey(_) => Code::InvalidKey,
             Error::EmptyValue
+            | Error::RangeBeyondEnd { .. }
             | Error::BadPattern(_)
             | Error::NoSuchCore(_)
             | Error::NotDurable
@@ -136,5 +149,8 @@ mod tests {
         assert_eq!(broken.code(), Code::TransferFailed);
         assert_eq!(Error::from(NameError::KeyEmpty).code(), Code::InvalidKey);
         assert_eq!(Error::BufferTooSmall { needed: 3 }.code().number(), -10);
+        let range = Error::RangeBeyondEnd { offset: 7, bytes: 2, value_bytes: 8 };
+        assert_eq!(range.code().number(), -600);
+        assert!(range.to_string().contains("8 bytes") && range.to_string().contains("2 from 7"), "{range}");
     }
 }

@@ -34,10 +34,12 @@ mod blocking;
 mod config;
 mod driver;
 mod error;
+mod given;
 mod lane;
 mod local;
 mod options;
 mod outcome;
+mod room;
 mod session;
 mod started;
 

@@ -47,22 +47,9 @@ impl Checksum {
 
     /// The checksum of what the slices hold when put behind each other.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let (mut sum, mut number, mut room) = (Checksum(0), 0, CHUNK_BYTES);
-        let mut chunk = Xxh3::with_seed(number);
-        for mut part in parts {
-            while !part.is_empty() {
-                if room == 0 {
-                    sum = sum.plus(Checksum(chunk.digest()));
-                    (number, room) = (number + 1, CHUNK_BYTES);
-                    chunk = Xxh3::with_seed(number);
-                }
-                let (now, later) = part.split_at(room.min(part.len()));
-                chunk.update(now);
-                room -= now.len();
-                part = later;
-            }
-        }
-        sum.plus(Checksum(chunk.digest()))
+        let mut flowing = Flowing::default();
+        parts.into_iter().for_each(|part| flowing.advance(part));
+        flowing.finish()
     }
 
     /// What both contribute.
@@ -100,6 +87,45 @@ impl Growing {
 
     fn rest_of<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         bytes.get(self.chunks as usize * CHUNK_BYTES..).unwrap_or_default()
+    }
+}
+
+/// A checksum in the making, of bytes that pass one behind the other, wherever each of them goes.
+#[derive(Clone)]
+pub struct Flowing {
+    /// Of the chunks that are complete.
+    sum: Checksum,
+    number: u64,
+    /// Bytes that the chunk under way has not got yet.
+    room: usize,
+    chunk: Xxh3,
+}
+
+impl Default for Flowing {
+    fn default() -> Self {
+        Flowing { sum: Checksum(0), number: 0, room: CHUNK_BYTES, chunk: Xxh3::with_seed(0) }
+    }
+}
+
+impl Flowing {
+    /// More has passed.
+    pub fn advance(&mut self, mut part: &[u8]) {
+        while !part.is_empty() {
+            if self.room == 0 {
+                self.sum = self.sum.plus(Checksum(self.chunk.digest()));
+                (self.number, self.room) = (self.number + 1, CHUNK_BYTES);
+                self.chunk = Xxh3::with_seed(self.number);
+            }
+            let (now, later) = part.split_at(self.room.min(part.len()));
+            self.chunk.update(now);
+            self.room -= now.len();
+            part = later;
+        }
+    }
+
+    /// All has passed: the checksum of the whole.
+    pub fn finish(&self) -> Checksum {
+        self.sum.plus(Checksum(self.chunk.digest()))
     }
 }
 

@@ -17,7 +17,7 @@ pub mod table;
 pub mod units;
 pub mod wire;
 
-pub use checksum::{CHUNK_BYTES, Checksum, Growing};
+pub use checksum::{CHUNK_BYTES, Checksum, Flowing, Growing};
 pub use code::{Code, MissReason};
 pub use ids::{CoreId, EngineId, Epoch, Incarnation, Life, Version};
 pub use key::{HashedName, NameError, NameRef, ObjectName, SLOT_COUNT, Slot};

@@ -8,7 +8,7 @@ use super::seat::Seat;
 use crate::error::Error;
 use crate::lane::{View, place_of};
 use crate::outcome::Found;
-use snowskin_io::memory::{copy, copy_checked};
+use crate::room::Room;
 use snowskin_protocol::NameRef;
 use snowskin_protocol::wire::data::KeyItem;
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord};
@@ -43,24 +43,24 @@ impl Local {
         })
     }
 
-    /// Reads a value into a buffer.
+    /// Reads a value into buffers, or ranges of it.
     #[inline]
-    pub(crate) fn get_one_into(
+    pub(crate) fn get_one_into<R: Room + ?Sized>(
         &self,
         manner: Manner<'_>,
         key: &[u8],
-        buffer: &mut [u8],
+        room: &mut R,
     ) -> One<Found<usize>> {
         self.ask_one(manner, LaneOpcode::Get, key, |lane, record| {
             let Some(place) = place_of(record) else { return Ok(miss_of(record)) };
             let value = pinned_bytes(lane, record).ok_or(STRANGE_PLACE)?;
-            let answer = match buffer.get_mut(..value.len()) {
-                None => Some(Err(Error::BufferTooSmall { needed: value.len() as u64 })),
-                Some(room) => {
+            let answer = match room.job(value) {
+                Err(error) => Some(Err(error)),
+                Ok(job) => {
                     let is_right = match self.verify {
-                        true => copy_checked(room, value) == record.reply.checksum,
+                        true => job.make_checked() == record.reply.checksum,
                         false => {
-                            copy(room, value);
+                            job.make();
                             true
                         }
                     };

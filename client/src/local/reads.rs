@@ -6,22 +6,23 @@ use super::lane::{Flight, LaneEnded, LocalLane};
 use crate::error::Error;
 use crate::lane::{View, place_of};
 use crate::outcome::Found;
-use snowskin_io::memory::{CopyJob, copied, copied_checked};
+use crate::room::Room;
+use snowskin_io::memory::{copied, copied_checked};
 use snowskin_protocol::wire::data::{ItemStatus, KeyItem};
 use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord};
 use snowskin_protocol::{MissReason, NameRef};
 use std::time::Duration;
 
 impl Local {
-    /// Reads values into buffers. Answers what has an answer here, and how long it has slept.
-    pub(crate) fn get_into(
+    /// Reads values into buffers, or ranges of them. Answers what has an answer here, and how long it has slept.
+    pub(crate) fn get_into<R: Room + ?Sized>(
         &self,
         manner: Manner<'_>,
-        reads: &mut [(&[u8], &mut [u8])],
+        reads: &mut [(&[u8], &mut R)],
     ) -> (Answers<Found<usize>>, Duration) {
-        let (keys, buffers): (Vec<&[u8]>, Vec<Option<&mut [u8]>>) =
-            reads.iter_mut().map(|(key, buffer)| (*key, Some(&mut **buffer))).unzip();
-        let mut verb = GetInto { answers: unanswered(keys.len()), buffers };
+        let (keys, rooms): (Vec<&[u8]>, Vec<Option<&mut R>>) =
+            reads.iter_mut().map(|(key, room)| (*key, Some(&mut **room))).unzip();
+        let mut verb = GetInto { answers: unanswered(keys.len()), rooms };
         let slept = Call::new(self, manner).run(&mut verb, keys.len(), |place| keys[place]);
         (verb.answers, slept)
     }
@@ -90,13 +91,13 @@ pub(super) fn pinned_bytes<'l>(lane: &'l LocalLane, record: &LaneRecord) -> Opti
 pub(super) const STRANGE_PLACE: &str = "the engine names bytes that its segment has not got";
 
 /// Into the caller's buffers, by several threads where that pays.
-struct GetInto<'b> {
+struct GetInto<'b, R: ?Sized> {
     answers: Answers<Found<usize>>,
     /// Taken when they are filled.
-    buffers: Vec<Option<&'b mut [u8]>>,
+    rooms: Vec<Option<&'b mut R>>,
 }
 
-impl Verb for GetInto<'_> {
+impl<R: Room + ?Sized> Verb for GetInto<'_, R> {
     type Item = KeyItem;
     const OPCODE: LaneOpcode = LaneOpcode::Get;
 
@@ -114,14 +115,11 @@ impl Verb for GetInto<'_> {
                 continue;
             }
             let Some(value) = pinned_bytes(lane, record) else { return Err(lane.break_down(STRANGE_PLACE)) };
-            let buffer = self.buffers[place].take().expect("each is filled once");
-            match buffer.get_mut(..value.len()) {
-                None => {
-                    let needed = value.len() as u64;
-                    self.answers[place] = Some(Err(Error::BufferTooSmall { needed }));
-                }
-                Some(room) => {
-                    jobs.push(CopyJob::new(room, value));
+            let room = self.rooms[place].take().expect("each is filled once");
+            match room.job(value) {
+                Err(error) => self.answers[place] = Some(Err(error)),
+                Ok(job) => {
+                    jobs.push(job);
                     copied.push((place, record.reply.checksum, value.len()));
                 }
             }

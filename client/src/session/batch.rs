@@ -7,12 +7,11 @@
 use super::connection::{Answered, Reply};
 use super::frame::{Frame, LoanEnded, PutValue};
 use super::lane::LaneWork;
-use super::sink::{SharedBuffer, Sink};
+use super::sink::{Sink, Target};
 use super::{LinkError, Session};
 use crate::config::Transport;
 use crate::error::Error;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use snowskin_io::memory::LoanMut;
 use snowskin_io::seeded_bug;
 use snowskin_io::{Moment, Platform};
 use snowskin_protocol::limits::{BATCH_ITEMS_MAX, BODY_BYTES_MAX, GET_PAYLOAD_BYTES_TARGET};
@@ -20,6 +19,7 @@ use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::data::{KeyItem, PutItem};
 use snowskin_protocol::{CoreId, Epoch, Member, ObjectName, RoutingTable, Version};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,10 +48,23 @@ pub(super) enum Targets {
     Owned,
     /// Nowhere, where they can be used in place.
     Views,
-    /// Item `n` into buffer `numbers[n]` of the loan.
-    Lent(LoanMut, Vec<usize>),
-    /// Each into its own.
-    Shared(Vec<SharedBuffer>),
+    /// Into a caller's buffers.
+    Into(Target, Shape),
+}
+
+/// What goes where in a caller's buffers.
+pub(crate) struct Shape {
+    /// The buffers of each item.
+    pub(crate) places: Vec<Range<usize>>,
+    /// If ranges are wanted: where each begins, by the number of its buffer.
+    pub(crate) offsets: Option<Rc<[u64]>>,
+}
+
+impl Shape {
+    /// One buffer for each item.
+    pub(super) fn one_each(items: usize) -> Self {
+        Shape { places: (0..items).map(|item| item..item + 1).collect(), offsets: None }
+    }
 }
 
 impl Targets {
@@ -59,8 +72,13 @@ impl Targets {
         match self {
             Targets::Owned => Sink::Owned,
             Targets::Views => Sink::View,
-            Targets::Lent(loan, numbers) => Sink::Lent(loan.clone(), numbers[index]),
-            Targets::Shared(buffers) => Sink::Shared(buffers[index].clone()),
+            Targets::Into(target, shape) => {
+                let (target, places) = (target.clone(), shape.places[index].clone());
+                match &shape.offsets {
+                    None => Sink::Into(target, places),
+                    Some(offsets) => Sink::Ranges(target, places, offsets.clone()),
+                }
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ use std::time::Duration;
 const PENDING_MAX: usize = 4096;
 /// Bytes of values that wait to be written; one frame is always accepted.
 const QUEUED_BYTES_MAX: u64 = 2 << 30;
-/// A read of so many bytes is worth a look at the clock.
+/// So many bytes that have been read are worth a look at the clock.
 const PROGRESS_BYTES: usize = 32 * 1024;
 /// A peer that says nothing for this long while an asker gives up is taken for dead.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
@@ -352,8 +352,11 @@ impl<P: Platform> Connection<P> {
         }
         let mut sinks = std::mem::take(&mut *pending.sinks.borrow_mut()).into_iter();
         let mut answered = Vec::with_capacity(replies.len());
+        let unseen = Cell::new(0);
         let progress = |count| {
-            if count >= PROGRESS_BYTES {
+            unseen.set(unseen.get() + count);
+            if unseen.get() >= PROGRESS_BYTES {
+                unseen.set(0);
                 self.last_progress.set(self.shared.platform.now());
             }
         };

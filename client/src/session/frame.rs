@@ -198,6 +198,10 @@ impl Frame {
     }
 
     fn push_owned(&mut self, bytes: &Bytes) {
+        // A piece of nothing would be a write of nothing, which is how a stream ends.
+        if bytes.is_empty() {
+            return;
+        }
         if bytes.len() <= COPY_BYTES_MAX {
             self.copy_target().extend_from_slice(bytes);
         } else {
@@ -207,6 +211,10 @@ impl Frame {
 
     fn push_lent(&mut self, loan: &Loan, index: usize) -> Result<(), LoanEnded> {
         let bytes = loan.with(index, <[u8]>::len).ok_or(LoanEnded)?;
+        // As above.
+        if bytes == 0 {
+            return Ok(());
+        }
         if bytes <= COPY_BYTES_MAX {
             let target = self.copy_target();
             loan.with(index, |bytes| target.extend_from_slice(bytes)).ok_or(LoanEnded)?;

@@ -27,7 +27,9 @@ mod settle;
 mod sink;
 mod verbs;
 
+pub(crate) use batch::Shape;
 pub use frame::PutValue;
+pub(crate) use sink::Target;
 
 use crate::config::{ClientConfig, Transport};
 use crate::error::Error;

@@ -1,16 +1,21 @@
 //! Where the values of a get go, and the reading of them.
 
+use crate::error::Error;
+use crate::given::Buffers;
 use crate::lane::View;
+use crate::room::{Room, job_of_ranges, range_of};
 use snowskin_io::ByteReader;
 use snowskin_io::framing::{FrameError, FrameReader};
-use snowskin_io::memory::{LoanMut, copied, copied_checked, copy, copy_checked};
+use snowskin_io::memory::{CopyJob, LoanMut, copied, copied_checked};
 use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::ItemReply;
-use snowskin_protocol::{Checksum, Growing};
-use std::cell::{Cell, RefCell};
+use snowskin_protocol::{Checksum, Flowing, Growing};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Bytes by which an owned value grows while it is read. Fresh bytes are zeroed first: in steps that stay in the
@@ -21,8 +26,33 @@ const RESERVE_BYTES_MAX: usize = 64 << 20;
 /// Bytes that are read and thrown away after the asker has given up; for more, a new connection is cheaper.
 const DISCARD_BYTES_MAX: u64 = 8 << 20;
 
-/// A buffer that its owner may take back at any time.
-pub(super) type SharedBuffer = Rc<RefCell<Option<Vec<u8>>>>;
+/// Bytes that are read at a time of which only ranges are wanted: they stay in the second cache.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// A caller's buffers, which may be the caller's again at any time.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Lent(LoanMut),
+    Given(Arc<dyn Buffers>),
+}
+
+impl Target {
+    /// Calls `use_bytes` with buffer `index`, unless it is its owner's again.
+    fn with(&self, index: usize, use_bytes: &mut dyn FnMut(&mut [u8])) -> Option<()> {
+        match self {
+            Target::Lent(loan) => loan.with(index, use_bytes),
+            Target::Given(given) => given.with(index, use_bytes),
+        }
+    }
+
+    /// Calls `use_bytes` with these buffers together, unless they are their owner's again.
+    fn with_many(&self, indexes: Range<usize>, use_bytes: &mut dyn FnMut(&mut [&mut [u8]])) -> Option<()> {
+        match self {
+            Target::Lent(loan) => loan.with_many(indexes, use_bytes),
+            Target::Given(given) => given.with_many(indexes, use_bytes),
+        }
+    }
+}
 
 /// Where one value goes.
 pub(super) enum Sink {
@@ -30,10 +60,10 @@ pub(super) enum Sink {
     Owned,
     /// Nowhere, if it can be used in place; else into a fresh vector.
     View,
-    /// Into a buffer that a caller has lent.
-    Lent(LoanMut, usize),
-    /// Into a buffer that a caller has given and gets back.
-    Shared(SharedBuffer),
+    /// Into these buffers, one behind the other.
+    Into(Target, Range<usize>),
+    /// Ranges of it into these buffers; with the offset of each buffer's range, by the buffer's number.
+    Ranges(Target, Range<usize>, Rc<[u64]>),
 }
 
 /// What became of one value.
@@ -45,10 +75,12 @@ pub(super) enum Delivery {
     Value(Vec<u8>),
     /// It is where it was, and can be read there.
     View(View),
-    /// So many bytes are in the caller's buffer.
+    /// So many bytes it has; what was wanted of them is in the caller's buffers.
     Written(usize),
-    /// The caller's buffer has not so many bytes.
+    /// The caller's buffers have not so many bytes.
     TooSmall(u64),
+    /// It has no such range.
+    NoSuchRange(Error),
     /// It did not match its checksum.
     Corrupt,
     /// The asker had given up.
@@ -65,18 +97,17 @@ pub(super) async fn receive<R: ByteReader>(
     is_abandoned: &Cell<bool>,
     progress: impl Fn(usize),
 ) -> Result<Delivery, FrameError> {
-    let growing = Cell::new((verify && !seeded_bug!("read unverified")).then(Growing::default));
+    let verify = verify && !seeded_bug!("read unverified");
+    let growing = Cell::new(verify.then(Growing::default));
     let bytes = reply.value_bytes as usize;
-    let intake = Intake { bytes, growing, found: Cell::new(None), is_abandoned, progress };
+    let intake = Intake { bytes, verify, growing, found: Cell::new(None), is_abandoned, progress };
     let delivery = match sink {
         Sink::Owned | Sink::View => intake.owned(reader).await?,
-        Sink::Lent(loan, index) => intake.borrowed(reader, |use_bytes| loan.with(index, use_bytes)).await?,
-        Sink::Shared(shared) => {
-            let with = |use_bytes: &mut dyn FnMut(&mut [u8])| {
-                shared.borrow_mut().as_mut().map(|bytes| use_bytes(bytes))
-            };
-            intake.borrowed(reader, with).await?
+        Sink::Into(target, places) if places.len() == 1 => {
+            intake.borrowed(reader, &target, places.start).await?
         }
+        Sink::Into(target, places) => intake.scattered(reader, &target, places).await?,
+        Sink::Ranges(target, places, offsets) => intake.ranges(reader, &target, places, &offsets).await?,
     };
     let is_whole = matches!(delivery, Delivery::Value(_) | Delivery::Written(_));
     let is_corrupt = is_whole && intake.found.get().is_some_and(|found| found != reply.checksum);
@@ -86,21 +117,17 @@ pub(super) async fn receive<R: ByteReader>(
 /// Copies a value that is in memory to where it is wanted.
 pub(super) fn deliver(sink: Sink, value: &[u8], checksum: Checksum, verify: bool) -> Delivery {
     let verify = verify && !seeded_bug!("read unverified");
-    let mut delivery = Delivery::Abandoned;
-    let mut fill = |buffer: &mut [u8]| {
-        delivery = match buffer.get_mut(..value.len()) {
-            None => Delivery::TooSmall(value.len() as u64),
-            Some(room) if verify => match copy_checked(room, value) == checksum {
-                true => Delivery::Written(value.len()),
-                false => Delivery::Corrupt,
-            },
-            Some(room) => {
-                copy(room, value);
-                Delivery::Written(value.len())
-            }
-        };
+    let make = |job: CopyJob<'_>| {
+        if !verify {
+            job.make();
+        } else if job.make_checked() != checksum {
+            return Delivery::Corrupt;
+        }
+        Delivery::Written(value.len())
     };
-    match sink {
+    // A buffer that is its owner's again is not touched.
+    let mut delivery = Delivery::Abandoned;
+    let _ = match sink {
         Sink::Owned | Sink::View => {
             if !verify {
                 return Delivery::Value(copied(value));
@@ -108,15 +135,32 @@ pub(super) fn deliver(sink: Sink, value: &[u8], checksum: Checksum, verify: bool
             let (copied, found) = copied_checked(value);
             return if found == checksum { Delivery::Value(copied) } else { Delivery::Corrupt };
         }
-        // A buffer that is its owner's again is not touched.
-        Sink::Lent(loan, index) => drop(loan.with(index, fill)),
-        Sink::Shared(shared) => drop(shared.borrow_mut().as_mut().map(|bytes| fill(bytes))),
-    }
+        Sink::Into(target, places) if places.len() == 1 => target.with(places.start, &mut |buffer| {
+            delivery = buffer.job(value).map_or_else(Delivery::from, make);
+        }),
+        Sink::Into(target, places) => target.with_many(places, &mut |buffers| {
+            delivery = buffers.job(value).map_or_else(Delivery::from, make);
+        }),
+        Sink::Ranges(target, places, offsets) => target.with_many(places.clone(), &mut |buffers| {
+            let ranges = offsets[places.clone()].iter().copied().zip(buffers.iter_mut().map(|to| &mut **to));
+            delivery = job_of_ranges(ranges, value).map_or_else(Delivery::from, make);
+        }),
+    };
     delivery
+}
+
+impl From<Error> for Delivery {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::BufferTooSmall { needed } => Delivery::TooSmall(needed),
+            error => Delivery::NoSuchRange(error),
+        }
+    }
 }
 
 struct Intake<'a, F> {
     bytes: usize,
+    verify: bool,
     /// Of what has been read of the value, if it is to be verified.
     growing: Cell<Option<Growing>>,
     /// Of the whole value.
@@ -141,14 +185,15 @@ impl<F: Fn(usize)> Intake<'_, F> {
         Ok(Delivery::Value(value))
     }
 
-    /// `with` calls a function with the buffer, unless the buffer is its owner's again.
+    /// Into one buffer.
     async fn borrowed<R: ByteReader>(
         &self,
         reader: &mut FrameReader<R>,
-        with: impl Fn(&mut dyn FnMut(&mut [u8])) -> Option<()>,
+        target: &Target,
+        index: usize,
     ) -> Result<Delivery, FrameError> {
         let mut room = 0;
-        if with(&mut |buffer| room = buffer.len()).is_none() {
+        if target.with(index, &mut |buffer| room = buffer.len()).is_none() {
             return self.discard(reader, self.bytes).await;
         }
         if room < self.bytes {
@@ -159,7 +204,12 @@ impl<F: Fn(usize)> Intake<'_, F> {
         while done < self.bytes {
             let read = poll_fn(|context| {
                 let mut result = Poll::Ready(Ok(None));
-                with(&mut |buffer| result = self.poll(reader, context, &mut buffer[..self.bytes], done));
+                target.with(index, &mut |buffer| {
+                    // A buffer that has become shorter since is of no use.
+                    if let Some(whole) = buffer.get_mut(..self.bytes) {
+                        result = self.poll(reader, context, whole, done);
+                    }
+                });
                 result
             });
             match read.await? {
@@ -167,6 +217,106 @@ impl<F: Fn(usize)> Intake<'_, F> {
                 None => return self.discard(reader, self.bytes - done).await,
             }
         }
+        Ok(Delivery::Written(self.bytes))
+    }
+
+    /// Into several buffers, one behind the other.
+    async fn scattered<R: ByteReader>(
+        &self,
+        reader: &mut FrameReader<R>,
+        target: &Target,
+        places: Range<usize>,
+    ) -> Result<Delivery, FrameError> {
+        let mut room = 0;
+        let count_room = &mut |buffers: &mut [&mut [u8]]| room = buffers.iter().map(|to| to.len()).sum();
+        if target.with_many(places.clone(), count_room).is_none() {
+            return self.discard(reader, self.bytes).await;
+        }
+        if room < self.bytes {
+            reader.discard(self.bytes as u64).await?;
+            return Ok(Delivery::TooSmall(self.bytes as u64));
+        }
+        let (mut flowing, mut rest) = (self.verify.then(Flowing::default), self.bytes);
+        for place in places {
+            let mut done = 0;
+            loop {
+                // No bytes: it is full.
+                let read = poll_fn(|context| {
+                    let mut result = Poll::Ready(Ok(None));
+                    target.with(place, &mut |buffer| {
+                        let end = buffer.len().min(done + rest);
+                        let room = buffer.get_mut(done..end).unwrap_or_default();
+                        result = match room.is_empty() {
+                            true => Poll::Ready(Ok(Some(0))),
+                            false => self.poll_into(reader, context, room, flowing.as_mut()),
+                        };
+                    });
+                    result
+                });
+                match read.await? {
+                    Some(0) => break,
+                    Some(count) => (done, rest) = (done + count, rest - count),
+                    None => return self.discard(reader, rest).await,
+                }
+            }
+        }
+        if rest > 0 {
+            // Buffers that have become shorter since are of no use.
+            return self.discard(reader, rest).await;
+        }
+        self.found.set(flowing.map(|flowing| flowing.finish()));
+        Ok(Delivery::Written(self.bytes))
+    }
+
+    /// Ranges of it into buffers, by way of memory of our own.
+    async fn ranges<R: ByteReader>(
+        &self,
+        reader: &mut FrameReader<R>,
+        target: &Target,
+        places: Range<usize>,
+        offsets: &[u64],
+    ) -> Result<Delivery, FrameError> {
+        let mut ranges = Ok(Vec::new());
+        let look = &mut |buffers: &mut [&mut [u8]]| {
+            let range = |(to, &offset): (&&mut [u8], &u64)| range_of(offset, to.len(), self.bytes);
+            ranges = buffers.iter().zip(&offsets[places.clone()]).map(range).collect();
+        };
+        if target.with_many(places.clone(), look).is_none() {
+            return self.discard(reader, self.bytes).await;
+        }
+        let ranges = match ranges {
+            Ok(ranges) => ranges,
+            Err(error) => {
+                reader.discard(self.bytes as u64).await?;
+                return Ok(Delivery::NoSuchRange(error));
+            }
+        };
+        let (mut flowing, mut done) = (self.verify.then(Flowing::default), 0);
+        let mut scratch = vec![0; SCRATCH_BYTES.min(self.bytes)];
+        while done < self.bytes {
+            let room = scratch.len().min(self.bytes - done);
+            let read =
+                poll_fn(|context| self.poll_into(reader, context, &mut scratch[..room], flowing.as_mut()));
+            let Some(count) = read.await? else { return self.discard(reader, self.bytes - done).await };
+            for (place, range) in places.clone().zip(&ranges) {
+                let part = range.start.max(done)..range.end.min(done + count);
+                if part.is_empty() {
+                    continue;
+                }
+                let mut is_filled = false;
+                target.with(place, &mut |to: &mut [u8]| {
+                    if let Some(to) = to.get_mut(part.start - range.start..part.end - range.start) {
+                        to.copy_from_slice(&scratch[part.start - done..part.end - done]);
+                        is_filled = true;
+                    }
+                });
+                if !is_filled {
+                    return self.discard(reader, self.bytes - done - count).await;
+                }
+            }
+            done += count;
+        }
+        self.found.set(flowing.map(|flowing| flowing.finish()));
         Ok(Delivery::Written(self.bytes))
     }
 
@@ -178,13 +328,30 @@ impl<F: Fn(usize)> Intake<'_, F> {
         buffer: &mut [u8],
         done: usize,
     ) -> Poll<io::Result<Option<usize>>> {
+        let read = self.poll_into(reader, context, &mut buffer[done..], None);
+        if let Poll::Ready(Ok(Some(count))) = read {
+            self.digest(&buffer[..done + count]);
+        }
+        read
+    }
+
+    /// Reads some bytes into the beginning of `room`; `None` when nobody wants them any more.
+    fn poll_into<R: ByteReader>(
+        &self,
+        reader: &mut FrameReader<R>,
+        context: &mut Context<'_>,
+        room: &mut [u8],
+        flowing: Option<&mut Flowing>,
+    ) -> Poll<io::Result<Option<usize>>> {
         if self.is_abandoned.get() {
             return Poll::Ready(Ok(None));
         }
-        match reader.poll_payload(context, &mut buffer[done..]) {
+        match reader.poll_payload(context, room) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Poll::Ready(Ok(count)) => {
-                self.digest(&buffer[..done + count]);
+                if let Some(flowing) = flowing {
+                    flowing.advance(&room[..count]);
+                }
                 (self.progress)(count);
                 Poll::Ready(Ok(Some(count)))
             }

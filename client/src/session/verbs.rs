@@ -2,22 +2,21 @@
 //! each key.
 
 use super::Session;
-use super::batch::{Targets, Work};
+use super::batch::{Shape, Targets, Work};
 use super::connection::Answered;
 use super::frame::PutValue;
 use super::settle::error_of;
-use super::sink::Delivery;
+use super::sink::{Delivery, Target};
 use crate::error::Error;
+use crate::given::{Given, flattened, regrouped};
 use crate::lane::View;
 use crate::outcome::{Found, PutOutcome, RemoveOutcome};
 use bytes::Bytes;
-use snowskin_io::memory::LoanMut;
 use snowskin_io::{Moment, Platform};
 use snowskin_protocol::limits::VALUE_BYTES_MAX;
 use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::data::ItemStatus;
 use snowskin_protocol::{MissReason, ObjectName};
-use std::cell::RefCell;
 use std::rc::Rc;
 
 impl<P: Platform> Session<P> {
@@ -114,31 +113,66 @@ impl<P: Platform> Session<P> {
         self.carry_out(&work, deadline).await.into_iter().map(|result| result.and_then(answer)).collect()
     }
 
-    /// Reads the value of name `n` into buffer `numbers[n]` of a loan. A buffer whose read did not hit contains
-    /// rubbish, at most.
-    pub async fn get_lent(
+    /// Reads values, or ranges of them, into a caller's buffers; a hit says how many bytes the value has. A buffer whose read did
+    /// not hit contains rubbish, at most.
+    pub(crate) async fn read_into(
         self: &Rc<Self>,
         names: Vec<ObjectName>,
-        loan: LoanMut,
-        numbers: Vec<usize>,
+        target: Target,
+        shape: Shape,
         deadline: Moment,
     ) -> Vec<Result<Found<usize>, Error>> {
-        assert_eq!(names.len(), numbers.len(), "a buffer for each name");
-        self.get_to(&names, Targets::Lent(loan, numbers), deadline, written).await
+        assert_eq!(names.len(), shape.places.len(), "buffers for each name");
+        let written = |delivery| match delivery {
+            Delivery::Written(bytes) => Ok(bytes),
+            delivery => Err(error_of_delivery(delivery)),
+        };
+        self.get_to(&names, Targets::Into(target, shape), deadline, written).await
     }
 
     /// Reads values into buffers, and gives the buffers back, each as long as it was. One whose read did not hit
     /// contains rubbish, at most.
-    pub async fn get_into(
+    pub async fn get_into<B: AsMut<[u8]> + 'static>(
         self: &Rc<Self>,
-        reads: Vec<(ObjectName, Vec<u8>)>,
+        reads: Vec<(ObjectName, B)>,
         deadline: Moment,
-    ) -> Vec<(Vec<u8>, Result<Found<usize>, Error>)> {
-        let (names, buffers): (Vec<_>, Vec<_>) =
-            reads.into_iter().map(|(name, buffer)| (name, Rc::new(RefCell::new(Some(buffer))))).unzip();
-        let results = self.get_to(&names, Targets::Shared(buffers.clone()), deadline, written).await;
-        let take = |buffer: Rc<RefCell<Option<Vec<u8>>>>| buffer.take().expect("only we take it");
-        buffers.into_iter().map(take).zip(results).collect()
+    ) -> Vec<(B, Result<Found<usize>, Error>)> {
+        let (names, buffers): (Vec<_>, Vec<_>) = reads.into_iter().unzip();
+        let shape = Shape::one_each(names.len());
+        let (given, claim) = Given::new(buffers);
+        let results = self.read_into(names, Target::Given(given.into_buffers()), shape, deadline).await;
+        claim.take().into_iter().zip(results).collect()
+    }
+
+    /// Reads values, each into several buffers one behind the other, and gives the buffers back.
+    #[allow(clippy::type_complexity, reason = "what was given, with its result")]
+    pub async fn get_parts_into<B: AsMut<[u8]> + 'static>(
+        self: &Rc<Self>,
+        reads: Vec<(ObjectName, Vec<B>)>,
+        deadline: Moment,
+    ) -> Vec<(Vec<B>, Result<Found<usize>, Error>)> {
+        let (names, parts): (Vec<_>, Vec<_>) = reads.into_iter().unzip();
+        let (buffers, places) = flattened(parts);
+        let (given, claim) = Given::new(buffers);
+        let shape = Shape { places: places.clone(), offsets: None };
+        let results = self.read_into(names, Target::Given(given.into_buffers()), shape, deadline).await;
+        regrouped(claim.take(), &places).into_iter().zip(results).collect()
+    }
+
+    /// Reads ranges of values, each from its offset on into its buffer, and gives the buffers back.
+    #[allow(clippy::type_complexity, reason = "what was given, with its result")]
+    pub async fn get_ranges_into<B: AsMut<[u8]> + 'static>(
+        self: &Rc<Self>,
+        reads: Vec<(ObjectName, Vec<(u64, B)>)>,
+        deadline: Moment,
+    ) -> Vec<(Vec<(u64, B)>, Result<Found<usize>, Error>)> {
+        let (names, ranges): (Vec<_>, Vec<_>) = reads.into_iter().unzip();
+        let (ranges, places) = flattened(ranges);
+        let (offsets, buffers): (Vec<u64>, Vec<B>) = ranges.into_iter().unzip();
+        let (given, claim) = Given::new(buffers);
+        let shape = Shape { places: places.clone(), offsets: Some(offsets.clone().into()) };
+        let results = self.read_into(names, Target::Given(given.into_buffers()), shape, deadline).await;
+        regrouped(offsets.into_iter().zip(claim.take()), &places).into_iter().zip(results).collect()
     }
 
     async fn get_to<T>(
@@ -228,16 +262,10 @@ fn refusal_of(value: &PutValue) -> Option<Error> {
     }
 }
 
-fn written(delivery: Delivery) -> Result<usize, Error> {
-    match delivery {
-        Delivery::Written(bytes) => Ok(bytes),
-        delivery => Err(error_of_delivery(delivery)),
-    }
-}
-
 fn error_of_delivery(delivery: Delivery) -> Error {
     match delivery {
         Delivery::TooSmall(needed) => Error::BufferTooSmall { needed },
+        Delivery::NoSuchRange(error) => error,
         Delivery::Corrupt => Error::Checksum,
         // The buffer was taken back: only the deadline does that while the reply is waited for.
         _ => Error::Deadline,

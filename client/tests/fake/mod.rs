@@ -7,7 +7,7 @@ use snowskin_io::sockets::{SocketsPlatform, SocketsReader, SocketsRuntime, Socke
 use snowskin_io::{ByteWriter, Listener, Platform, Stream};
 use snowskin_protocol::table::NOBODY;
 use snowskin_protocol::wire::data::{
-    Batch, ItemReply, ItemStatus, KeyItem, PutItem, RemoveMatching, RemovedStep,
+    Batch, ItemReply, ItemStatus, KeyItem, PutHints, PutItem, RemoveMatching, RemovedStep,
 };
 use snowskin_protocol::wire::hello::Welcome;
 use snowskin_protocol::wire::stats::CoreStats;
@@ -44,6 +44,8 @@ pub(crate) enum Trick {
 pub(crate) struct Core {
     /// Values by name, with their versions.
     pub(crate) held: HashMap<Vec<u8>, (Vec<u8>, Version)>,
+    /// What was said of values when they were put, by name.
+    pub(crate) hints: HashMap<Vec<u8>, PutHints>,
     /// Names whose bytes are at another core.
     pub(crate) elsewhere: HashMap<Vec<u8>, (CoreId, Version)>,
     /// For the next data frames.
@@ -341,10 +343,11 @@ impl World {
         if Checksum::of(value) != item.checksum {
             return ItemReply::status(ItemStatus::ChecksumMismatch);
         }
-        let held = &mut self.cores[usize::from(core)].held;
+        let Core { held, hints, .. } = &mut self.cores[usize::from(core)];
         if opcode == Opcode::Put && held.contains_key(name.bytes()) {
             return ItemReply::status(ItemStatus::Exists);
         }
+        hints.insert(name.bytes().to_vec(), item.hints);
         held.insert(name.bytes().to_vec(), (value.to_vec(), Version(1)));
         ItemReply::status(ItemStatus::Ok)
     }

@@ -15,6 +15,7 @@
 
 #[cfg(all(test, snowskin_loom))]
 use loom::sync::{Arc, Mutex, MutexGuard};
+use std::ops::Range;
 use std::sync::PoisonError;
 #[cfg(not(all(test, snowskin_loom)))]
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -57,6 +58,22 @@ impl LoanMut {
         // SAFETY: the parts are there, so the borrow they were made from is alive (revocation needs the lock we hold),
         // it was an exclusive borrow of distinct buffers, and the lock makes this the only use of it.
         Some(use_bytes(unsafe { std::slice::from_raw_parts_mut(start, bytes) }))
+    }
+
+    /// Calls `use_bytes` with these buffers together, unless the loan has ended (or never had all of them).
+    pub fn with_many<R>(
+        &self,
+        indexes: Range<usize>,
+        use_bytes: impl FnOnce(&mut [&mut [u8]]) -> R,
+    ) -> Option<R> {
+        let parts = locked(&self.0);
+        let buffer = |&RawParts { start, bytes }: &RawParts| {
+            // SAFETY: as in `with`: the borrow is alive as long as we hold the lock, which is longer than `use_bytes` has
+            // the buffer, and the buffers are distinct.
+            unsafe { std::slice::from_raw_parts_mut(start, bytes) }
+        };
+        let mut buffers: Vec<&mut [u8]> = parts.get(indexes)?.iter().map(buffer).collect();
+        Some(use_bytes(&mut buffers))
     }
 }
 
@@ -106,10 +123,13 @@ mod tests {
             let task = loan.clone();
             std::thread::spawn(move || task.with(1, |bytes| bytes.fill(7))).join().unwrap().unwrap();
             assert_eq!(loan.with(2, |_| ()), None);
+            assert_eq!(loan.with_many(0..2, |buffers| buffers[0][1] = buffers[1][1]), Some(()));
+            assert_eq!(loan.with_many(1..3, |_| ()), None);
             loan
         });
-        assert_eq!((a, b), (vec![0; 4], vec![7; 2]));
+        assert_eq!((a, b), (vec![0, 7, 0, 0], vec![7; 2]));
         assert_eq!(escaped.with(0, |_| ()), None);
+        assert_eq!(escaped.with_many(0..1, |_| ()), None);
     }
 
     #[test]

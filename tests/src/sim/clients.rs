@@ -209,11 +209,15 @@ impl Asker {
             };
             return (running, self.outcomes(results, outcome));
         }
-        let buffer = vec![0xee; self.keys.bytes_max() as usize];
-        let reads = names.into_iter().map(|name| (name, buffer.clone())).collect();
-        let answers = self.session.get_into(reads, self.deadline()).await;
+        let room = self.keys.bytes_max() as usize;
+        let buffers = |name: ObjectName| match name.hash() % 2 {
+            0 => (name, vec![vec![0xee; room]]),
+            _ => (name, in_pieces(room)),
+        };
+        let reads = names.into_iter().map(buffers).collect();
+        let answers = self.session.get_parts_into(reads, self.deadline()).await;
         let (buffers, results): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
-        let told = |at: usize, bytes: usize| self.keys.read(keys[at], &buffers[at][..bytes]);
+        let told = |at: usize, bytes: usize| self.keys.read(keys[at], &buffers[at].concat()[..bytes]);
         (running, self.outcomes(results, |at, found| Outcome::of_found(found, |bytes| told(at, bytes))))
     }
 
@@ -281,4 +285,19 @@ impl Asker {
             book.break_promise(format!("client {client} got an error that nothing explains: {error}"));
         }
     }
+}
+
+/// Buffers with so much room together: from nothing to some that take more than one read.
+fn in_pieces(room: usize) -> Vec<Vec<u8>> {
+    let lengths = [0, 3, 700, 16 * 1024, 5_001];
+    let (mut pieces, mut left) = (Vec::new(), room);
+    for length in lengths.iter().cycle() {
+        if left == 0 {
+            return pieces;
+        }
+        let length = left.min(*length);
+        pieces.push(vec![0xee; length]);
+        left -= length;
+    }
+    pieces
 }

@@ -59,7 +59,7 @@ quickcheck! {
             assert_eq!(bytes.start % PIECE_BYTES, 0, "each begins a piece");
             ends[*job] = bytes.end;
         }
-        assert!(ends.iter().zip(&jobs).all(|(end, job)| *end == job.bytes));
+        assert!(ends.iter().zip(&jobs).all(|(end, job)| *end == job.bytes()));
         let mut next = 0;
         for piece in pieces(&parts, PIECE_BYTES) {
             assert!(piece.start == next && piece.end > next);
@@ -69,24 +69,6 @@ quickcheck! {
         }
         next == parts.len()
     }
-
-    fn what_lies_in_many_places_is_copied_as_if_in_one(lengths: Vec<u16>, helpers: u8, seed: u32) -> bool {
-        let copiers = Copiers::with_pieces(usize::from(helpers % 3), PIECE_BYTES, 0);
-        let values: Vec<Vec<u8>> =
-            lengths.iter().map(|length| noise(usize::from(*length) * 2, u64::from(seed) + u64::from(*length))).collect();
-        let (whole, pieces) = (values.concat(), values.iter().map(|value| &value[..]).collect::<Vec<_>>());
-        let [mut plain, mut checked] = [0, 0].map(|byte| vec![byte; whole.len()]);
-        copiers.copy(&mut [CopyJob::gathered(&mut plain, &pieces)]);
-        let sums = copiers.copy_checked(&mut [CopyJob::gathered(&mut checked, &pieces)]);
-        assert_eq!(sums, [Checksum::of(&whole)]);
-        plain == whole && checked == whole
-    }
-}
-
-#[test]
-#[should_panic(expected = "as many bytes")]
-fn pieces_are_together_as_long() {
-    CopyJob::gathered(&mut [0; 4], &[&[1, 2], &[3]]);
 }
 
 #[test]

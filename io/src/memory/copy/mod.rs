@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `stream.rs` | a copy that goes around the caches |
 //! | `hash.rs` | a copy that hashes what it moves, in registers |
+//! | `job.rs` | a copy to be made, also from several places or into several |
 //! | `copiers.rs` | many copies, or large ones, cut into pieces for several threads |
 //! | `helpers.rs` | those threads |
 //! | `way.rs` | whether a copy goes around the caches |
@@ -16,10 +17,12 @@
 mod copiers;
 mod hash;
 mod helpers;
+mod job;
 mod stream;
 mod way;
 
-pub use copiers::{Copiers, CopyJob};
+pub use copiers::Copiers;
+pub use job::CopyJob;
 
 use snowskin_protocol::{CHUNK_BYTES, Checksum};
 use std::mem::MaybeUninit;
