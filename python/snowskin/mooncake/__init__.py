@@ -8,7 +8,7 @@ is missed and raises what went wrong.
 ``store``                                 ``MooncakeDistributedStore``, ``ReplicateConfig`` and the rest
 ``async_store``                           ``MooncakeDistributedStoreAsync``
 ``mooncake_config``                       ``MooncakeConfig``
-``mooncake_store_service``                a store behind HTTP
+``service``                               a store behind HTTP, known as ``mooncake_store_service``
 ``http_metadata_server``                  what others keep there; a store of ours needs none
 ``master``, ``client``                    the programs ``mooncake_master`` and ``mooncake_client``
 ========================================  ==============================================================

@@ -122,7 +122,7 @@ class Lifecycle(Base):
         engine = _engine(settings, settings.global_segment_size) if settings.global_segment_size else None
         link: Optional[Link] = None
         try:
-            link = Link([settings.master_server_addr], regions, _client_settings(settings))
+            link = Link([settings.master_server_addr], regions, client_settings(settings))
             hostname = "" if pool is not None else _hostname(settings.local_hostname)
             place = Place(settings, hostname, regions, link, engine, pool=pool)
             if pool is not None and pool.size:
@@ -141,7 +141,7 @@ class Lifecycle(Base):
         return _engine(place.settings, size, with_ssd=False)
 
 
-def _client_settings(settings: Settings) -> dict[str, Any]:
+def client_settings(settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {"tenant": settings.tenant_id}
     folder = settings_module.folder_of_sockets(settings.ipc_socket_path)
     return {**found, "local_sockets": folder} if folder else found

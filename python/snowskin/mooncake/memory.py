@@ -24,12 +24,13 @@ def address_of(pages: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(pages))
 
 
+_lock = threading.Lock()
+#: What allocators have given out, by its address: callers have no other hold of it.
+_given: dict[int, mmap.mmap] = {}
+
+
 class MooncakeHostMemAllocator:
     """Gives out page-aligned memory of this process, filled with zeros. It stays until it is freed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pages: dict[int, mmap.mmap] = {}
 
     def alloc(self, size: int) -> int:
         """The address of so many bytes. Raises ``RuntimeError`` if there are none."""
@@ -41,14 +42,14 @@ class MooncakeHostMemAllocator:
         except (OSError, OverflowError, ValueError) as error:
             raise RuntimeError(f"{size} bytes cannot be mapped: {error}") from error
         start = address_of(pages)
-        with self._lock:
-            self._pages[start] = pages
+        with _lock:
+            _given[start] = pages
         return start
 
     def free(self, ptr: int) -> int:
         """Gives memory back: 0, or -1 if none begins there."""
-        with self._lock:
-            pages = self._pages.pop(checks.number("ptr", ptr), None)
+        with _lock:
+            pages = _given.pop(checks.number("ptr", ptr), None)
         if pages is None:
             return -1
         pages.close()

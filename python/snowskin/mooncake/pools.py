@@ -16,10 +16,12 @@ from typing import Any, Optional
 
 from . import checks
 from .base import Base
+from .link import Link
 from .memory import MooncakeHostMemAllocator
 
 MIN_SIZE_CLASS = 64 << 10
 REGION_BYTES = 8 << 20
+MEMORY = MooncakeHostMemAllocator()
 
 
 @dataclass(eq=False)
@@ -57,9 +59,11 @@ class BufferLease:
     def buffer(self) -> memoryview:
         """Its bytes."""
         self._check()
-        found = self._bytes()
+        found: Any = self._bytes()
         if found is None:
             found = (ctypes.c_ubyte * self.size).from_address(self._start)
+            # Whoever has a view of the bytes keeps the lease, and so the pool and its memory.
+            found.lease = self
             self._bytes = weakref.ref(found)
         return memoryview(found).cast("B")
 
@@ -83,6 +87,11 @@ class BufferLease:
         trace: Optional[TracebackType],
     ) -> None:
         self.release()
+
+    def __del__(self) -> None:
+        # Nobody has a view of the bytes: that would keep this lease.
+        if getattr(self, "_pool", None) is not None:
+            self.release()
 
     def _check(self) -> None:
         if self._pool is None:
@@ -116,7 +125,6 @@ class BufferPool:
         if alignment & (alignment - 1) or alignment < 8:
             raise RuntimeError(f"alignment is {alignment}: it is a power of two, 8 at least")
         self._link = store._place.link
-        self._allocator = MooncakeHostMemAllocator()
         self._bytes_max = checks.number("max_bytes", max_bytes)
         self._regions_max = max_regions
         self._block_bytes_min = min_size_class
@@ -128,6 +136,8 @@ class BufferPool:
         self._regions: list[Region] = []
         self._lent = 0
         self._is_closed = False
+        # A pool of which nobody knows any more gives its memory back.
+        weakref.finalize(self, _give_back, self._link, self._regions)
         if prewarm_size is not None and prewarm_count:
             self.prewarm(prewarm_size, prewarm_count)
 
@@ -173,9 +183,7 @@ class BufferPool:
             if self._lent:
                 raise RuntimeError(f"{self._lent} buffers of this pool are still lent: release them first")
             self._is_closed = True
-            for region in self._regions:
-                self._drop(region)
-            self._regions.clear()
+            _give_back(self._link, self._regions)
             self._changed.notify_all()
 
     def _class_of(self, size: int) -> int:
@@ -195,7 +203,7 @@ class BufferPool:
             if unused is None:
                 return None
             self._regions.remove(unused)
-            self._drop(unused)
+            _give_back(self._link, [unused])
             found = self._take_region(block_bytes)
         return found
 
@@ -209,23 +217,27 @@ class BufferPool:
             size = min(size, left // block_bytes * block_bytes)
         if size == 0:
             return None
-        start = self._allocator.alloc(size)
+        start = MEMORY.alloc(size)
         if not self._link.register(start, size):
-            self._allocator.free(start)
+            MEMORY.free(start)
             raise RuntimeError("memory of this pool cannot be registered: is the store closed?")
         region = Region(start, size, block_bytes, list(range(start, start + size, block_bytes)))
         self._regions.append(region)
         return region
-
-    def _drop(self, region: Region) -> None:
-        self._link.unregister(region.start)
-        self._allocator.free(region.start)
 
     def _take_back(self, region: Region, start: int) -> None:
         with self._changed:
             region.free.append(start)
             self._lent -= 1
             self._changed.notify_all()
+
+
+def _give_back(link: Link, regions: list[Region]) -> None:
+    """Ends all these regions, of which no block is lent."""
+    while regions:
+        region = regions.pop()
+        link.unregister(region.start)
+        MEMORY.free(region.start)
 
 
 #: Other names of the same.

@@ -6,7 +6,7 @@ there are too few segments, and preferred segments are a wish that is not heard.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Generic, Optional, TypeVar, Union, overload
+from typing import Any, Callable, Generic, Optional, TypeVar, Union, cast, overload
 
 from .._snowskin import PutSettings
 from . import checks
@@ -37,10 +37,9 @@ class Field(Generic[T]):
     def __get__(self, config: Optional[ReplicateConfig], owner: Optional[type] = None) -> Union[T, Field[T]]:
         if config is None:
             return self
-        value: Any = config._values[self._name]
+        value = config._values[self._name]
         # Whoever changes the list that he gets changes nothing, so he shall see that.
-        found: T = value.copy() if isinstance(value, list) else value
-        return found
+        return cast(T, value.copy() if isinstance(value, list) else value)
 
     def __set__(self, config: ReplicateConfig, value: T) -> None:
         config._values[self._name] = self._take(self._name, value)

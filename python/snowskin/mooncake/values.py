@@ -22,7 +22,7 @@ class Values(Base):
     def put(self, key: Key, value: Buffer, config: ReplicateConfig = DEFAULT) -> int:
         """Stores a value, unless the key is held: then the old one stays, and that is well, too."""
         checks.key(key)
-        return self._store_one(key, (_piece(value),), checked(config), False)
+        return self._store_one(key, (piece_of(value),), checked(config), False)
 
     def put_parts(self, key: Key, *parts: Buffer, config: ReplicateConfig = DEFAULT) -> int:
         """Stores one value of several parts. Of nothing it stores nothing, and that is well."""
@@ -35,7 +35,7 @@ class Values(Base):
     def upsert(self, key: Key, value: Buffer, config: ReplicateConfig = DEFAULT) -> int:
         """Stores a value, in place of what the key has."""
         checks.key(key)
-        return self._store_one(key, (_piece(value),), checked(config), True)
+        return self._store_one(key, (piece_of(value),), checked(config), True)
 
     def upsert_parts(self, key: Key, *parts: Buffer, config: ReplicateConfig = DEFAULT) -> int:
         """Stores one value of several parts, in place of what the key has."""
@@ -119,7 +119,7 @@ class Values(Base):
 
     def _store_parts(self, key: Key, parts: Sequence[Any], config: ReplicateConfig, replace: bool) -> int:
         checks.key(key)
-        pieces = [_piece(part) for part in parts]
+        pieces = [piece_of(part) for part in parts]
         if self._verbs is not None and not any(piece is None or piece.nbytes for piece in pieces):
             return OK
         return self._store_one(key, pieces, config, replace)
@@ -127,7 +127,7 @@ class Values(Base):
     def _store_batch(self, keys: Sequence[Key], values: Sequence[Any], config: ReplicateConfig, replace: bool) -> int:
         keys = checks.keys(keys)
         given = checks.sequence("values", values)
-        pieces = [(piece,) for value in given if (piece := _piece(value)) is not None and piece.nbytes]
+        pieces = [(piece,) for value in given if (piece := piece_of(value)) is not None and piece.nbytes]
         verbs = self._copying_verbs()
         if verbs is None or len(pieces) != len(given) or len(pieces) != len(keys):
             return INVALID_PARAMETERS
@@ -144,7 +144,7 @@ class Values(Base):
         return code
 
 
-def _piece(value: Any) -> Optional[memoryview]:
+def piece_of(value: Any) -> Optional[memoryview]:
     """The memory of a value; None if it is not one run of bytes."""
     view = memoryview(value)
     return view if view.c_contiguous else None

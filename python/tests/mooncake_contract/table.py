@@ -56,8 +56,9 @@ class Bench:
     def run(self, row: Row) -> Any:
         try:
             return plain(row.call(self))
-        except Exception as error:
-            return f"raises {type(error).__name__}"
+        except (TypeError, AttributeError, RuntimeError) as error:
+            kinds = (TypeError, AttributeError, RuntimeError)
+            return plain(Raises(next(kind for kind in kinds if isinstance(error, kind))))
 
     def clear(self) -> None:
         self.s.remove_all(True)

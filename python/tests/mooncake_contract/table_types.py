@@ -109,7 +109,6 @@ KINDS = [
     Row("task", lambda b: repr(b.api.QueryTaskResponse()), 'QueryTaskResponse(id=0-0, type=0, status=0, created_at=0, last_updated_at=0, assigned_client=0-0, message="")'),
     Row("task is read only", lambda b: setattr(b.api.QueryTaskResponse(), "message", "x"), Raises(AttributeError)),
     Row("descriptor", lambda b: repr(b.api.Descriptor()), "<Descriptor size=0 buffer_address=0 transport_endpoint=>"),
-    Row("no handle", lambda b: b.api.BufferHandle(), REAL_TYPE),
     Row("no memory descriptor", lambda b: b.api.MemoryDescriptor(), REAL_TYPE),
     Row("allocator", lambda b: (a := b.api.MooncakeHostMemAllocator(), p := a.alloc(4096), p % 4096, a.free(p), a.free(p))[2:], (0, 0, -1)),
     Row("allocates nothing", lambda b: b.api.MooncakeHostMemAllocator().alloc(0), Raises(RuntimeError)),
