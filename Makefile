@@ -66,7 +66,8 @@ $(VENV)/made: Makefile
 	@touch $@
 
 python: setup $(VENV)/made ## build the Python package for developers, in target/python: target/python/bin/python
-	@cd python && VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin develop -q --profile dev
+	@mkdir -p python/snowskin.data
+	@cd python && VIRTUAL_ENV=$(CURDIR)/$(VENV) ../$(VENV)/bin/maturin develop -q --profile dev
 
 wheel: setup $(VENV)/made ## build the wheel, with the programs in it: target/wheels; pip install ./python does the same
 	@$(VENV)/bin/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir target/wheels ./python
