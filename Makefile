@@ -54,6 +54,7 @@ test: setup ## run all tests
 lint: setup ## formatting and clippy, warnings refused
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy -p snowskin-engine --no-default-features --lib -- -D warnings
 
 format: ## format all sources
 	@$(CARGO) fmt --all
