@@ -76,6 +76,7 @@ wheel: setup $(VENV)/made ## build the wheel, with the programs in it: target/wh
 lint: setup ## formatting and clippy, warnings refused
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy -p snowskin-engine --no-default-features --lib -- -D warnings
 
 format: ## format all sources
 	@$(CARGO) fmt --all
