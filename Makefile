@@ -66,7 +66,8 @@ $(VENV)/made: Makefile
 	@touch $@
 
 python: setup $(VENV)/made ## build the Python package for developers, in target/python: target/python/bin/python
-	@cd python && VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin develop -q --profile dev
+	@mkdir -p python/snowskin.data
+	@cd python && VIRTUAL_ENV=$(CURDIR)/$(VENV) ../$(VENV)/bin/maturin develop -q --profile dev
 
 wheel: setup $(VENV)/made ## build the wheel, with the programs in it: target/wheels; pip install ./python does the same
 	@$(VENV)/bin/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir target/wheels ./python
@@ -75,6 +76,7 @@ wheel: setup $(VENV)/made ## build the wheel, with the programs in it: target/wh
 lint: setup ## formatting and clippy, warnings refused
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy -p snowskin-engine --no-default-features --lib -- -D warnings
 
 format: ## format all sources
 	@$(CARGO) fmt --all

@@ -3,15 +3,20 @@
 //! Promises: every unit listed exists and may be used by this process (cgroup cpuset and affinity mask are
 //! respected); units are ordered by their number; nothing is changed on the machine.
 //!
-//! hwloc is asked for processing units and cores only. Listing NUMA nodes through hwloc2 panics and its `Display`
-//! overflows the heap, so a unit's node is read from the unit's node set, and a node's memory from sysfs.
+//! Two readers know units and their cores: hwloc, with the cargo feature of that name, which is on by default; and sysfs
+//! ([`Topology::read_sysfs`]), for builds that must not need a library that is not on every machine. On one machine both find the
+//! same units, the same that share a physical core, and the same nodes. How much memory a node has is read from sysfs in any case.
 //!
 //! With `HWLOC_SYNTHETIC` or `HWLOC_XMLFILE` in the environment the topology is a [simulated](Topology::simulated)
-//! one: good for looking at plans, not for pinning threads, because the affinity mask says nothing about it.
+//! one: good for looking at plans, not for pinning threads, because the affinity mask says nothing about it. Without the feature
+//! `hwloc` these variables have no meaning, and nothing is ever simulated.
 //!
 //! The plan that is made from it: `engine/src/placement.rs`.
 
-use hwloc2::{Bitmap, ObjectType};
+#[cfg(feature = "hwloc")]
+mod hwloc;
+mod sysfs;
+
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::{fmt, fs, io};
@@ -20,19 +25,19 @@ use std::{fmt, fs, io};
 const CPU_NUMBER_LIMIT: usize = 1 << 16;
 /// Where the kernel says which processing units this process may use.
 const STATUS_PATH: &str = "/proc/self/status";
+/// Where the kernel has each processing unit.
+const CPUS_PATH: &str = "/sys/devices/system/cpu";
 /// Where the kernel says how much memory a NUMA node has.
 const NODES_PATH: &str = "/sys/devices/system/node";
 /// Where the kernel has each block device, by its number.
 const DEVICES_PATH: &str = "/sys/dev/block";
-/// Variables that make hwloc describe another machine than this one.
-const SIMULATION_VARIABLES: [&str; 2] = ["HWLOC_SYNTHETIC", "HWLOC_XMLFILE"];
 
 /// A hardware thread that this process may run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessingUnit {
     /// The operating system's number, as `taskset` and `/proc/cpuinfo` use it.
     pub cpu: usize,
-    /// The physical core it belongs to; units with the same one are hyper-threads of each other.
+    /// The physical core it belongs to; units with the same one are hyper-threads of each other. What number it is depends on who read it.
     pub physical_core: u32,
     /// The NUMA node whose memory is nearest, if the machine says so.
     pub node: Option<u32>,
@@ -73,23 +78,46 @@ pub enum TopologyError {
     #[error("{STATUS_PATH} has no readable Cpus_allowed_list")]
     AffinityFormat,
     /// No unit is left for this process.
-    #[error("hwloc and the affinity mask have no processor in common; check the container's cpuset")]
+    #[error("no processor of this machine is in the affinity mask; check the container's cpuset")]
     NoUnits,
 }
 
 impl Topology {
     /// Looks at the machine. Takes some milliseconds.
     pub fn read() -> Result<Self, TopologyError> {
-        let simulated = SIMULATION_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
-        let mut units = units_from_hwloc()?;
-        if !simulated {
-            let allowed = allowed_cpus()?;
-            units.retain(|unit| allowed.contains(&unit.cpu));
-        }
+        #[cfg(feature = "hwloc")]
+        let read = Topology::read_hwloc();
+        #[cfg(not(feature = "hwloc"))]
+        let read = Topology::read_sysfs();
+        read
+    }
+
+    #[cfg(feature = "hwloc")]
+    fn read_hwloc() -> Result<Self, TopologyError> {
+        let units = hwloc::units()?;
+        if hwloc::is_simulated() { Topology::usable(units, |_| None, true) } else { Topology::allowed(units) }
+    }
+
+    /// Looks at the machine without hwloc, whatever this was built with.
+    pub fn read_sysfs() -> Result<Self, TopologyError> {
+        Topology::allowed(sysfs::units(Path::new(CPUS_PATH), &allowed_cpus()?))
+    }
+
+    /// Those of this machine's units that this process may use.
+    fn allowed(mut units: Vec<ProcessingUnit>) -> Result<Self, TopologyError> {
+        let allowed = allowed_cpus()?;
+        units.retain(|unit| allowed.contains(&unit.cpu));
+        Topology::usable(units, |node| node_bytes(Path::new(NODES_PATH), node), false)
+    }
+
+    fn usable(
+        units: Vec<ProcessingUnit>,
+        memory_of: impl Fn(u32) -> Option<u64>,
+        simulated: bool,
+    ) -> Result<Self, TopologyError> {
         if units.is_empty() {
             return Err(TopologyError::NoUnits);
         }
-        let memory_of = |node| if simulated { None } else { node_bytes(Path::new(NODES_PATH), node) };
         Ok(Topology::new(units, memory_of, simulated))
     }
 
@@ -108,24 +136,6 @@ impl Topology {
             numbers.into_iter().map(|node| NodeMemory { node, total_bytes: memory_of(node) }).collect();
         Topology { units, nodes, simulated }
     }
-}
-
-fn units_from_hwloc() -> Result<Vec<ProcessingUnit>, TopologyError> {
-    let hardware = hwloc2::Topology::new().ok_or(TopologyError::Unreadable)?;
-    let units = hardware.objects_with_type(&ObjectType::PU).map_err(|_| TopologyError::Unreadable)?;
-    // Some virtual machines tell of no cores. Then every unit counts as a core of its own.
-    let cores = hardware.objects_with_type(&ObjectType::Core).unwrap_or_default();
-    let cores: Vec<(u32, Bitmap)> =
-        cores.iter().filter_map(|core| Some((core.logical_index(), core.cpuset()?))).collect();
-    let unit_of = |unit: &&hwloc2::TopologyObject| {
-        let cpu = unit.os_index();
-        let physical_core = cores.iter().find(|(_, cpus)| cpus.is_set(cpu)).map_or(cpu, |&(index, _)| index);
-        // A negative number: no node, or a set without an end, which is how hwloc says that it does not know.
-        let node = unit.nodeset().filter(|nodes| nodes.weight() > 0).map(|nodes| nodes.first());
-        let node = node.and_then(|first| u32::try_from(first).ok());
-        ProcessingUnit { cpu: cpu as usize, physical_core, node }
-    };
-    Ok(units.iter().map(unit_of).collect())
 }
 
 fn allowed_cpus() -> Result<Vec<usize>, TopologyError> {
@@ -242,7 +252,7 @@ mod tests {
 
     /// The topology that a child process with `HWLOC_SYNTHETIC` reads, as its debug text. The environment is not
     /// changed in this process, where other tests run beside.
-    fn synthetic(description: &str) -> String {
+    pub(super) fn synthetic(description: &str) -> String {
         let child = Command::new(std::env::current_exe().expect("our path"))
             .args(["topology::tests::child_prints_its_topology", "--nocapture"])
             .env("HWLOC_SYNTHETIC", description)
@@ -263,24 +273,18 @@ mod tests {
     }
 
     #[test]
-    fn two_nodes_with_hyper_threads() {
-        let printed = synthetic("package:2 numa:1 core:2 pu:2");
-        let unit = |cpu: usize, physical_core: u32, node: u32| {
-            format!("{:?}", ProcessingUnit { cpu, physical_core, node: Some(node) })
-        };
-        for expected in [unit(0, 0, 0), unit(1, 0, 0), unit(3, 1, 0), unit(4, 2, 1), unit(7, 3, 1)] {
-            assert!(printed.contains(&expected), "{expected} is not in {printed}");
-        }
-        assert!(printed.contains("simulated: true"), "{printed}");
+    fn no_unit_is_no_topology() {
+        assert!(matches!(Topology::allowed(Vec::new()), Err(TopologyError::NoUnits)));
+        let elsewhere = ProcessingUnit { cpu: CPU_NUMBER_LIMIT, physical_core: 0, node: None };
+        let error = Topology::allowed(vec![elsewhere]).expect_err("none is allowed").to_string();
+        assert!(error.contains("check the container's cpuset"), "{error}");
     }
 
     #[test]
-    fn units_without_cores_are_their_own() {
-        let printed = synthetic("numa:1 pu:3");
-        for cpu in 0..3 {
-            let unit = format!("cpu: {cpu}, physical_core: {cpu}");
-            assert!(printed.contains(&unit), "{unit} is not in {printed}");
-        }
+    #[cfg(not(feature = "hwloc"))]
+    fn without_hwloc_its_variables_have_no_meaning() {
+        let printed = synthetic("package:2 numa:1 core:2 pu:2");
+        assert!(printed.contains("simulated: false"), "{printed}");
     }
 
     #[test]

@@ -14,7 +14,6 @@ from typing import Any, Optional
 
 import maturin
 from maturin import (  # noqa: F401  (what a build backend has)
-    build_editable,
     get_requires_for_build_editable,
     get_requires_for_build_sdist,
     get_requires_for_build_wheel,
@@ -35,6 +34,16 @@ def build_wheel(
 ) -> str:
     put_programs_beside()
     name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+    return name
+
+
+def build_editable(
+    wheel_directory: str,
+    config_settings: Optional[dict[str, Any]] = None,
+    metadata_directory: Optional[str] = None,
+) -> str:
+    SCRIPTS.mkdir(parents=True, exist_ok=True)
+    name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
     return name
 
 

@@ -95,7 +95,7 @@ class Store:
     """
 
     def __new__(cls, seeds: Union[str, Sequence[str]], **settings: Unpack[Settings]) -> Self: ...
-    @overload
+    @overload  # A str is also an iterable of them.
     def put(self, keys: Key, values: Memory, **options: Unpack[Options]) -> bool: ...
     @overload
     def put(self, keys: Iterable[Key], values: Iterable[Memory], **options: Unpack[Options]) -> list[bool]:
@@ -108,12 +108,12 @@ class Store:
         self, keys: Iterable[Key], addresses: Sequence[int], sizes: Sequence[int], **options: Unpack[Options]
     ) -> list[bool]:
         """Stores values that lie at addresses in registered memory."""
-    @overload
-    def get(self, keys: Key, *, deadline: Optional[float] = None) -> Union[bytes, Miss]: ...
+    @overload  # A str is also an iterable of them.
+    def get(self, keys: Key, *, deadline: Optional[float] = None) -> Union[bytes, Miss]: ...  # type: ignore[overload-overlap]
     @overload
     def get(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> list[Union[bytes, Miss]]:
         """Reads values into fresh `bytes`: one copy, checksums compared on the way."""
-    @overload
+    @overload  # A str is also an iterable of them.
     def get_into(self, keys: Key, buffers: Memory, *, deadline: Optional[float] = None) -> Union[int, Miss]: ...
     @overload
     def get_into(
@@ -132,8 +132,8 @@ class Store:
         deadline: Optional[float] = None,
     ) -> list[Union[int, Miss]]:
         """Reads values to addresses in registered memory; answers how many bytes each value has."""
-    @overload
-    def view(self, keys: Key, *, deadline: Optional[float] = None) -> Union[memoryview, Miss]: ...
+    @overload  # A str is also an iterable of them.
+    def view(self, keys: Key, *, deadline: Optional[float] = None) -> Union[memoryview, Miss]: ...  # type: ignore[overload-overlap]
     @overload
     def view(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> list[Union[memoryview, Miss]]:
         """Reads values where they lie: in the memory of engines on this machine, without a copy; of others, a copy.
@@ -141,20 +141,20 @@ class Store:
         A read-only memoryview holds a pin: the engine keeps the bytes until it is released, also if the value is removed, replaced or evicted
         meanwhile, or the store is closed. Bytes in place are not compared with their checksum: see `View.is_intact`.
         """
-    @overload
-    def lookup(self, keys: Key, *, deadline: Optional[float] = None) -> Union[int, Miss]: ...
+    @overload  # A str is also an iterable of them.
+    def lookup(self, keys: Key, *, deadline: Optional[float] = None) -> Union[int, Miss]: ...  # type: ignore[overload-overlap]
     @overload
     def lookup(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> list[Union[int, Miss]]:
         """How many bytes the values have. Grants leases: what was found is not evicted for a while."""
-    @overload
-    def exists(self, keys: Key, *, deadline: Optional[float] = None) -> bool: ...
+    @overload  # A str is also an iterable of them.
+    def exists(self, keys: Key, *, deadline: Optional[float] = None) -> bool: ...  # type: ignore[overload-overlap]
     @overload
     def exists(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> list[bool]:
         """Whether keys are held. Grants leases."""
     def match_prefix(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> int:
         """How many leading keys are held. Grants leases on those."""
-    @overload
-    def remove(self, keys: Key, *, force: bool = False, deadline: Optional[float] = None) -> Removal: ...
+    @overload  # A str is also an iterable of them.
+    def remove(self, keys: Key, *, force: bool = False, deadline: Optional[float] = None) -> Removal: ...  # type: ignore[overload-overlap]
     @overload
     def remove(
         self, keys: Iterable[Key], *, force: bool = False, deadline: Optional[float] = None

@@ -120,6 +120,9 @@ fn put(
     Ok(codes)
 }
 
+/// A key, the pieces of its value, and what to do with it.
+type Item<'a> = (&'a [u8], &'a [&'a [u8]], PutOptions);
+
 /// Puts the values of some keys, each in pieces.
 fn put_pieces(
     client: &BlockingClient,
@@ -135,7 +138,7 @@ fn put_pieces(
         return if settings.replace { client.upsert_parts(&items) } else { client.put_parts(&items) };
     }
     let item = |(&number, pieces)| (keys.get(number), Vec::as_slice(pieces), settings.of_object(number));
-    let items: Vec<(&[u8], &[&[u8]], PutOptions)> = named.map(item).collect();
+    let items: Vec<Item<'_>> = named.map(item).collect();
     if settings.replace { client.upsert_parts_with(&items) } else { client.put_parts_with(&items) }
 }
 
@@ -271,8 +274,9 @@ impl Codes {
         }
         let bytes = |pieces: &Vec<Buffer>| pieces.iter().map(|piece| piece.span().bytes()).sum();
         let results = steps(py, buffers.iter().map(bytes), |step| {
-            let pieces = |pieces: &Vec<Buffer>| pieces.iter().map(Buffer::readable).collect();
-            let pieces: Vec<Vec<&[u8]>> = buffers[step.clone()].iter().map(pieces).collect();
+            let values = buffers[step.clone()].iter();
+            let pieces: Vec<Vec<&[u8]>> =
+                values.map(|pieces| pieces.iter().map(Buffer::readable).collect()).collect();
             put_pieces(handle.client(), &keys, &step.collect::<Vec<_>>(), &pieces, settings)
         })?;
         Ok(results.iter().map(code_of_put).collect())

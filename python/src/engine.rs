@@ -84,7 +84,8 @@ impl Engine {
                 continue;
             }
             if value.is_instance_of::<PyBool>() {
-                let words = format!("{name}: write the value as snowskin-engine --help says, not True or False");
+                let words =
+                    format!("{name}: write the value as snowskin-engine --help says, not True or False");
                 return Err(PyTypeError::new_err(words));
             }
             flag(&name.extract::<String>()?.replace('_', "-"), value.str()?.extract()?);
@@ -158,12 +159,17 @@ impl Engine {
 fn start(py: Python<'_>, config: Config) -> PyResult<EmbeddedEngine> {
     let stop = Stop::default();
     let (sender, started) = channel();
+    // Only to be lent to a thread that has given the interpreter back.
+    let started = Mutex::new(started);
+    let started = || started.lock().unwrap_or_else(PoisonError::into_inner);
     let switch = stop.clone();
-    let work = move || sender.send(EmbeddedEngine::start_with(&config, switch));
+    let work = move || {
+        // An engine that nobody waits for any more ends here.
+        let _ = sender.send(EmbeddedEngine::start_with(&config, switch));
+    };
     std::thread::Builder::new().name("snowskin-start".to_owned()).spawn(work)?;
     loop {
-        let (heard, receiver) = py.detach(|| (started.recv_timeout(SIGNALS_EVERY), &started));
-        match heard {
+        match py.detach(|| started().recv_timeout(SIGNALS_EVERY)) {
             Ok(Ok(engine)) => return Ok(engine),
             Ok(Err(error)) => return Err(failed(py, &error)),
             Err(RecvTimeoutError::Disconnected) => {
@@ -173,7 +179,8 @@ fn start(py: Python<'_>, config: Config) -> PyResult<EmbeddedEngine> {
         }
         if let Err(interrupt) = py.check_signals() {
             stop.stop();
-            py.detach(|| receiver.recv().map(|engine| engine.map(EmbeddedEngine::wait))).ok();
+            // What it has got by then is given back.
+            py.detach(|| drop(started().recv()));
             return Err(interrupt);
         }
     }
@@ -211,5 +218,7 @@ fn size_of(memory: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Ok(bytes) = memory.extract::<u64>() {
         return Ok(bytes.to_string());
     }
-    memory.extract().map_err(|_| PyTypeError::new_err("memory is a number of bytes, or a size such as \"4GB\""))
+    memory
+        .extract()
+        .map_err(|_| PyTypeError::new_err("memory is a number of bytes, or a size such as \"4GB\""))
 }

@@ -38,7 +38,9 @@ use pyo3::prelude::{Bound, PyModule, PyModuleMethods, PyResult, pymodule, wrap_p
 fn _snowskin(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     // Engines write to standard error, and never wait for the interpreter.
-    let _ = env_logger::Builder::new().parse_env(env_logger::Env::new().filter_or("SNOWSKIN_LOG", "warn")).try_init();
+    let _ = env_logger::Builder::new()
+        .parse_env(env_logger::Env::new().filter_or("SNOWSKIN_LOG", "warn"))
+        .try_init();
     module.add_class::<store::Store>()?;
     module.add_class::<engine::Engine>()?;
     module.add_function(wrap_pyfunction!(engine::close_engines, module)?)?;

@@ -81,7 +81,11 @@ fn fill(client: &BlockingClient, key: &[u8], fresh: &mut Fresh, view: &View) -> 
     }
 }
 
-fn views(py: Python<'_>, client: &BlockingClient, keys: &Keys) -> PyResult<Vec<Result<Found<View>, Error>>> {
+pub(crate) fn views(
+    py: Python<'_>,
+    client: &BlockingClient,
+    keys: &Keys,
+) -> PyResult<Vec<Result<Found<View>, Error>>> {
     steps(py, (0..keys.count()).map(|_| 0), |numbers| {
         let slices: Vec<&[u8]> = numbers.map(|number| keys.get(number)).collect();
         match slices[..] {

@@ -9,11 +9,11 @@
 use crate::ask::stats_of;
 use crate::errors::{answers, named, raised};
 use crate::ffi::buffer::Use;
-use crate::ffi::memory::Memory;
+use crate::ffi::memory::{Memory, Room};
 use crate::keys::Keys;
 use crate::options::{Options, Wishes, duration};
 use crate::outcomes::{miss, removal, removed_count};
-use crate::read::{integer, say_view, spread_bytes};
+use crate::read::{integer, say_view, size_or_miss, spread_bytes};
 use crate::store::{Store, config_of, memory_of};
 use async_task::Runnable;
 use pyo3::prelude::{Bound, IntoPyObject, Py, PyAny, PyErr, PyResult, Python, pyclass, pymethods};
@@ -255,6 +255,28 @@ impl Requests {
             let found = client.view(names).await;
             Box::new(move |py: Python<'_>| {
                 spread_bytes(py, &client.blocking(), &keys, found, is_one).map(Bound::unbind)
+            }) as Say
+        }))
+    }
+
+    #[pyo3(signature = (keys, buffers, *, deadline = None))]
+    fn submit_get_into(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        buffers: &Bound<'_, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        let keys = Keys::of(keys)?;
+        let rooms = memory_of(&keys, buffers, Use::Write)?.into_rooms();
+        let (is_one, reads) = (keys.is_one, keys.to_vecs().into_iter().zip(rooms).collect());
+        Ok(self.launch(py, async move {
+            // The rooms come back when nothing writes into them any more, and go where the interpreter is held.
+            let (rooms, results): (Vec<Room>, Vec<_>) = client.get_into(reads).await.into_iter().unzip();
+            Box::new(move |py: Python<'_>| {
+                drop(rooms);
+                answers(py, results.into_iter(), is_one, size_or_miss).map(Bound::unbind)
             }) as Say
         }))
     }

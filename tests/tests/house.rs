@@ -6,8 +6,11 @@
 //! | who may import whom (DESIGN § 11), in manifests and in sources | `house/imports.rs` |
 //! | files and functions are short, `unsafe` has its place and its reason, no leftovers, no globs | `house/sources.rs` |
 //! | each source file is named by a `mod` | `house/modules.rs` |
+//! | who does not ask for libhwloc does not link it | `house/hwloc.rs` |
 //! | a reason for each dependency, no paths of one machine, no registry but the public one, the top level | `house/tree.rs` |
 
+#[path = "house/hwloc.rs"]
+mod hwloc;
 #[path = "house/imports.rs"]
 mod imports;
 #[path = "house/modules.rs"]

@@ -115,6 +115,12 @@ impl Memory {
             .collect()
     }
 
+    /// The memory of each as a room to write into, that keeps all of it. No two overlap.
+    pub(crate) fn into_rooms(self) -> Vec<Room> {
+        let shared = Arc::new(self);
+        (0..shared.spans.len()).map(|number| Room { memory: shared.clone(), number }).collect()
+    }
+
     fn without_overlap(self) -> PyResult<Memory> {
         match first_overlap(&self.spans) {
             None => Ok(self),
@@ -218,12 +224,11 @@ impl Named {
 
     /// The pieces of some keys, to be read.
     pub(crate) fn readable(&self, numbers: &[usize]) -> Vec<Vec<&[u8]>> {
+        let own = |number: &usize| self.spans[self.places[*number].clone()].iter();
         // SAFETY: they are within regions that the caller has registered, and promises to keep until these are unregistered and no call
         // uses them.
-        let pieces = |number: &usize| {
-            self.spans[self.places[*number].clone()].iter().map(|span| unsafe { span.to_read() })
-        };
-        numbers.iter().map(|number| pieces(number).collect()).collect()
+        let pieces = |number: &usize| own(number).map(|span| unsafe { span.to_read() }).collect();
+        numbers.iter().map(pieces).collect()
     }
 
     /// The pieces of some keys, to be written. `None`: some of them overlap.
@@ -236,6 +241,19 @@ impl Named {
         // SAFETY: as in `readable`; no two overlap, and we are borrowed for writing.
         let pieces = |number: &usize| own(number).map(|span| unsafe { span.to_write() }).collect();
         Some(numbers.iter().map(pieces).collect())
+    }
+}
+
+/// One span of memory to write into, whose others are written by others.
+pub(crate) struct Room {
+    memory: Arc<Memory>,
+    number: usize,
+}
+
+impl AsMut<[u8]> for Room {
+    fn as_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the memory is kept; there is one room for each span, no two spans overlap, and this one is borrowed for writing.
+        unsafe { self.memory.spans[self.number].to_write() }
     }
 }
 
