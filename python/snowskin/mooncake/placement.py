@@ -31,10 +31,10 @@ class Placement(Base):
         if verbs is None:
             return {}
         sizes = verbs.sizes(keys)
-        homes = _homes(verbs, keys) if any(size > 0 for size in sizes) else []
+        found = homes(verbs, keys) if any(size > 0 for size in sizes) else []
         return {
             key: [ReplicaDescriptor(MemoryDescriptor(Descriptor(size, 0, home)))]
-            for key, size, home in zip(keys, sizes, homes)
+            for key, size, home in zip(keys, sizes, found)
             if size > 0
         }
 
@@ -45,7 +45,7 @@ class Placement(Base):
         if verbs is None or not keys:
             return []
         if segment:
-            keys = [key for key, home in zip(keys, _homes(verbs, keys)) if home == segment]
+            keys = [key for key, home in zip(keys, homes(verbs, keys)) if home == segment]
         return [key for key, code in zip(keys, verbs.remove(keys, False)) if code == OK]
 
     def create_copy_task(self, key: Key, targets: Sequence[str]) -> tuple[Uuid, int]:
@@ -82,7 +82,7 @@ class Placement(Base):
         return NO_TASK, NOT_SUPPORTED if are_known else INVALID_PARAMETERS
 
 
-def _homes(verbs: Verbs, keys: Sequence[Key]) -> list[str]:
+def homes(verbs: Verbs, keys: Sequence[Key]) -> list[str]:
     """Where the home of each key listens; "" where that cannot be told."""
     homes: Any = getattr(verbs, "homes", None)
     if homes is not None:

@@ -157,7 +157,7 @@ def ignored(settings: Settings) -> list[str]:
 
 
 def folder_of_sockets(path: str) -> Optional[str]:
-    """The folder that ``ipc_socket_path`` means."""
+    """The folder in which stores and engines of this machine meet: what ``ipc_socket_path`` means, or else ``SNOWSKIN_LOCAL_SOCKETS``."""
     if not path:
-        return None
+        return os.environ.get("SNOWSKIN_LOCAL_SOCKETS") or None
     return path if os.path.isdir(path) else os.path.dirname(path) or None
