@@ -164,6 +164,13 @@ fn a_folder_of_another_engine_is_refused() {
         matches!(&refused, Some(EmbeddedError::FolderInUse(folder)) if folder == ssd.path()),
         "{refused:?}"
     );
+    // One that has no ledger there comes as far as the volume.
+    let master = first.master().to_string();
+    let beside = config(sockets.path(), &[&flags[..], &["--master", &master]].concat());
+    let refused = EmbeddedEngine::start(&beside).err();
+    let is_core = |error: &EmbeddedError| matches!(error, EmbeddedError::Launch(LaunchError::Core { .. }));
+    assert!(refused.as_ref().is_some_and(is_core), "{refused:?}");
+    assert_eq!(std::fs::read_dir(sockets.path()).expect("a folder").count(), 1, "its own is gone");
     first.stop().expect("a good end");
     let second = EmbeddedEngine::start(&config(sockets.path(), &flags)).expect("the folder is free");
     second.stop().expect("a good end");
