@@ -20,7 +20,8 @@ use std::time::Duration;
 /// A client whose calls are futures. Cheap to clone; clones share connections and one background thread, which the
 /// first call starts.
 ///
-/// The futures need no runtime of the caller's. Dropping one does not undo what it asked for.
+/// The futures need no runtime of the caller's. Dropping one does not undo what it asked for; buffers that were given to it are dropped
+/// with it, and nothing writes into them any more ([`Client::get_into`]).
 #[derive(Clone)]
 pub struct Client {
     driver: Driver,
@@ -73,7 +74,8 @@ impl Client {
     }
 
     /// Stores values that lie in several pieces each, whose keys are not held. The value is what the pieces are when put
-    /// end to end; [`Bytes::from_owner`] makes a piece of anybody's memory, without a copy.
+    /// end to end; [`Bytes::from_owner`] makes a piece of anybody's memory, without a copy: it is dropped when nobody
+    /// reads it any more, which may be a moment behind an answer that the deadline has forced.
     pub async fn put_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
         self.put_values(false, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts)))).await
     }

@@ -24,6 +24,8 @@
 //!   writes the caller's buffers without a copy.
 //! * [`Client`]: futures for any executor, on owned data; a background thread does the work. The two may share
 //!   everything: [`Client::blocking`], [`BlockingClient::asynchronous`].
+//! * Values that lie in several pieces, such as a block of many layers: [`BlockingClient::put_parts`],
+//!   [`BlockingClient::get_parts_into`], and parts of values: [`BlockingClient::get_ranges_into`].
 //! * [`Session`]: what both are made of, generic over the platform; for simulators.
 //!
 //! What an operation means is said in `docs/`: a put is atomic and the first writer wins, a miss is not an error, and

@@ -9,6 +9,10 @@
 //! A chunk that lies in one place at both ends is hashed while it is copied. Another one goes by way of memory of our own, which
 //! stays in the first cache: gathered there, then hashed and copied; or copied and hashed, and scattered from there. So what is
 //! hashed is what was copied. A chunk that nobody wants is only hashed.
+//!
+//! With its checksum a value of 2 MiB goes from cache to cache at 31 GB/s in one place or in pieces of whole chunks, at 22 in pieces of
+//! 40,000 bytes, at 14 to 16 in pieces shorter than a chunk; a value that is only hashed at 24 (an EPYC, in a
+//! virtual machine).
 
 use super::{copy_raw, copy_raw_checked};
 use snowskin_protocol::{CHUNK_BYTES, Checksum};
