@@ -59,8 +59,7 @@ class MooncakeDistributedStoreAsync(MooncakeDistributedStore):
         """Leaves the cluster; whoever waits for an answer hears that the store is closed."""
         loops, self._loops = self._loops, {}
         for loop, (_, connecting) in loops.items():
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_end, connecting)
+            _end_in(loop, connecting)
         return super().close()
 
     async def async_is_exist(self, key: Key) -> int:
@@ -228,6 +227,7 @@ class MooncakeDistributedStoreAsync(MooncakeDistributedStore):
         loop = asyncio.get_running_loop()
         known = self._loops.get(loop)
         if known is None or known[0] is not place:
+            self._forget_closed_loops()
             store = AsyncStore(place.settings.master_server_addr, **client_settings(place.settings))
             known = self._loops[loop] = (place, asyncio.ensure_future(store.connect()))
         try:
@@ -236,6 +236,12 @@ class MooncakeDistributedStoreAsync(MooncakeDistributedStore):
             # The next call tries again; this one has the blocking verb's answer.
             self._loops.pop(loop, None)
             return None
+
+    def _forget_closed_loops(self) -> None:
+        for loop in [loop for loop in list(self._loops) if loop.is_closed()]:
+            known = self._loops.pop(loop, None)
+            if known is not None:
+                _end_in(loop, known[1])
 
     async def _put_value(self, key: Key, piece: Optional[memoryview], config: ReplicateConfig, replace: bool) -> int:
         store = await self._asked(copies=True)
@@ -304,10 +310,21 @@ class MooncakeDistributedStoreAsync(MooncakeDistributedStore):
         return codes, numbers, rooms
 
 
+def _end_in(loop: asyncio.AbstractEventLoop, connecting: asyncio.Future[AsyncStore]) -> None:
+    if loop.is_closed():
+        _end(connecting)
+        return
+    try:
+        loop.call_soon_threadsafe(_end, connecting)
+    except RuntimeError:
+        # It was closed just now.
+        _end(connecting)
+
+
 def _end(connecting: asyncio.Future[AsyncStore]) -> None:
     if connecting.done() and not connecting.cancelled() and connecting.exception() is None:
         connecting.result().close()
-    else:
+    elif not connecting.get_loop().is_closed():
         connecting.cancel()
 
 

@@ -5,12 +5,11 @@ Its first core listens on ``--port``, and there stores find it that ``setup_dumm
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from typing import Optional
 
-from . import sizes
+from . import offload, sizes
 from .flags import Flag, Given, Grammar, WrongFlag
 from .programs import Child, NotStarted, find
 from .settings import PROTOCOLS, SEGMENT_BYTES_MIN, folder_of_sockets
@@ -55,11 +54,11 @@ def command(program: str, given: Given) -> list[str]:
     flags = ["--listen", listen, "--master", given.text("master_server_address"), "--memory", str(memory)]
     flags += ["--cores", str(max(1, given.number("threads"))), "--log", level]
     if given.is_set("enable_offload"):
-        folder = os.environ.get("MOONCAKE_OFFLOAD_FILE_STORAGE_PATH", "")
-        if not folder:
-            raise WrongFlag("--enable_offload needs a folder: name it in MOONCAKE_OFFLOAD_FILE_STORAGE_PATH")
-        os.makedirs(folder, exist_ok=True)
-        flags += ["--ssd", folder]
+        try:
+            folder = offload.folder()
+            flags += ["--ssd", folder, "--ssd-size", str(offload.size(folder))]
+        except ValueError as error:
+            raise WrongFlag(str(error)) from None
     sockets = folder_of_sockets("")
     return [program, *flags, *(["--local-sockets", sockets] if sockets else [])]
 

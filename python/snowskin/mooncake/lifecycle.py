@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import socket
 from typing import Any, Optional
 
 from .. import errors
 from .. import _snowskin
-from . import checks, settings as settings_module, sizes
+from . import checks, offload, settings as settings_module, sizes
 from .base import Base, Place
 from .codes import HEALTHY, INTERNAL, INVALID_PARAMETERS, MASTER_OUT_OF_REACH, NOT_SET_UP, OK
 from .link import Link
@@ -154,17 +153,13 @@ def _engine(settings: Settings, size: int, with_ssd: bool = True) -> _snowskin.E
     if folder:
         flags["local_sockets"] = folder
     if with_ssd and settings.enable_ssd_offload:
-        flags["ssd"] = _ssd_folder(settings.ssd_offload_path)
+        try:
+            flags["ssd"] = offload.folder(settings.ssd_offload_path)
+            flags["ssd_size"] = str(offload.size(flags["ssd"]))
+        except ValueError as error:
+            raise Unusable(INVALID_PARAMETERS, str(error)) from None
     listen = sizes.join_address(_own_address(settings.local_hostname), 0)
     return _snowskin.Engine(memory=size, cores=1, master=settings.master_server_addr, listen=listen, **flags)
-
-
-def _ssd_folder(path: str) -> str:
-    path = path or os.environ.get("MOONCAKE_OFFLOAD_FILE_STORAGE_PATH", "")
-    if not path:
-        raise Unusable(INVALID_PARAMETERS, "enable_ssd_offload needs ssd_offload_path, or MOONCAKE_OFFLOAD_FILE_STORAGE_PATH")
-    os.makedirs(path, exist_ok=True)
-    return path
 
 
 def _own_address(hostname: str) -> str:

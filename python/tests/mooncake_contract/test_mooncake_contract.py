@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ import table
 from conftest import Engine
 
 import snowskin.mooncake.store as ours
+from snowskin.mooncake.async_store import MooncakeDistributedStoreAsync
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -28,17 +31,20 @@ def leasing_engine() -> Iterator[Engine]:
     engine.stop()
 
 
-@pytest.fixture(scope="module")
-def bench(leasing_engine: Engine) -> Iterator[table.Bench]:
-    settings = {
+def settings_of(engine: Engine) -> dict[str, Any]:
+    return {
         "local_hostname": "127.0.0.1",
         "metadata_server": "P2PHANDSHAKE",
         "global_segment_size": 0,
         "local_buffer_size": "16MB",
-        "master_server_addr": leasing_engine.master,
-        "ipc_socket_path": str(leasing_engine.sockets),
+        "master_server_addr": engine.master,
+        "ipc_socket_path": str(engine.sockets),
     }
-    bench = table.new_bench(ours, settings)
+
+
+@pytest.fixture(scope="module")
+def bench(leasing_engine: Engine) -> Iterator[table.Bench]:
+    bench = table.new_bench(ours, settings_of(leasing_engine))
     yield bench
     assert bench.s.close() == 0
 
@@ -52,6 +58,36 @@ def differences(group: str, answers: dict[str, Any], is_real: bool) -> list[str]
 def test_ours(bench: table.Bench, group: str) -> None:
     answers = table.run_all(bench, {group: rows.GROUPS[group]}, is_real=False)[group]
     assert len(answers) == len(rows.GROUPS[group])
+    assert not differences(group, answers, False)
+
+
+class InTurn:
+    """An asynchronous store as a blocking one: each verb's coroutine is run to its end."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, store: MooncakeDistributedStoreAsync) -> None:
+        self._loop = loop
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        verb = getattr(self._store, f"async_{name}")
+        return lambda *arguments, **named: self._loop.run_until_complete(verb(*arguments, **named))
+
+
+@pytest.fixture(scope="module")
+def asynchronous_bench(leasing_engine: Engine) -> Iterator[table.Bench]:
+    store, loop = MooncakeDistributedStoreAsync(), asyncio.new_event_loop()
+    assert store.setup(settings_of(leasing_engine)) == 0
+    in_turn = InTurn(loop, store)
+    names = {name: value for name, value in vars(ours).items() if not name.startswith("_")}
+    api = SimpleNamespace(**{**names, "MooncakeDistributedStore": lambda: InTurn(loop, MooncakeDistributedStoreAsync())})
+    yield table.Bench(api, in_turn)
+    assert in_turn.close() == 0
+    loop.close()
+
+
+@pytest.mark.parametrize("group", [group for group in rows.GROUPS if group != "pools"])
+def test_ours_asynchronous(asynchronous_bench: table.Bench, group: str) -> None:
+    answers = table.run_all(asynchronous_bench, {group: rows.GROUPS[group]}, is_real=False)[group]
     assert not differences(group, answers, False)
 
 
