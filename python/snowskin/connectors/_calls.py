@@ -82,10 +82,10 @@ class Calls(Generic[Context]):
         with self._lock:
             if self._is_closed:
                 return []
+            self._is_closed = True
         left: list[tuple[Context, Any]] = []
         self._wait(lambda: not self._under_way, left)
         with self._lock:
-            self._is_closed = True
             self._requests.close()
             left += self._take()
             left += [(context, ClosedError("the connector was closed")) for context in self._under_way.values()]
