@@ -7,7 +7,7 @@ CARGO ?= cargo
 # Any CPython from 3.9 on; and where the project's own packages for it are, which nobody else sees.
 PYTHON ?= python3
 VENV := target/python
-PYTHON_TOOLS := "maturin>=1.9,<2" pytest numpy mypy
+PYTHON_TOOLS := "maturin>=1.9,<2" pytest numpy mypy aiohttp
 # How long each target is fuzzed.
 FUZZ_SECONDS ?= 60
 # Switches from one thread to another that did not ask for it, in one interleaving; and the crates with models.

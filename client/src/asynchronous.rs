@@ -8,7 +8,7 @@ use crate::driver::{Driver, spread};
 use crate::error::Error;
 use crate::lane::View;
 use crate::options::PutOptions;
-use crate::outcome::{ClientCounters, Found, PutOutcome, RemoveOutcome, RemovedCount};
+use crate::outcome::{ClientCounters, Found, KeyPage, KeysCursor, PutOutcome, RemoveOutcome, RemovedCount};
 use crate::session::PutValue;
 use bytes::Bytes;
 use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
@@ -199,6 +199,20 @@ impl Client {
     /// Removes all keys of the tenant.
     pub async fn remove_all(&self, force: bool) -> Result<RemovedCount, Error> {
         self.remove_by_regex(String::new(), force).await
+    }
+
+    /// Lists keys of the tenant that are held: see [`BlockingClient::list_keys`].
+    pub async fn list_keys(
+        &self,
+        pattern: String,
+        limit: usize,
+        after: Option<KeysCursor>,
+    ) -> Result<KeyPage, Error> {
+        self.driver
+            .run(move |session, deadline| async move {
+                session.list_keys(&pattern, limit, after, deadline).await
+            })
+            .await?
     }
 
     /// The counters of every core, or why it does not answer.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::lane::View;
 use crate::local::Answers;
 use crate::options::PutOptions;
-use crate::outcome::{ClientCounters, Found, PutOutcome, RemoveOutcome, RemovedCount};
+use crate::outcome::{ClientCounters, Found, KeyPage, KeysCursor, PutOutcome, RemoveOutcome, RemovedCount};
 use crate::session::PutValue;
 use snowskin_io::Moment;
 use snowskin_io::memory::lend;
@@ -339,6 +339,25 @@ impl BlockingClient {
     /// Removes all keys of the tenant.
     pub fn remove_all(&self, force: bool) -> Result<RemovedCount, Error> {
         self.remove_by_regex("", force)
+    }
+
+    /// Lists keys of the tenant that are held, in memory or on an SSD, and in which the regular expression is found (empty: all keys);
+    /// `limit` of them at a time (0 is taken for 1). The next page begins where the last one says; one that has no next may have fewer
+    /// keys, or none.
+    ///
+    /// A key that is held from the first page to the last is listed once. If slots change hands in between, that cannot be said, and is
+    /// [`Error::KeysMoved`]: then the listing is to be begun anew. Grants no leases. Cores look at some hundred to some thousand
+    /// objects at a time: for a page of many keys, or of a pattern that is rarely found, allow time.
+    pub fn list_keys(
+        &self,
+        pattern: &str,
+        limit: usize,
+        after: Option<KeysCursor>,
+    ) -> Result<KeyPage, Error> {
+        let pattern = pattern.to_owned();
+        self.driver.block_on(move |session, deadline| async move {
+            session.list_keys(&pattern, limit, after, deadline).await
+        })?
     }
 
     /// The counters of every core, or why it does not answer.

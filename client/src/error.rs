@@ -99,6 +99,9 @@ pub enum Error {
     /// The pattern is not a regular expression, or too long.
     #[error("the pattern cannot be used: {0}")]
     BadPattern(String),
+    /// Slots have changed hands since the first page of a listing: keys may be listed twice, or not at all.
+    #[error("slots have changed hands since the listing began, and keys with them: begin anew")]
+    KeysMoved,
     /// The runtime or its thread cannot be made.
     #[error("the client cannot start: {0}")]
     Runtime(String),
@@ -124,7 +127,9 @@ impl Error {
             Error::Deadline => Code::RpcTimeout,
             Error::Unreachable { .. } | Error::Refused { .. } => Code::RpcFailed,
             Error::Broken { .. } => Code::TransferFailed,
-            Error::NoEngines | Error::Overloaded | Error::NotDurableYet => Code::UnavailableNow,
+            Error::NoEngines | Error::Overloaded | Error::NotDurableYet | Error::KeysMoved => {
+                Code::UnavailableNow
+            }
             Error::Runtime(_) | Error::Unexpected(_) => Code::Internal,
         }
     }
@@ -149,6 +154,7 @@ mod tests {
         assert_eq!(broken.code(), Code::TransferFailed);
         assert_eq!(Error::from(NameError::KeyEmpty).code(), Code::InvalidKey);
         assert_eq!(Error::BufferTooSmall { needed: 3 }.code().number(), -10);
+        assert_eq!(Error::KeysMoved.code(), Code::UnavailableNow);
         let range = Error::RangeBeyondEnd { offset: 7, bytes: 2, value_bytes: 8 };
         assert_eq!(range.code().number(), -600);
         assert!(range.to_string().contains("8 bytes") && range.to_string().contains("2 from 7"), "{range}");

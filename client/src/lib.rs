@@ -49,7 +49,10 @@ pub use config::{ClientConfig, DEADLINE_DEFAULT, SPIN_DEFAULT, Transport};
 pub use error::Error;
 pub use lane::View;
 pub use options::{Durability, PutOptions};
-pub use outcome::{ClientCounters, Found, FrameCounters, PutOutcome, RemoveOutcome, RemovedCount};
+pub use outcome::{
+    ClientCounters, Found, FrameCounters, KeyPage, KeysCursor, ListedKey, PutOutcome, RemoveOutcome,
+    RemovedCount,
+};
 pub use session::{PutValue, Session};
 pub use snowskin_protocol::wire::admin;
 pub use snowskin_protocol::wire::stats::CoreStats;

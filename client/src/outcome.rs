@@ -1,7 +1,7 @@
 //! What a call answers when nothing went wrong.
 
-use snowskin_protocol::MissReason;
 use snowskin_protocol::wire::Opcode;
+use snowskin_protocol::{Epoch, MissReason};
 
 /// What became of a value to put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,35 @@ pub struct RemovedCount {
     pub leased: u64,
 }
 
+/// A key that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedKey {
+    /// The key.
+    pub key: Vec<u8>,
+    /// Bytes of its value.
+    pub value_bytes: u64,
+}
+
+/// Some of the keys that are held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyPage {
+    /// In no order that means anything.
+    pub keys: Vec<ListedKey>,
+    /// Where the next page begins; `None`: this was the last one.
+    pub next: Option<KeysCursor>,
+}
+
+/// Where a page of keys begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeysCursor {
+    /// Of the table by which cores are asked one after the other.
+    pub(crate) epoch: Epoch,
+    /// The place of the core among the members.
+    pub(crate) member: usize,
+    /// Where the core's next step begins.
+    pub(crate) position: u32,
+}
+
 /// Frames of each kind, and requests in lanes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameCounters {
@@ -68,6 +97,8 @@ pub struct FrameCounters {
     pub match_prefix: u64,
     /// Remove, by key or by pattern.
     pub remove: u64,
+    /// Keys that are held.
+    pub list_keys: u64,
     /// Forget: news for a home that a holder has lost a replica.
     pub forget: u64,
     /// Routing tables.
@@ -82,7 +113,7 @@ impl FrameCounters {
     /// All frames.
     pub fn total(&self) -> u64 {
         let data = self.put + self.upsert + self.get + self.lookup + self.match_prefix + self.remove;
-        data + self.forget + self.table + self.stats + self.admin
+        data + self.list_keys + self.forget + self.table + self.stats + self.admin
     }
 
     pub(crate) fn count(&mut self, opcode: Opcode) {
@@ -97,6 +128,7 @@ impl FrameCounters {
             Opcode::Lookup => &mut self.lookup,
             Opcode::MatchPrefix => &mut self.match_prefix,
             Opcode::Remove | Opcode::RemoveMatching => &mut self.remove,
+            Opcode::ListKeys => &mut self.list_keys,
             Opcode::Forget => &mut self.forget,
             Opcode::Table => &mut self.table,
             Opcode::Stats => &mut self.stats,

@@ -1,6 +1,8 @@
 //! The client against a cluster that does as it is told: every status, every way to break.
 
 mod fake;
+#[path = "scripted/lists.rs"]
+mod lists;
 #[path = "scripted/parts.rs"]
 mod parts;
 

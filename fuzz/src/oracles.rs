@@ -15,6 +15,7 @@ use snowskin_protocol::wire::lane::{
     BODY_BYTES_MAX as LANE_BODY_BYTES_MAX, ITEMS_MAX as LANE_ITEMS_MAX, LaneOpcode, LaneRecord, LaneReply,
     LaneRequest, PublishItem, RECORD_BYTES,
 };
+use snowskin_protocol::wire::list::{KeyPage, KeyPageWriter, ListKeys};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::wire::{Header, WireError, header};
 use snowskin_protocol::{Checksum, NameRef, ObjectName, RoutingTable, SLOT_COUNT};
@@ -31,7 +32,7 @@ const FORMER_BYTES: usize = 24;
 pub type Oracle = fn(&[u8]);
 
 /// What is to be tried: the name of its corpus, and its function.
-pub const TARGETS: [(&str, Oracle); 16] = [
+pub const TARGETS: [(&str, Oracle); 18] = [
     ("header", header),
     ("hello", hello),
     ("welcome", welcome),
@@ -40,6 +41,8 @@ pub const TARGETS: [(&str, Oracle); 16] = [
     ("replies", replies),
     ("remove_matching", remove_matching),
     ("removed_step", removed_step),
+    ("list_keys", list_keys),
+    ("key_page", key_page),
     ("report", report),
     ("orders", orders),
     ("take_slots", take_slots),
@@ -151,6 +154,26 @@ pub fn remove_matching(bytes: &[u8]) {
 /// The answer to it.
 pub fn removed_step(bytes: &[u8]) {
     written_again(bytes, RemovedStep::decode);
+}
+
+/// A step of listing keys.
+pub fn list_keys(bytes: &[u8]) {
+    if let Ok(request) = ListKeys::decode(bytes) {
+        assert_eq!(request.encode(), bytes, "{request:?}");
+    }
+}
+
+/// The answer to it.
+pub fn key_page(bytes: &[u8]) {
+    if let Ok(page) = KeyPage::decode(bytes) {
+        let mut writer = KeyPageWriter::default();
+        for listed in &page.keys {
+            assert!(ObjectName::new("t", listed.key).is_ok() && listed.value_bytes > 0);
+            writer.push(*listed);
+        }
+        assert_eq!(writer.count() as usize, page.keys.len());
+        assert!(writer.finish(page.cursor) == bytes, "a page is written otherwise than it was read");
+    }
 }
 
 /// A registration or heartbeat.

@@ -30,7 +30,7 @@ pub const PATTERN_BYTES_MAX: usize = 4 * KIB as usize;
 pub const MEMBERS_MAX: usize = 4096;
 /// Lives in a routing table that are no members any more.
 pub const FORMER_MAX: usize = 4096;
-/// Rows that one page of a hand-over, or one step of a removal by pattern, looks at.
+/// Rows that one page of a hand-over, or one step of a removal by pattern or of a list of keys, looks at.
 pub const SCAN_ROWS_PER_STEP: usize = 4096;
 /// Extents are multiples of this many bytes, and start at one.
 pub const EXTENT_ALIGNMENT: usize = 512;

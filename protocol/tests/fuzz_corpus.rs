@@ -41,6 +41,7 @@ fn each_target_has_an_input_that_is_accepted() {
     };
     use snowskin_protocol::wire::hello::{Hello, Welcome};
     use snowskin_protocol::wire::lane::{LaneOpcode, LaneRecord, LaneReply, LaneRequest, PublishItem};
+    use snowskin_protocol::wire::list::{KeyPage, ListKeys};
     use snowskin_protocol::wire::stats::CoreStats;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     let any = |target: &str, accepts: &dyn Fn(&[u8]) -> bool| {
@@ -58,6 +59,8 @@ fn each_target_has_an_input_that_is_accepted() {
     any("admin", &|input| AdminReply::decode(input).is_ok());
     any("stats", &|input| CoreStats::decode(input).is_ok());
     any("removed_step", &|input| RemovedStep::decode(input).is_ok());
+    any("list_keys", &|input| ListKeys::decode(input).is_ok());
+    any("key_page", &|input| KeyPage::decode(input).is_ok_and(|page| page.keys.len() == 2));
     any("orders", &|input| Orders::decode(input).is_ok());
     any("take_slots", &|input| TakeSlots::decode(&[&input[..24], &[0; 8192]].concat()).is_ok());
     any("page", &|input| {

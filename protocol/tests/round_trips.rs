@@ -8,6 +8,7 @@
 //! | `Put`, `Upsert` | a batch of put items, replies | `puts`, `replies` |
 //! | `Get`, `Lookup`, `MatchPrefix`, `Remove`, `Forget`, `DropReplicas` | a batch of key items, replies | `keys`, `replies` |
 //! | `RemoveMatching` | a step, its answer | `removals` |
+//! | `ListKeys` | a step, its answer | `lists` |
 //! | `Table`, `OfferTable` | a routing table | `tables` |
 //! | `Stats` | counters | `stats` |
 //! | `Admin` | a request, a reply | `admin` |
@@ -28,6 +29,7 @@ use snowskin_protocol::wire::data::{
     RemovedStep, decode_replies,
 };
 use snowskin_protocol::wire::hello::{Hello, ROLE_CORE, ROLE_MASTER, Welcome};
+use snowskin_protocol::wire::list::{KeyPage, KeyPageWriter, ListKeys, ListedKey};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
 use snowskin_protocol::{
@@ -325,6 +327,27 @@ quickcheck! {
         assert_eq!(RemovedStep::decode(bytes_of(&answer)), Ok(answer));
         holds_at_this_length(&step.encode(), &|body| Some(RemoveMatching::decode(body).ok()?.encode()))
             && holds_at_this_length(bytes_of(&answer), &|body| Some(bytes_of(&RemovedStep::decode(body).ok()?).to_vec()))
+    }
+
+    fn lists(cursor: u32, keys_max: u32, tenant: Vec<u8>, pattern: String, keys: Vec<(Vec<u8>, u64)>) -> bool {
+        let tenant = name(&(tenant, Vec::new())).as_ref().tenant().to_vec();
+        let pattern: String = pattern.chars().take(300).collect();
+        let step = ListKeys { cursor, keys_max: keys_max.max(1), tenant: &tenant, pattern: &pattern };
+        assert_eq!(ListKeys::decode(&step.encode()), Ok(step));
+        let names: Vec<ObjectName> = keys.iter().take(8).map(|(key, _)| name(&(Vec::new(), key.clone()))).collect();
+        let listed: Vec<ListedKey<'_>> = names.iter().zip(&keys).map(|(name, (_, bytes))| {
+            ListedKey { key: name.as_ref().key(), value_bytes: (*bytes).max(1) }
+        }).collect();
+        let write = |page: &KeyPage<'_>| {
+            let mut writer = KeyPageWriter::default();
+            page.keys.iter().for_each(|listed| writer.push(*listed));
+            writer.finish(page.cursor)
+        };
+        let page = KeyPage { cursor, keys: listed };
+        let body = write(&page);
+        assert_eq!(KeyPage::decode(&body).as_ref(), Ok(&page));
+        holds_at_this_length(&step.encode(), &|body| Some(ListKeys::decode(body).ok()?.encode()))
+            && holds(&body, 0..body.len(), &|body| Some(write(&KeyPage::decode(body).ok()?)))
     }
 
     fn reports(who: AnyMember, engine_cores: u16, epoch: u64, load: (u64, u64, u64), more: (u64, u64, u64)) -> bool {

@@ -166,6 +166,11 @@ class Store:
         """Removes all keys of the tenant in which a regular expression is found."""
     def remove_all(self, *, force: bool = False, deadline: Optional[float] = None) -> RemovedCount:
         """Removes all keys of the tenant."""
+    def list_keys(self, pattern: str = "", *, deadline: Optional[float] = None) -> list[tuple[bytes, int]]:
+        """The keys of the tenant in which a regular expression is found, all of them if there is none, each with the bytes of its value.
+
+        For people and their tools: it looks at all objects. Grants no leases. `KeysMovedError` says that slots have changed hands meanwhile.
+        """
     def stats(self, *, deadline: Optional[float] = None) -> dict[str, Any]:
         """Counters: `"cores"` has a dictionary for each core of the cluster (or its `"error"`), `"client"` has those of this store."""
     def register(self, address: int, size: int) -> None:
@@ -268,6 +273,7 @@ class Requests:
     def submit_remove_matching(
         self, pattern: str, *, force: bool = False, deadline: Optional[float] = None
     ) -> int: ...
+    def submit_list_keys(self, pattern: str, *, deadline: Optional[float] = None) -> int: ...
     def submit_stats(self, *, deadline: Optional[float] = None) -> int: ...
 
 class PutSettings:
@@ -316,5 +322,9 @@ class Codes:
         """1 for each key that is held, 0 for each that is not."""
     def remove(self, keys: Iterable[Key], force: bool) -> list[int]: ...
     def remove_matching(self, pattern: str, force: bool) -> int: ...
+    def keys(self, pattern: str) -> list[tuple[bytes, int]]:
+        """The keys in which a regular expression is found, each with the bytes of its value; raises what went wrong."""
+    def homes(self, keys: Iterable[Key]) -> list[Optional[str]]:
+        """Where the homes of keys listen; None of what is no key."""
     def cores(self) -> list[tuple[str, str]]:
         """The cores of the cluster, and where each listens."""

@@ -123,6 +123,11 @@ class AsyncStore:
         """Removes all keys of the tenant."""
         return await self.remove_matching("", force=force, deadline=deadline)
 
+    async def list_keys(self, pattern: str = "", *, deadline: Optional[float] = None) -> list[tuple[bytes, int]]:
+        """The keys in which a regular expression is found, see :meth:`snowskin.Store.list_keys`."""
+        keys: list[tuple[bytes, int]] = await self._ask(self._requests.submit_list_keys, pattern, deadline=deadline)
+        return keys
+
     async def stats(self, *, deadline: Optional[float] = None) -> dict[str, Any]:
         """Counters of every core, and of this client."""
         counters: dict[str, Any] = await self._ask(self._requests.submit_stats, deadline=deadline)

@@ -114,6 +114,18 @@ class BadPatternError(SnowskinError, ValueError):
     code = -600
 
 
+class RangeBeyondEndError(SnowskinError, ValueError):
+    """A range of a value that was asked for lies beyond its end."""
+
+    code = -600
+
+
+class KeysMovedError(SnowskinError):
+    """Slots have changed hands while keys were listed: begin anew."""
+
+    code = -1010
+
+
 class ClosedError(SnowskinError):
     """The store was closed."""
 

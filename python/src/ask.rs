@@ -6,8 +6,8 @@ use crate::outcomes::{miss, removal, removed_count};
 use crate::read::integer;
 use crate::steps::steps;
 use pyo3::prelude::{Bound, PyAny, PyResult, Python};
-use pyo3::types::{PyBool, PyDict, PyDictMethods, PyList, PyListMethods};
-use snowskin_client::{BlockingClient, ClientCounters, CoreStats, Error, Found, Member};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyDictMethods, PyList, PyListMethods};
+use snowskin_client::{BlockingClient, ClientCounters, CoreStats, Error, Found, ListedKey, Member};
 
 pub(crate) fn found(
     py: Python<'_>,
@@ -70,6 +70,30 @@ pub(crate) fn remove_matching<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let count = py.detach(|| client.remove_by_regex(pattern, force)).map_err(|error| raised(py, &error))?;
     removed_count(py, count)
+}
+
+/// Keys that are asked for at a time.
+pub(crate) const PAGE_KEYS: usize = 4_096;
+
+/// The keys of the tenant in which a regular expression is found, each with the bytes of its value.
+pub(crate) fn list_keys(py: Python<'_>, client: &BlockingClient, pattern: &str) -> PyResult<Vec<ListedKey>> {
+    let (mut keys, mut after) = (Vec::new(), None);
+    loop {
+        let page = py.detach(|| client.list_keys(pattern, PAGE_KEYS, after));
+        let page = page.map_err(|error| raised(py, &error))?;
+        keys.extend(page.keys);
+        after = page.next;
+        if after.is_none() {
+            return Ok(keys);
+        }
+        py.check_signals()?;
+    }
+}
+
+/// Keys as pairs of bytes and integers.
+pub(crate) fn say_keys(py: Python<'_>, keys: Vec<ListedKey>) -> PyResult<Bound<'_, PyAny>> {
+    let pairs = keys.iter().map(|listed| (PyBytes::new(py, &listed.key), listed.value_bytes));
+    Ok(PyList::new(py, pairs.collect::<Vec<_>>())?.into_any())
 }
 
 /// Counters of every core, and of this client.

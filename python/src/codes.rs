@@ -3,7 +3,7 @@
 //! 0 or a size is well, a negative number says what went wrong (`snowskin_protocol::Code`). Nothing is raised but for arguments of wrong types.
 //! A key with wrong arguments has its code, and the others of the batch have theirs.
 
-use crate::ask::found;
+use crate::ask::{found, list_keys, say_keys};
 use crate::errors::raised;
 use crate::ffi::buffer::{Buffer, Use};
 use crate::ffi::fresh::Fresh;
@@ -17,8 +17,9 @@ use crate::store::{Desk, Handle, config_of};
 use pyo3::prelude::{Bound, PyAny, PyResult, Python, pyclass, pymethods};
 use pyo3::types::{PyBytes, PyDict};
 use snowskin_client::{
-    BlockingClient, Code, Error, Found, Member, PutOptions, PutOutcome, RemoveOutcome, View,
+    BlockingClient, Code, Error, Found, Member, ObjectName, PutOptions, PutOutcome, RemoveOutcome, View,
 };
+use snowskin_protocol::Slot;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -384,8 +385,26 @@ impl Codes {
         }
     }
 
-    /// Where the homes of keys are: the number of each among `cores`, in the order of the table.
-    fn cores<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, String)>> {
+    /// Keys in which a regular expression is found, with the bytes of their values.
+    fn keys<'py>(&self, py: Python<'py>, pattern: &str) -> PyResult<Bound<'py, PyAny>> {
+        let handle = self.desk.handle(py)?;
+        say_keys(py, list_keys(py, handle.client(), pattern)?)
+    }
+
+    /// Where the homes of keys listen.
+    fn homes(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<Vec<Option<String>>> {
+        let keys = Keys::many(keys)?;
+        let Some(handle) = self.handle(py) else { return Ok(vec![None; keys.count()]) };
+        let table = py.detach(|| handle.client().table()).map_err(|error| raised(py, &error))?;
+        let home = |key: &[u8]| {
+            let name = ObjectName::new(&handle.tenant, key).ok()?;
+            Some(table.home(Slot::of_hash(name.hash()))?.address.to_string())
+        };
+        Ok(keys.slices().into_iter().map(home).collect())
+    }
+
+    /// The cores of the cluster, and where each listens.
+    fn cores(&self, py: Python<'_>) -> PyResult<Vec<(String, String)>> {
         let Some(handle) = self.handle(py) else { return Ok(Vec::new()) };
         let table = py.detach(|| handle.client().table()).map_err(|error| raised(py, &error))?;
         let member = |member: &Member| (member.id.to_string(), member.address.to_string());

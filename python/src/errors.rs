@@ -30,6 +30,8 @@ fn class_of(error: &Error) -> &'static str {
         Error::Refused { .. } => "RefusedError",
         Error::Overloaded => "OverloadedError",
         Error::BadPattern(_) => "BadPatternError",
+        Error::RangeBeyondEnd { .. } => "RangeBeyondEndError",
+        Error::KeysMoved => "KeysMovedError",
         Error::Closed => "ClosedError",
         // Also what a later release of the client may say.
         _ => "SnowskinError",

@@ -6,7 +6,7 @@
 //!
 //! `snowskin/aio.py` makes coroutines of them. Buffers are held until nothing reads or writes them any more, whoever still waits for the answer.
 
-use crate::ask::stats_of;
+use crate::ask::{PAGE_KEYS, say_keys, stats_of};
 use crate::errors::{answers, named, raised};
 use crate::ffi::buffer::Use;
 use crate::ffi::memory::{Memory, Room};
@@ -343,6 +343,27 @@ impl Requests {
         let client = self.client(py, deadline)?;
         Ok(self
             .launch(py, async move { say_one(client.remove_by_regex(pattern, force).await, removed_count) }))
+    }
+
+    #[pyo3(signature = (pattern, *, deadline = None))]
+    fn submit_list_keys(&self, py: Python<'_>, pattern: String, deadline: Option<f64>) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        Ok(self.launch(py, async move {
+            let (mut keys, mut after) = (Vec::new(), None);
+            let listed = loop {
+                match client.list_keys(pattern.clone(), PAGE_KEYS, after).await {
+                    Ok(page) => {
+                        keys.extend(page.keys);
+                        after = page.next;
+                    }
+                    Err(error) => break Err(error),
+                }
+                if after.is_none() {
+                    break Ok(keys);
+                }
+            };
+            say_one(listed, say_keys)
+        }))
     }
 
     #[pyo3(signature = (*, deadline = None))]

@@ -23,6 +23,8 @@ pub(crate) struct Handle {
     /// There until this is dropped.
     client: Option<BlockingClient>,
     pub(crate) regions: Regions,
+    /// Whose keys they are.
+    pub(crate) tenant: String,
     birth: Birth,
 }
 
@@ -54,8 +56,10 @@ pub(crate) struct Desk(Mutex<Option<Arc<Handle>>>);
 
 impl Desk {
     pub(crate) fn connect(py: Python<'_>, config: ClientConfig) -> PyResult<Desk> {
+        let tenant = config.tenant.clone();
         let client = py.detach(|| BlockingClient::connect(config)).map_err(|error| raised(py, &error))?;
-        let handle = Handle { client: Some(client), regions: Regions::default(), birth: Birth::new() };
+        let handle =
+            Handle { client: Some(client), regions: Regions::default(), tenant, birth: Birth::new() };
         Ok(Desk(Mutex::new(Some(Arc::new(handle)))))
     }
 
@@ -308,6 +312,21 @@ impl Store {
     ) -> PyResult<Bound<'py, PyAny>> {
         let client = self.desk.handle(py)?.within(deadline)?;
         ask::remove_matching(py, &client, "", force)
+    }
+
+    /// The keys of the tenant in which a regular expression is found, all of them if there is none, each with the bytes of its value.
+    ///
+    /// For people and their tools: it looks at all objects. Grants no leases. `KeysMovedError` says that slots have changed hands meanwhile.
+    #[pyo3(signature = (pattern = "", *, deadline = None))]
+    fn list_keys<'py>(
+        &self,
+        py: Python<'py>,
+        pattern: &str,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?;
+        let keys = ask::list_keys(py, &client, pattern)?;
+        ask::say_keys(py, keys)
     }
 
     /// Counters: `"cores"` has a dictionary for each core of the cluster (or its `"error"`), `"client"` has those of this store.

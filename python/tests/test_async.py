@@ -41,6 +41,8 @@ def test_the_verbs(engine: Engine, transport: str) -> None:
             assert await store.remove(keys[0], force=True) is Removal.REMOVED
             assert (await store.remove_matching("verb 1", force=True)).removed == 11
             assert (await store.remove_all(force=True)).removed == 8
+            await store.put("listed", b"value")
+            assert await store.list_keys("^list") == [(b"listed", 5)]
             assert (await store.stats())["client"]["frames_sent"] > 0
 
     asyncio.run(work())

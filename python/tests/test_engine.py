@@ -33,14 +33,14 @@ def test_one_line_is_enough() -> None:
 
 
 def test_engines_come_and_go_without_a_trace() -> None:
-    before = None
+    before = (0, 0)
     for number in range(6):
         with snowskin.Engine(memory=64 << 20) as engine, snowskin.Store(engine.cores) as store:
             store.put(f"key {number}", b"value")
             assert store.get(f"key {number}") == b"value"
         if number == 0:
             before = (threads(), len(os.listdir("/proc/self/fd")))
-    assert (threads(), len(os.listdir("/proc/self/fd"))) == before
+    assert threads() <= before[0] and len(os.listdir("/proc/self/fd")) <= before[1]
 
 
 def test_two_engines_are_a_cluster() -> None:

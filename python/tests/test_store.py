@@ -192,3 +192,15 @@ def test_numbers_of_all(store: snowskin.Store) -> None:
     store.put("key", b"value")
     stats = store.stats()
     assert stats["cores"][0]["objects"] == 1 and stats["client"]["frames_sent"] > 0
+
+
+def test_keys_are_listed(store: snowskin.Store) -> None:
+    keys = [f"listed {number}" for number in range(5_000)]
+    store.put(keys, [b"v" * (1 + number % 7) for number in range(5_000)])
+    listed = store.list_keys()
+    assert sorted(key.decode() for key, _ in listed) == sorted(keys)
+    assert all(size == 1 + int(key.split()[1]) % 7 for key, size in listed)
+    assert sorted(store.list_keys(r" 12\d$")) == [(f"listed 12{n}".encode(), 1 + (120 + n) % 7) for n in range(10)]
+    assert store.list_keys("nobody") == []
+    with pytest.raises(errors.BadPatternError):
+        store.list_keys("(")

@@ -6,6 +6,7 @@ use snowskin_io::Platform;
 use snowskin_io::sim::NetworkOptions;
 use snowskin_protocol::wire::control::{Page, SlotSet, TakeSlots};
 use snowskin_protocol::wire::data::{ItemStatus, RemoveMatching};
+use snowskin_protocol::wire::list::{KeyPage, ListKeys};
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
 use snowskin_protocol::{Checksum, CoreId, Epoch, Incarnation, MissReason, Slot};
 use snowskin_tests::lone_core::LoneCore;
@@ -228,6 +229,7 @@ fn lengths_that_do_not_add_up() {
     *body.last_mut().expect("a name") = 0;
     bad(&mut lone, frame(header, &body), "NUL");
     bad(&mut lone, frame(Header::request(Opcode::RemoveMatching, 1, Epoch(1)), &[0; 7]), "ends early");
+    bad(&mut lone, frame(Header::request(Opcode::ListKeys, 1, Epoch(1)), &[0; 12]), "tenant");
     bad(&mut lone, frame(Header::request(Opcode::TakeSlots, 1, Epoch(1)), &[0; 24]), "ends early");
 }
 
@@ -256,6 +258,13 @@ fn what_is_not_a_cores_business_is_refused_and_the_connection_stays() {
         let header = Header::request(Opcode::RemoveMatching, 1, Epoch(1));
         let answer = peer.ask(header, &pattern.encode(), &[]).await;
         assert_eq!(answer.refusal().0, Refusal::BadPattern);
+        let list = ListKeys { cursor: 0, keys_max: 1, tenant: b"hostile", pattern: "(unclosed" };
+        let header_of_list = Header::request(Opcode::ListKeys, 1, Epoch(1));
+        let answer = peer.ask(header_of_list, &list.encode(), &[]).await;
+        assert_eq!(answer.refusal().0, Refusal::BadPattern);
+        let endless = ListKeys { cursor: u32::MAX, keys_max: u32::MAX, pattern: "", ..list };
+        let answer = peer.ask(header_of_list, &endless.encode(), &[]).await;
+        assert!(KeyPage::decode(&answer.body).expect("a page").keys.is_empty());
         let greedy = RemoveMatching { pattern: "((a{1000}){1000}){1000}", ..pattern };
         let answer = peer.ask(header, &greedy.encode(), &[]).await;
         assert_eq!(answer.refusal().0, Refusal::BadPattern);

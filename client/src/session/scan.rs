@@ -1,16 +1,17 @@
-//! The verbs that ask every core: remove by pattern, counters.
+//! The verbs that ask every core: remove by pattern, list keys, counters.
 
 use super::{LinkError, Session};
 use crate::error::Error;
-use crate::outcome::RemovedCount;
+use crate::outcome::{KeyPage, KeysCursor, RemovedCount};
 use futures_util::future::join_all;
 use snowskin_io::{Moment, Platform};
 use snowskin_protocol::limits::PATTERN_BYTES_MAX;
 use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
 use snowskin_protocol::wire::data::{RemoveMatching, RemovedStep};
+use snowskin_protocol::wire::list::{ListKeys, ListedKey};
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::wire::{Opcode, Refusal, WireError};
-use snowskin_protocol::{CoreId, Member};
+use snowskin_protocol::wire::{self, Opcode, Refusal, WireError};
+use snowskin_protocol::{CoreId, Member, RoutingTable};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -69,6 +70,72 @@ impl<P: Platform> Session<P> {
             }
             request.cursor = step.cursor;
         }
+    }
+
+    /// Lists keys of the tenant in which the regular expression is found; empty: all keys. `limit` of them at a time, core by core;
+    /// `after` is where the last page says that the next one begins.
+    pub async fn list_keys(
+        self: &Rc<Self>,
+        pattern: &str,
+        limit: usize,
+        after: Option<KeysCursor>,
+        deadline: Moment,
+    ) -> Result<KeyPage, Error> {
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(Error::BadPattern(format!("it has more than {PATTERN_BYTES_MAX} bytes")));
+        }
+        let listing = async {
+            loop {
+                let table = self.some_table().await?;
+                let from = after.unwrap_or(KeysCursor { epoch: table.epoch, member: 0, position: 0 });
+                let is_of_this_table = from.epoch == table.epoch;
+                let page = self.list_from(&table, from, pattern, limit.max(1), deadline);
+                // Keys of slots that changed hands meanwhile may have slipped through.
+                match if is_of_this_table { page.await? } else { None } {
+                    Some(page) => return Ok(page),
+                    None if after.is_some() => return Err(Error::KeysMoved),
+                    None => {}
+                }
+            }
+        };
+        self.alarm.until(deadline, pin!(listing)).await.unwrap_or_else(|| Err(self.expired()))
+    }
+
+    /// A page of keys; `None`: there is a newer table.
+    async fn list_from(
+        self: &Rc<Self>,
+        table: &RoutingTable,
+        mut from: KeysCursor,
+        pattern: &str,
+        limit: usize,
+        deadline: Moment,
+    ) -> Result<Option<KeyPage>, Error> {
+        let mut keys = Vec::new();
+        while let Some(member) = table.members.get(from.member).filter(|_| keys.len() < limit) {
+            let keys_max = u32::try_from(limit - keys.len()).unwrap_or(u32::MAX);
+            let tenant = self.config.tenant.as_bytes();
+            let request = ListKeys { cursor: from.position, keys_max, tenant, pattern };
+            let body = self.ask_member(member, Opcode::ListKeys, &request.encode(), deadline).await?;
+            let page = wire::list::KeyPage::decode(&body).map_err(|error| unreadable(member, &error))?;
+            if page.keys.len() > keys_max as usize {
+                return Err(unreadable(member, &WireError::Value("number of keys")));
+            }
+            if self.shared.epoch.get() != table.epoch {
+                return Ok(None);
+            }
+            keys.extend(page.keys.iter().map(|listed| {
+                let ListedKey { key, value_bytes } = *listed;
+                crate::outcome::ListedKey { key: key.to_vec(), value_bytes }
+            }));
+            match page.cursor {
+                wire::list::KeyPage::DONE => {
+                    (from.member, from.position) = (from.member + 1, 0);
+                }
+                position => from.position = position,
+            }
+        }
+        let next = (from.member < table.members.len()).then_some(from);
+        Ok(Some(KeyPage { keys, next }))
     }
 
     /// The counters of every core.

@@ -10,6 +10,7 @@ use snowskin_protocol::wire::data::{
     Batch, ItemReply, ItemStatus, KeyItem, PutHints, PutItem, RemoveMatching, RemovedStep,
 };
 use snowskin_protocol::wire::hello::Welcome;
+use snowskin_protocol::wire::list::{KeyPage, KeyPageWriter, ListKeys, ListedKey};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
 use snowskin_protocol::{
@@ -272,6 +273,7 @@ impl World {
                 let step = RemovedStep { cursor, leased: 1, removed: 2 };
                 reply_body.extend_from_slice(bytemuck::bytes_of(&step));
             }
+            (Opcode::ListKeys, _) => reply_body = self.list(core, body),
             _ => {
                 for item in self.items(core, header, body, payload, &trick) {
                     item.0.encode(&mut reply_body);
@@ -323,6 +325,31 @@ impl World {
             }
         }
         answered
+    }
+
+    /// Keys that contain the pattern, three at a time.
+    fn list(&self, core: u16, body: &[u8]) -> Vec<u8> {
+        let request = ListKeys::decode(body).unwrap();
+        if request.pattern == "garbled" {
+            return b"no page".to_vec();
+        }
+        let held = &self.cores[usize::from(core)].held;
+        let mut names: Vec<NameRef<'_>> = held.keys().map(|name| NameRef::known(name)).collect();
+        names.sort_by_key(|name| name.bytes());
+        let mut page = KeyPageWriter::default();
+        let end = names.len().min(request.cursor as usize + 3);
+        let mut at = request.cursor as usize;
+        let is_greedy = request.pattern == "greedy";
+        while at < end && (page.count() < request.keys_max || is_greedy) {
+            let (name, pattern) = (names[at], request.pattern.as_bytes());
+            let is_found =
+                pattern.is_empty() || name.key().windows(pattern.len()).any(|part| part == pattern);
+            if (is_found || is_greedy) && name.tenant() == request.tenant {
+                page.push(ListedKey { key: name.key(), value_bytes: held[name.bytes()].0.len() as u64 });
+            }
+            at += 1;
+        }
+        page.finish(if at == names.len() { KeyPage::DONE } else { at as u32 })
     }
 
     fn is_home(&self, core: u16, name: NameRef<'_>) -> bool {

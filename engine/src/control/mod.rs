@@ -163,8 +163,11 @@ pub async fn open<P: Platform>(
     let mounting = beside_requests(&config.memory);
     let lanes_max = config.local.as_ref().map_or(0, |local| local.lanes_max);
     let core = PerCore::new(platform.clone(), identity, (config.connections_max, lanes_max), mounting, shard);
-    if let Some(ssd) = &config.ssd {
-        core.open_tier(ssd).await?;
+    if let Some(ssd) = &config.ssd
+        && let Err(error) = core.open_tier(ssd).await
+    {
+        local.into_iter().for_each(|(_, path)| remove_local(path));
+        return Err(error.into());
     }
     Ok((core, Doors { anywhere: listener, local }))
 }
@@ -194,6 +197,12 @@ fn listen_local<P: Platform>(
             Ok(None)
         }
     }
+}
+
+/// Nobody is to come there any more.
+fn remove_local(path: PathBuf) {
+    // It may be gone with its folder.
+    let _ = fs::remove_file(path);
 }
 
 /// How further segments are got: as the first one, but that this core's own processor, which is the first of those that
@@ -243,8 +252,7 @@ pub async fn run<P: Platform>(
         platform.sleep(STOP_CHECK).await;
     }
     leave(&core, &link).await;
-    // It may be gone with its folder.
-    local_path.into_iter().for_each(|path| drop(fs::remove_file(path)));
+    local_path.into_iter().for_each(remove_local);
 }
 
 /// Gives the slots away, as far as somebody takes them in time, and tells the master when that is over.

@@ -6,6 +6,7 @@
 //! * [`put`]: first writer wins, all or nothing, eviction makes room;
 //! * [`read`]: get and lookup, at the home and at a holder, leases;
 //! * [`remove`]: by name and by pattern;
+//! * [`list`]: which keys are held;
 //! * [`handover`]: giving entries to a new home and taking them from an old one.
 //!
 //! A row is an *entry* when this core is the home of its slot and vouches for it (see [`slots`]), and a *replica*
@@ -17,6 +18,7 @@ mod ghosts;
 mod groups;
 mod handover;
 mod index;
+mod list;
 mod names;
 mod pins;
 mod put;

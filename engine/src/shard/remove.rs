@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::index::{Gone, Why};
+use super::list::MATCHED_ROWS_PER_STEP;
 use super::row::{Place, Position};
 use regex::bytes::Regex;
 use snowskin_io::Moment;
@@ -9,9 +10,6 @@ use snowskin_io::seeded_bug;
 use snowskin_protocol::limits::SCAN_ROWS_PER_STEP;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem, RemovedStep};
 use snowskin_protocol::{Checksum, CoreId, HashedName, MissReason, NameRef, ObjectName, Version};
-
-/// Rows that are matched with a pattern in one step: matching may be slow.
-const MATCHED_ROWS_PER_STEP: u32 = 512;
 
 /// A replica at another core that no entry refers to any more: tell its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,7 +80,17 @@ fn put_item(
     replace: bool,
     now: Moment,
 ) -> ItemStatus {
-    let name = name(key);
+    put_named(shard, &name(key), value, hints, replace, now)
+}
+
+pub(super) fn put_named(
+    shard: &mut Shard,
+    name: &ObjectName,
+    value: &[u8],
+    hints: PutHints,
+    replace: bool,
+    now: Moment,
+) -> ItemStatus {
     let item = PutItem { hints, ..PutItem::new(name.as_ref(), value.len() as u64, Checksum::of(value)) };
     match shard.begin_put(name.as_ref().hashed(), &item, replace, now) {
         PutStart::Answered(status) => status,

@@ -4,6 +4,7 @@ use super::tests::{NOW, get, name, put, put_hinted, remove, shard};
 use super::tiered::Demotion;
 use super::*;
 use snowskin_protocol::wire::data::PutHints;
+use snowskin_protocol::wire::list::{KeyPage, ListKeys};
 use snowskin_protocol::{Checksum, MissReason, ObjectName, Version};
 use std::collections::BTreeSet;
 
@@ -41,6 +42,16 @@ fn an_object_goes_with_its_damaged_record_and_is_buried() {
     assert_eq!(buried, [(name.clone(), version)]);
     assert_eq!(released, [(RECORD, name.as_ref().bytes().len(), VALUE.len() as u64)]);
     assert_eq!((shard.stats().ssd_lost, shard.stats().objects_on_ssd), (1, 0));
+}
+
+#[test]
+fn what_is_on_the_ssd_is_listed_too() {
+    let (shard, ..) = with_one_on_ssd();
+    let request = ListKeys { cursor: 0, keys_max: 10, tenant: b"t", pattern: "" };
+    let body = shard.list_keys(&request, None);
+    let listed = KeyPage::decode(&body).expect("a page").keys.into_iter();
+    let listed: BTreeSet<_> = listed.map(|listed| (listed.key, listed.value_bytes)).collect();
+    assert_eq!(listed, BTreeSet::from([(&b"cold"[..], VALUE.len() as u64), (b"newest", 5)]));
 }
 
 #[test]

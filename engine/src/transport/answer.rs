@@ -5,7 +5,7 @@ use crate::percore::{PerCore, count};
 use crate::segment::Extent;
 use crate::shard::{self, Answer, Demoted, Held};
 use crate::tiering::{Cold, Loaded};
-use regex::bytes::RegexBuilder;
+use regex::bytes::{Regex, RegexBuilder};
 use snowskin_io::Platform;
 use snowskin_io::framing::FrameError;
 use snowskin_io::seeded_bug;
@@ -14,6 +14,7 @@ use snowskin_protocol::wire::control::{SlotSet, TakeSlots};
 use snowskin_protocol::wire::data::{
     Batch, ITEM_REPLY_BYTES, ItemReply, ItemStatus, KeyItem, RemoveMatching,
 };
+use snowskin_protocol::wire::list::ListKeys;
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
 use snowskin_protocol::{Epoch, HashedName, RoutingTable, Slot, Version};
 use std::cmp::Ordering;
@@ -74,6 +75,10 @@ pub(super) fn answer<P: Platform>(
         Opcode::RemoveMatching => {
             count(&core.traffic.data_frames_in);
             remove_matching(core, header, &RemoveMatching::decode(body)?, reply);
+        }
+        Opcode::ListKeys => {
+            count(&core.traffic.data_frames_in);
+            list_keys(core, header, &ListKeys::decode(body)?, reply);
         }
         Opcode::TakeSlots | Opcode::SlotsTaken => hand_over(core, header, &TakeSlots::decode(body)?, reply),
         Opcode::Table => {
@@ -185,26 +190,47 @@ impl<P: Platform> Answers<'_, P> {
     }
 }
 
+/// Whether this core has all entries of its slots, by the asker's table.
+fn knows_its_keys<P: Platform>(core: &PerCore<P>, header: &Header) -> bool {
+    // A life that is not in the table yet may be the heir of one that is: then what it has found counts with the next one.
+    header.epoch == core.epoch() && !core.shard.borrow().is_taking() && core.is_listed()
+}
+
+/// A pattern that is to be looked for, if one was given; or what is wrong with it.
+fn compiled(pattern: &str) -> Result<Option<Regex>, String> {
+    if pattern.is_empty() {
+        return Ok(None);
+    }
+    let compiled = RegexBuilder::new(pattern).size_limit(PATTERN_MEMORY_BYTES_MAX).build();
+    compiled.map(Some).map_err(|error| format!("the pattern is no regular expression: {error}"))
+}
+
+fn list_keys<P: Platform>(core: &PerCore<P>, header: &Header, request: &ListKeys<'_>, reply: &mut Reply) {
+    if !knows_its_keys(core, header) {
+        return refuse_for_now(core, header, reply);
+    }
+    match compiled(request.pattern) {
+        Ok(pattern) => {
+            let page = core.shard.borrow().list_keys(request, pattern.as_ref());
+            reply.head.extend_from_slice(&page);
+            finish(header, core.epoch(), 0, 0, reply);
+        }
+        Err(sentence) => refuse(header, core.epoch(), Refusal::BadPattern, &sentence, reply),
+    }
+}
+
 fn remove_matching<P: Platform>(
     core: &PerCore<P>,
     header: &Header,
     request: &RemoveMatching<'_>,
     reply: &mut Reply,
 ) {
-    let is_taking = core.shard.borrow().is_taking();
-    // A life that is not in the table yet may be the heir of one that is: then what it has found counts with the next one.
-    if header.epoch != core.epoch() || is_taking || !core.is_listed() {
+    if !knows_its_keys(core, header) {
         return refuse_for_now(core, header, reply);
     }
-    let pattern = match request.pattern {
-        "" => None,
-        pattern => match RegexBuilder::new(pattern).size_limit(PATTERN_MEMORY_BYTES_MAX).build() {
-            Ok(compiled) => Some(compiled),
-            Err(error) => {
-                let sentence = format!("the pattern is no regular expression: {error}");
-                return refuse(header, core.epoch(), Refusal::BadPattern, &sentence, reply);
-            }
-        },
+    let pattern = match compiled(request.pattern) {
+        Ok(pattern) => pattern,
+        Err(sentence) => return refuse(header, core.epoch(), Refusal::BadPattern, &sentence, reply),
     };
     let now = core.platform.now();
     let (step, dropped) = core.shard.borrow_mut().remove_matching(

@@ -9,11 +9,15 @@
 //!   We bind with the standard library and hand the socket over.
 //! * **Wake-up latency.** Parking in the ring and being woken costs tens of µs on virtual machines. A read first
 //!   tries for a bounded time ([`Spin`]) while its stream is busy and no other stream is.
+//! * **Forgotten tasks.** An executor that ends leaks all tasks that still wait, with what they have. A core ends them itself (`tasks`).
+//! * **A forgotten descriptor.** It never closes an executor's eventfd. Who starts a core does (`forgotten`).
 
 mod disk;
+mod forgotten;
 mod local;
 mod spin;
 mod stream;
+mod tasks;
 mod turn;
 
 pub use disk::{HeldDisk, RingCounts, UringDisk};
@@ -30,6 +34,7 @@ use crate::platform::{LocalUsers, Moment, Patience, Platform};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use disk::CoreRing;
+use forgotten::Eventfd;
 use spin::SpinScore;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -37,8 +42,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::mpsc::channel;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tasks::Tasks;
 use turn::{Turn, Turns};
 
 /// How often an executor is woken whatever happens: 0.8 % of a core for a bound on the stall named above.
@@ -71,6 +78,7 @@ struct Inner {
 struct Shared {
     spin: Spin,
     turns: Turns,
+    tasks: Rc<Tasks>,
 }
 
 /// How a task of a core looks into memory: as long as it has luck and nobody else is active, and a millisecond at most
@@ -122,22 +130,35 @@ pub fn spawn_core<F>(
 where
     F: Future<Output = ()> + 'static,
 {
-    let handle = LocalExecutorBuilder::new(Placement::Fixed(cpu))
-        .name(name)
-        .io_memory(GLOMMIO_BUFFER_BYTES)
-        .spawn(move || async move {
-            glommio::spawn_local(beat()).detach();
-            match Turns::open().await {
-                Ok(turns) => {
-                    let platform = UringPlatform::new(spin_max, turns);
-                    main(platform.clone()).await;
-                    platform.inner.disks.finish();
-                }
-                Err(error) => panic!("a core needs /dev/zero: {error}"),
+    let (sender, begin) = channel();
+    let run = async move || {
+        let tasks = Rc::new(Tasks::default());
+        tasks.spawn(beat());
+        match Turns::open().await {
+            Ok(turns) => {
+                let platform = UringPlatform::new(spin_max, turns, tasks.clone());
+                main(platform.clone()).await;
+                platform.inner.disks.finish();
+                tasks.end().await;
             }
+            Err(error) => panic!("a core needs /dev/zero: {error}"),
+        }
+        tasks::settle().await;
+    };
+    let start = || {
+        let executor =
+            LocalExecutorBuilder::new(Placement::Fixed(cpu)).name(name).io_memory(GLOMMIO_BUFFER_BYTES);
+        executor.spawn(move || {
+            // Whoever starts us is gone only if it has panicked.
+            let _ = begin.recv();
+            run()
         })
-        .map_err(io::Error::from)?;
-    Ok(CoreThread { handle })
+    };
+    let (started, eventfd) = forgotten::watch(start);
+    let handle = started.map_err(io::Error::from)?;
+    // It is gone only if it could not begin.
+    let _ = sender.send(());
+    Ok(CoreThread { handle, eventfd })
 }
 
 /// Wakes the executor again and again, for ever.
@@ -155,21 +176,28 @@ async fn beat() {
 /// A core's thread.
 pub struct CoreThread {
     handle: ExecutorJoinHandle<()>,
+    /// Its executor's, if it is known.
+    eventfd: Option<Eventfd>,
 }
 
 impl CoreThread {
-    /// Waits until the core's main task has ended; tasks it has spawned are dropped with it.
+    /// Waits until the core's main task has ended; tasks it has spawned are dropped then, and what they had is given back.
     pub fn join(self) -> io::Result<()> {
-        self.handle.join().map_err(io::Error::from)
+        let ended = self.handle.join();
+        // If it has never run, or has panicked, it may be closed already.
+        if let (Ok(()), Some(eventfd)) = (&ended, self.eventfd) {
+            eventfd.close();
+        }
+        ended.map_err(io::Error::from)
     }
 }
 
 impl UringPlatform {
-    fn new(spin_max: Duration, turns: Turns) -> Self {
+    fn new(spin_max: Duration, turns: Turns, tasks: Rc<Tasks>) -> Self {
         let inner = Inner {
             origin: Instant::now(),
             entropy: SplitMix::new(RandomState::new().hash_one(std::thread::current().id())),
-            shared: Rc::new(Shared { spin: Spin::new(spin_max), turns }),
+            shared: Rc::new(Shared { spin: Spin::new(spin_max), turns, tasks }),
             disks: CoreRing::default(),
         };
         UringPlatform { inner: Rc::new(inner) }
@@ -196,7 +224,7 @@ impl Platform for UringPlatform {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        glommio::spawn_local(task).detach();
+        self.inner.shared.tasks.spawn(task);
     }
 
     fn listen(&self, address: SocketAddr) -> impl Future<Output = io::Result<UringListener>> + 'static {
@@ -221,7 +249,7 @@ impl Platform for UringPlatform {
     }
 
     fn patience(&self) -> UringPatience {
-        let Shared { spin, turns } = &*self.inner.shared;
+        let Shared { spin, turns, .. } = &*self.inner.shared;
         UringPatience { score: spin.stream(), turn: turns.turn() }
     }
 

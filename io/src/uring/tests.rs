@@ -124,3 +124,47 @@ fn a_stream_that_never_waits_leaves_others_their_turn() {
         assert!(took < Duration::from_secs(2), "20 sleeps of 10 ms took {took:?}");
     });
 }
+
+#[test]
+fn tasks_end_with_their_core_and_give_back_what_they_have() {
+    use std::sync::Arc;
+    let witness = Arc::new(());
+    let held = witness.clone();
+    on_core(async move |platform| {
+        let mut listener = platform.listen(LOOPBACK.parse().unwrap()).await.unwrap();
+        let address = listener.local_address();
+        // One that waits for the ring, one for a timer, one for ever, and one that is over.
+        let (accepting, sleeping, waiting) = (held.clone(), held.clone(), held.clone());
+        platform.spawn(async move {
+            let _held = accepting;
+            while listener.accept().await.is_ok() {}
+        });
+        let asleep = platform.sleep(Duration::from_secs(3600));
+        platform.spawn(async move {
+            let _held = sleeping;
+            asleep.await;
+        });
+        // Its end begins another one.
+        let beginning = Beginning(platform.clone(), waiting);
+        platform.spawn(async move {
+            let _beginning = beginning;
+            std::future::pending().await
+        });
+        platform.spawn(async {});
+        assert_eq!(platform.inner.shared.tasks.count(), 4, "with the heartbeat");
+        drop(platform.connect(address).await.unwrap());
+    });
+    assert_eq!(Arc::strong_count(&witness), 1);
+
+    struct Beginning(UringPlatform, Arc<()>);
+
+    impl Drop for Beginning {
+        fn drop(&mut self) {
+            let held = self.1.clone();
+            self.0.spawn(async move {
+                let _held = held;
+                std::future::pending().await
+            });
+        }
+    }
+}

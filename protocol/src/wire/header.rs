@@ -46,6 +46,8 @@ pub enum Opcode {
     Stats = 12,
     /// From an operator to a core: see [`super::admin`].
     Admin = 13,
+    /// The keys of a tenant that match a pattern, a step at a time.
+    ListKeys = 14,
     /// From a core to the master: here I am.
     Register = 16,
     /// From a core to the master: I am still here, and this full.
@@ -62,7 +64,7 @@ pub enum Opcode {
 
 impl Opcode {
     /// All operations.
-    pub const ALL: [Opcode; 19] = [
+    pub const ALL: [Opcode; 20] = [
         Opcode::Hello,
         Opcode::Put,
         Opcode::Upsert,
@@ -76,6 +78,7 @@ impl Opcode {
         Opcode::Table,
         Opcode::Stats,
         Opcode::Admin,
+        Opcode::ListKeys,
         Opcode::Register,
         Opcode::Heartbeat,
         Opcode::Leave,

@@ -10,6 +10,7 @@
 //! * [`header`]: what every frame begins with, and what a receiver checks before it reads on.
 //! * [`hello`]: the first exchange on a connection; agrees on a version.
 //! * [`data`]: put, get, lookup, match_prefix, remove and their replies, in batches.
+//! * [`list`]: the keys that a core answers for.
 //! * [`lane`]: the same without frames, through shared memory, for values that stay where they are.
 //! * [`admin`]: what an operator asks of a core.
 //! * [`control`]: membership, tables, hand-over of slots, counters.
@@ -23,6 +24,7 @@ pub mod data;
 pub mod header;
 pub mod hello;
 pub mod lane;
+pub mod list;
 pub mod stats;
 
 pub use cursor::Cursor;

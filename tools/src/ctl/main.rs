@@ -2,10 +2,12 @@
 //!
 //! It is a client like any other: what it shows it has asked the cores themselves.
 
+mod keys;
 mod segments;
 mod status;
 
 use argh::FromArgs;
+use keys::KeysVerb;
 use segments::{EvictVerb, MountVerb, SegmentsVerb, UnmountVerb};
 use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOutcome, RemoveOutcome};
 use std::io::{self, Read, Write};
@@ -17,7 +19,8 @@ use std::time::Duration;
 /// Look into a Snowskin cluster, and change what is stored in it.
 #[derive(FromArgs)]
 #[argh(example = "{command_name} status\n{command_name} --at 127.0.0.1:7400 put some/key value.bin\n\
-               {command_name} get some/key > value.bin\n{command_name} remove-matching '^llama/'")]
+               {command_name} get some/key > value.bin\n{command_name} keys --match '^llama/' --limit 20\n\
+               {command_name} remove-matching '^llama/'")]
 struct Args {
     /// any core or the master (default: 127.0.0.1:7400, then 127.0.0.1:7300)
     #[argh(option)]
@@ -40,6 +43,7 @@ enum Verb {
     Put(PutVerb),
     Get(GetVerb),
     Lookup(LookupVerb),
+    Keys(KeysVerb),
     Remove(RemoveVerb),
     RemoveMatching(RemoveMatchingVerb),
     Segments(SegmentsVerb),
@@ -164,6 +168,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             Found::Miss(reason) => Err(Failure::Negative(format!("{}: {}", verb.key, reason.words()))),
         },
         Verb::Lookup(verb) => lookup(&client, &verb.keys, &mut out).map_err(written)?,
+        Verb::Keys(verb) => keys::keys(&client, verb, &mut out).map_err(written)?,
         Verb::Remove(verb) => remove(&client, verb),
         Verb::RemoveMatching(verb) => {
             let count = client.remove_by_regex(&verb.pattern, verb.force)?;

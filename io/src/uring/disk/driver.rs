@@ -13,6 +13,7 @@
 //! driver makes a trip ([`Turn`]).
 
 use super::ring::{Ring, Turned};
+use crate::uring::Shared;
 use crate::uring::spin::Spin;
 use crate::uring::turn::Turn;
 use glommio::io::BufferedFile;
@@ -129,14 +130,14 @@ impl Burst {
 }
 
 /// Starts what drives the ring, which ends with it.
-pub(super) fn start(ring: &Rc<Ring>, spin: Spin, turn: Turn) -> io::Result<()> {
+pub(super) fn start(ring: &Rc<Ring>, shared: &Shared) -> io::Result<()> {
     let eventfd = ring.eventfd()?.into_raw_fd();
     // SAFETY: the descriptor is an open eventfd and is ours alone: `into_raw_fd` has just given it up.
     let eventfd = unsafe { BufferedFile::from_raw_fd(eventfd) };
-    let (doorbell, burst, luck) =
-        (ring.doorbell.clone(), Burst { began: Instant::now(), turn }, Luck::new(spin));
-    glommio::spawn_local(listen(Rc::downgrade(ring), doorbell.clone(), eventfd)).detach();
-    glommio::spawn_local(drive(Rc::downgrade(ring), doorbell, burst, luck)).detach();
+    let burst = Burst { began: Instant::now(), turn: shared.turns.turn() };
+    let (doorbell, luck) = (ring.doorbell.clone(), Luck::new(shared.spin.clone()));
+    shared.tasks.spawn(listen(Rc::downgrade(ring), doorbell.clone(), eventfd));
+    shared.tasks.spawn(drive(Rc::downgrade(ring), doorbell, burst, luck));
     Ok(())
 }
 

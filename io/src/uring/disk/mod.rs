@@ -80,7 +80,7 @@ impl CoreRing {
             Some(ring) => ring.clone(),
             None => {
                 let ring = Ring::open(IN_KERNEL_MAX)?;
-                driver::start(&ring, shared.spin.clone(), shared.turns.turn())?;
+                driver::start(&ring, shared)?;
                 self.ring.get_or_init(|| ring).clone()
             }
         };
@@ -91,8 +91,8 @@ impl CoreRing {
         Ok(UringDisk { opened })
     }
 
-    /// The core's main task has ended, and with it the driver. The executor forgets other tasks with all that they have,
-    /// so disks are given up here.
+    /// The core's main task has ended, and other tasks are about to be dropped: nothing is to begin any more, and disks are given up here, when the
+    /// kernel has completed what it has.
     pub(super) fn finish(&self) {
         let left = self.ring.get().map_or(0, |ring| ring.finish(FINISH_MAX));
         if left == 0 {

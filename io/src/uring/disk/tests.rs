@@ -97,8 +97,7 @@ fn all_flavours_of_rings_do_it_and_few_slots_are_enough() {
         let path = folder.path().join("disk");
         on_core(async move |platform| {
             let ring = Ring::of(Kernel::open_as(flavour, 4).expect("this kernel has them all"), 4);
-            let super::super::Shared { spin, turns } = &*platform.inner.shared;
-            driver::start(&ring, spin.clone(), turns.turn()).expect("a driver");
+            driver::start(&ring, &platform.inner.shared).expect("a driver");
             let opened = Opened::open(ring, &DiskPlace::sized(&path, BYTES)).expect("nobody else has it");
             conformance::all(UringDisk { opened }).await;
         });

@@ -166,11 +166,8 @@ fn a_ring_ends_with_its_last_handle() {
     on_core(async move |platform| {
         let ring = {
             let rings = CoreRing::default();
-            let shared = crate::uring::Shared {
-                spin: platform.inner.shared.spin.clone(),
-                turns: platform.inner.shared.turns.clone(),
-            };
-            let disk = rings.open_disk(&DiskPlace::sized(&path, BYTES), &shared).expect("nobody has it");
+            let shared = &platform.inner.shared;
+            let disk = rings.open_disk(&DiskPlace::sized(&path, BYTES), shared).expect("nobody has it");
             put(&disk, 1, 0, 4).await.expect("no faults");
             Rc::downgrade(&disk.opened.ring)
         };
