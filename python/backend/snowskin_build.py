@@ -55,7 +55,7 @@ def put_programs_beside() -> None:
     """Builds the programs, and copies them to where maturin finds them, without what only a debugger needs."""
     command = ["cargo", "build", "--release", "--bins", "--locked", "--no-default-features", "--message-format", "json"]
     command += [argument for package in PACKAGES for argument in ("-p", package)]
-    command += ["--target-dir", str(PYTHON.parent / "target" / "wheel"), "--config", "profile.release.strip='symbols'"]
+    command += ["--target-dir", str(PYTHON.parent / "target" / "programs"), "--config", "profile.release.strip='symbols'"]
     built = subprocess.run(command, cwd=PYTHON.parent, check=True, stdout=subprocess.PIPE, text=True)
     messages = [json.loads(line) for line in built.stdout.splitlines()]
     programs = [Path(message["executable"]) for message in messages if message.get("executable")]
