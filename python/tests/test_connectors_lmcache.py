@@ -26,7 +26,8 @@ def view_of(size: int, value: bytes = b"") -> memoryview:
 
 def completions(connector: Connector, count: int = 1) -> list[Completion]:
     """As LMCache's demux thread waits for them."""
-    bell, done = select.poll(), []
+    bell = select.poll()
+    done: list[Completion] = []
     bell.register(connector.event_fd(), select.POLLIN)
     while len(done) < count:
         assert bell.poll(20_000), "nothing came"
