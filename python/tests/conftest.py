@@ -76,6 +76,15 @@ def engine(shared_engine: Engine) -> Iterator[Engine]:
         store.remove_all(force=True)
 
 
+@pytest.fixture
+def own_engine() -> Iterator[Engine]:
+    """An engine of this test's, which may kill it."""
+    engine = Engine("--memory", "64MB")
+    yield engine
+    engine.process.kill()
+    engine.stop()
+
+
 @pytest.fixture(params=["shm", "tcp"])
 def store(request: pytest.FixtureRequest, engine: Engine) -> Iterator[snowskin.Store]:
     """A store, by shared memory and by TCP."""

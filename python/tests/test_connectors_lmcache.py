@@ -26,7 +26,8 @@ def view_of(size: int, value: bytes = b"") -> memoryview:
 
 def completions(connector: Connector, count: int = 1) -> list[Completion]:
     """As LMCache's demux thread waits for them."""
-    bell, done = select.poll(), []
+    bell = select.poll()
+    done: list[Completion] = []
     bell.register(connector.event_fd(), select.POLLIN)
     while len(done) < count:
         assert bell.poll(20_000), "nothing came"
@@ -142,8 +143,8 @@ def test_many_threads(connector: Connector) -> None:
             assert bytes(room) == value_of(key, len(room))
 
 
-def test_an_engine_that_is_killed(caplog: pytest.LogCaptureFixture) -> None:
-    engine = Engine("--memory", "64MB")
+def test_an_engine_that_is_killed(own_engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    engine = own_engine
     connector = Connector(seeds=engine.cores, local_sockets=str(engine.sockets), deadline=1.0)
     connector.submit_batch_set(["a"], [view_of(64, b"v")])
     assert completions(connector)[0][1]
@@ -161,7 +162,6 @@ def test_an_engine_that_is_killed(caplog: pytest.LogCaptureFixture) -> None:
     assert time.monotonic() - begin < 3.0
     assert len([record for record in caplog.records if record.name == lmcache.__name__]) == 1
     connector.close()
-    engine.stop()
 
 
 def test_closing_while_calls_are_under_way(engine: Engine) -> None:

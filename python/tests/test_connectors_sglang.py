@@ -228,8 +228,8 @@ def test_a_layout_that_the_pool_does_not_have(engine: Engine, caplog: pytest.Log
     backend.close()
 
 
-def test_an_engine_that_is_killed(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
-    engine = Engine("--memory", "64MB")
+def test_an_engine_that_is_killed(own_engine: Engine, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    engine = own_engine
     backend = backend_of(engine, pool, {"deadline": 1.0})
     assert backend.batch_set_v1(["a"], indices_of(0)) == [True]
     engine.process.kill()
@@ -243,7 +243,6 @@ def test_an_engine_that_is_killed(pool: Pool, caplog: pytest.LogCaptureFixture) 
     backend.close()
     assert time.monotonic() - begin < 4.0
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
-    engine.stop()
 
 
 def test_many_threads_and_closing_under_them(engine: Engine, pool: Pool) -> None:

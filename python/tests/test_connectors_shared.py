@@ -43,15 +43,13 @@ def test_settings_of_a_dictionary() -> None:
     assert settings.seeds == ["a:1", "b:2"] and settings.client == {"tenant": "t", "spin": 0, "deadline": 5.0}
 
 
-def test_an_embedded_engine_joins_a_master() -> None:
-    engine = Engine("--memory", "64MB")
-    config = {"master": engine.master, "embedded_memory": "64MB", "embedded_flags": {"cores": 1}}
+def test_an_embedded_engine_joins_a_master(own_engine: Engine) -> None:
+    config = {"master": own_engine.master, "embedded_memory": "64MB", "embedded_flags": {"cores": 1}}
     cluster = _settings.Cluster(_settings.settings_of(config, "here"))
     with snowskin.Store(cluster.seeds) as store:
         assert len(store.stats()["cores"]) == 2
     cluster.close()
     cluster.close()
-    engine.stop()
 
 
 def test_troubles_are_said_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,11 +77,13 @@ def test_nobody_is_asked_for_a_while_when_nobody_answers() -> None:
     assert not troubles.is_pause()
 
 
-def test_a_cluster_that_comes_later(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cluster_that_comes_later(
+    own_engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(_troubles, "PAUSE_SECONDS", 0.0)
-    first = Engine("--memory", "64MB")
-    first.stop()
-    seeds = first.cores
+    own_engine.process.kill()
+    own_engine.process.wait()
+    seeds = own_engine.cores
     settings = _settings.settings_of({"seeds": seeds, "deadline": 1.0}, "here")
     pages = Pages(settings, _troubles.Troubles("snowskin.test"))
     calls: Calls[str] = Calls(settings, _troubles.Troubles("snowskin.test"))

@@ -161,8 +161,8 @@ def test_a_value_of_another_length_is_a_miss(tier: Any, engine: Engine) -> None:
     assert not loaded.success and loaded.successful_keys == []
 
 
-def test_an_engine_that_is_killed(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
-    engine = Engine("--memory", "64MB")
+def test_an_engine_that_is_killed(own_engine: Engine, memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+    engine = own_engine
     tier = tier_of(memory.view, seeds=engine.cores, local_sockets=str(engine.sockets), deadline=1.0)
     keys = keys_of(1, 2)
     tier.submit_store(job(1, keys, [0, 1]))
@@ -180,7 +180,6 @@ def test_an_engine_that_is_killed(memory: Memory, caplog: pytest.LogCaptureFixtu
     tier.shutdown()
     assert time.monotonic() - begin < 3.0
     assert len([record for record in caplog.records if record.name == vllm.__name__]) == 1
-    engine.stop()
 
 
 def test_draining_and_ending_while_jobs_are_under_way(engine: Engine, memory: Memory) -> None:

@@ -1,7 +1,7 @@
 """Calls that do not wait, for hosts that watch an event descriptor.
 
 ```text
-  host's threads: begin(context, …) ──► the native client (one thread, none of Python's) ──► bell ──► host's poller: ended() ──► (context, answer)
+  host's threads: begin(context, …) ──► the native client's thread ──► bell ──► host's poller: ended() ──► (context, answer)
 ```
 
 Whatever goes wrong with a call, also when it begins, is its answer. Connecting is one more call that does not wait; it is tried again, not more

@@ -229,7 +229,7 @@ class SnowskinTier(_Host):
         what = f"{'load' if job.is_load else 'store'} of {len(job.keys)} chunks"
         outcomes = self._troubles.answers(what, answer, len(job.keys))
         if job.is_load:
-            is_well = [outcome == self._chunk_bytes and outcome is not True for outcome in outcomes]
+            is_well = [outcome == self._chunk_bytes for outcome in outcomes]
         else:
             is_well = [isinstance(outcome, bool) for outcome in outcomes]
         good = [key for key, is_good in zip(job.keys, is_well) if is_good]
