@@ -7,6 +7,8 @@ CARGO ?= cargo
 # Any CPython from 3.9 on; and where the project's own packages for it are, which nobody else sees.
 PYTHON ?= python3
 VENV := target/python
+# What a wheel needs of the system it is installed on.
+MANYLINUX ?= manylinux_2_34
 PYTHON_TOOLS := "maturin>=1.9,<2" pytest numpy mypy aiohttp
 # How long each target is fuzzed.
 FUZZ_SECONDS ?= 60
@@ -70,7 +72,8 @@ python: setup $(VENV)/made ## build the Python package for developers, in target
 	@cd python && VIRTUAL_ENV=$(CURDIR)/$(VENV) ../$(VENV)/bin/maturin develop -q --profile dev
 
 wheel: setup $(VENV)/made ## build the wheel, with the programs in it: target/wheels; pip install ./python does the same
-	@$(VENV)/bin/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir target/wheels ./python
+	@$(VENV)/bin/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir target/wheels \
+		--config-settings build-args="--compatibility $(MANYLINUX)" ./python
 	@ls target/wheels/snowskin-*.whl
 
 lint: setup ## formatting and clippy, warnings refused

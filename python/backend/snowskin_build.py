@@ -24,7 +24,8 @@ from maturin import (  # noqa: F401  (what a build backend has)
 PYTHON = Path(__file__).resolve().parents[1]
 #: Where maturin looks for what goes beside the module: `tool.maturin.data` in pyproject.toml.
 SCRIPTS = PYTHON / "snowskin.data" / "scripts"
-PACKAGES = ["snowskin-engine", "snowskin-master", "snowskin-bench", "snowskin-tools"]
+#: Built one row after the other: the bench asks for hwloc, and what is built together with it has it, too.
+PACKAGES = [["snowskin-engine", "snowskin-master", "snowskin-tools"], ["snowskin-bench"]]
 
 
 def build_wheel(
@@ -53,13 +54,17 @@ def build_sdist(sdist_directory: str, config_settings: Optional[dict[str, Any]] 
 
 def put_programs_beside() -> None:
     """Builds the programs, and copies them to where maturin finds them, without what only a debugger needs."""
-    command = ["cargo", "build", "--release", "--bins", "--locked", "--no-default-features", "--message-format", "json"]
-    command += [argument for package in PACKAGES for argument in ("-p", package)]
-    command += ["--target-dir", str(PYTHON.parent / "target" / "programs"), "--config", "profile.release.strip='symbols'"]
-    built = subprocess.run(command, cwd=PYTHON.parent, check=True, stdout=subprocess.PIPE, text=True)
-    messages = [json.loads(line) for line in built.stdout.splitlines()]
-    programs = [Path(message["executable"]) for message in messages if message.get("executable")]
     shutil.rmtree(SCRIPTS, ignore_errors=True)
     SCRIPTS.mkdir(parents=True)
-    for program in programs:
-        shutil.copy2(program, SCRIPTS / program.name)
+    for row in PACKAGES:
+        for program in built(row):
+            shutil.copy2(program, SCRIPTS / program.name)
+
+
+def built(packages: list[str]) -> list[Path]:
+    command = ["cargo", "build", "--release", "--bins", "--locked", "--no-default-features", "--message-format", "json"]
+    command += [argument for package in packages for argument in ("-p", package)]
+    command += ["--target-dir", str(PYTHON.parent / "target" / "programs"), "--config", "profile.release.strip='symbols'"]
+    done = subprocess.run(command, cwd=PYTHON.parent, check=True, stdout=subprocess.PIPE, text=True)
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    return [Path(message["executable"]) for message in messages if message.get("executable")]

@@ -7,6 +7,7 @@ use crate::ask::{found, list_keys, say_keys};
 use crate::errors::raised;
 use crate::ffi::buffer::{Buffer, Use};
 use crate::ffi::fresh::Fresh;
+use crate::ffi::lists::integers;
 use crate::ffi::memory::Named;
 use crate::ffi::span::Span;
 use crate::ffi::view;
@@ -226,13 +227,14 @@ impl Codes {
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
-        addresses: Vec<usize>,
-        sizes: Vec<usize>,
+        addresses: &Bound<'_, PyAny>,
+        sizes: &Bound<'_, PyAny>,
         settings: &PutSettings,
     ) -> PyResult<Vec<i64>> {
         let keys = Keys::many(keys)?;
+        let (starts, sizes) = (integers(addresses)?, integers(sizes)?);
         let Some(handle) = self.handle(py) else { return Ok(vec![CLOSED; keys.count()]) };
-        match Named::of_one_each(&handle.regions, keys.count(), &addresses, &sizes) {
+        match Named::of_one_each(&handle.regions, keys.count(), &starts, &sizes) {
             Some(named) => put(py, &handle, &keys, &named, settings),
             None => Ok(vec![INVALID; keys.count()]),
         }
@@ -288,12 +290,13 @@ impl Codes {
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
-        addresses: Vec<usize>,
-        sizes: Vec<usize>,
+        addresses: &Bound<'_, PyAny>,
+        sizes: &Bound<'_, PyAny>,
     ) -> PyResult<Vec<i64>> {
         let keys = Keys::many(keys)?;
+        let (starts, sizes) = (integers(addresses)?, integers(sizes)?);
         let Some(handle) = self.handle(py) else { return Ok(vec![CLOSED; keys.count()]) };
-        match Named::of_one_each(&handle.regions, keys.count(), &addresses, &sizes) {
+        match Named::of_one_each(&handle.regions, keys.count(), &starts, &sizes) {
             Some(mut named) => get(py, &handle, &keys, &mut named),
             None => Ok(vec![INVALID; keys.count()]),
         }

@@ -1,5 +1,6 @@
 //! Keys of a call: one, or a batch.
 
+use crate::ffi::lists::each_key;
 use crate::ffi::text::key_bytes;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::{Bound, PyAny, PyAnyMethods, PyResult};
@@ -32,7 +33,7 @@ impl Keys {
     pub(crate) fn many(object: &Bound<'_, PyAny>) -> PyResult<Keys> {
         if let Ok(list) = object.cast::<PyList>() {
             let mut keys = Keys::with_room_for(list.len());
-            list.iter().try_for_each(|key| keys.push(&key))?;
+            each_key(list, |key| keys.add(key))?;
             return Ok(keys);
         }
         let not_keys = |_| PyTypeError::new_err("keys are a str, bytes, or a list of these");
@@ -49,10 +50,13 @@ impl Keys {
     }
 
     fn push(&mut self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let key = key_bytes(key)?;
+        self.add(key_bytes(key)?);
+        Ok(())
+    }
+
+    fn add(&mut self, key: &[u8]) {
         self.bytes.extend_from_slice(key);
         self.ends.push(self.bytes.len());
-        Ok(())
     }
 
     pub(crate) fn count(&self) -> usize {

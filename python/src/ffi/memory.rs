@@ -1,6 +1,7 @@
 //! Memory that a call reads from or writes into: buffers of objects, or addresses in regions that were registered.
 
 use super::buffer::{Buffer, Use};
+use super::lists::integers;
 use super::span::{Span, first_overlap};
 use crate::errors::named;
 use bytes::Bytes;
@@ -87,7 +88,7 @@ impl Memory {
         purpose: Use,
         keys: usize,
     ) -> PyResult<Memory> {
-        let (addresses, sizes) = (integers("addresses", addresses)?, integers("sizes", sizes)?);
+        let (addresses, sizes) = (numbers("addresses", addresses)?, numbers("sizes", sizes)?);
         expect_count("addresses", addresses.len(), keys)?;
         expect_count("sizes", sizes.len(), keys)?;
         let spans: Vec<Span> =
@@ -258,10 +259,10 @@ impl AsMut<[u8]> for Room {
 }
 
 /// A list of numbers that are not negative.
-fn integers(what: &str, list: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+fn numbers(what: &str, list: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     let not_numbers =
         |_| PyTypeError::new_err(format!("{what} are a list of integers that are not negative"));
-    list.extract().map_err(not_numbers)
+    integers(list).map_err(not_numbers)
 }
 
 fn expect_count(what: &str, count: usize, keys: usize) -> PyResult<()> {

@@ -5,6 +5,7 @@
 //! | [`text`] | the bytes of keys where they lie in `str` and `bytes` |
 //! | [`buffer`] | the buffer protocol, as a consumer: memory of `bytes`, numpy, memoryview; and of CPU tensors, which lack it |
 //! | [`fresh`] | `bytes` that are being filled |
+//! | [`lists`] | keys and numbers of long lists |
 //! | [`memory`] | what a call reads from or writes into, and what keeps it there |
 //! | [`span`] | memory that callers name by address and length |
 //! | [`view`] | the buffer protocol, as a producer: a value where it lies, which holds its pin |
@@ -14,6 +15,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod fresh;
+pub(crate) mod lists;
 pub(crate) mod memory;
 pub(crate) mod span;
 pub(crate) mod text;

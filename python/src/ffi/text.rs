@@ -1,16 +1,14 @@
 //! Keys, where they lie.
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::prelude::{Bound, PyAny, PyAnyMethods, PyErr, PyResult, PyTypeMethods};
+use pyo3::ffi;
+use pyo3::prelude::{Bound, PyAny, PyAnyMethods, PyErr, PyResult, PyTypeMethods, Python};
 use pyo3::types::{PyBytes, PyBytesMethods, PyString};
 use std::ffi::c_char;
 
 unsafe extern "C" {
     /// In every CPython; part of the stable API since 3.10.
-    fn PyUnicode_AsUTF8AndSize(
-        unicode: *mut pyo3::ffi::PyObject,
-        size: *mut pyo3::ffi::Py_ssize_t,
-    ) -> *const c_char;
+    fn PyUnicode_AsUTF8AndSize(unicode: *mut ffi::PyObject, size: *mut ffi::Py_ssize_t) -> *const c_char;
 }
 
 /// The bytes of a key: those of `bytes`, or of `str` in UTF-8.
@@ -29,12 +27,27 @@ pub(crate) fn key_bytes<'a>(key: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
 
 /// The text in UTF-8: that of ASCII is the text itself, any other is made once and kept with it.
 fn utf8<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
-    let mut bytes = 0;
-    // SAFETY: `text` is a str and we hold the interpreter, as the bound reference shows.
-    let start = unsafe { PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut bytes) };
-    if start.is_null() {
-        return Err(PyErr::fetch(text.py()));
+    // SAFETY: the text is borrowed.
+    let bytes = unsafe { utf8_of(text.py(), text.as_ptr()) };
+    bytes.unwrap_or(Ok(&[]))
+}
+
+/// The same of an object that may be none; then it is `None`. Runs no Python code.
+///
+/// # Safety
+///
+/// `object` is an object, and is kept as long as the bytes are used.
+pub(super) unsafe fn utf8_of<'a>(py: Python<'_>, object: *mut ffi::PyObject) -> Option<PyResult<&'a [u8]>> {
+    // SAFETY: it is an object, as this function asks for; the interpreter is held.
+    if unsafe { ffi::PyUnicode_Check(object) } == 0 {
+        return None;
     }
-    // SAFETY: the interpreter keeps that many bytes, unchanged, as long as the text; and the text is borrowed.
-    Ok(unsafe { std::slice::from_raw_parts(start.cast(), usize::try_from(bytes).unwrap_or(0)) })
+    let mut bytes = 0;
+    // SAFETY: it is a str, and the interpreter is held.
+    let start = unsafe { PyUnicode_AsUTF8AndSize(object, &raw mut bytes) };
+    if start.is_null() {
+        return Some(Err(PyErr::fetch(py)));
+    }
+    // SAFETY: the interpreter keeps that many bytes, unchanged, as long as the text.
+    Some(Ok(unsafe { std::slice::from_raw_parts(start.cast(), usize::try_from(bytes).unwrap_or(0)) }))
 }
