@@ -12,6 +12,7 @@ use crate::outcome::{ClientCounters, Found, KeyPage, KeysCursor, PutOutcome, Rem
 use crate::session::PutValue;
 use bytes::Bytes;
 use snowskin_protocol::wire::admin::{AdminReply, AdminRequest};
+use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{CoreId, Member, RoutingTable};
 use std::sync::Arc;
@@ -52,17 +53,17 @@ impl Client {
 
     /// Stores values whose keys are not held.
     pub async fn put(&self, items: Vec<(Vec<u8>, Bytes)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_values(false, items.into_iter().map(|(key, value)| (key, PutValue::owned(value)))).await
+        self.put_values(false, items, PutValue::owned).await
     }
 
     /// Stores values, replacing what is held. Readers see the old value or the new one.
     pub async fn upsert(&self, items: Vec<(Vec<u8>, Bytes)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_values(true, items.into_iter().map(|(key, value)| (key, PutValue::owned(value)))).await
+        self.put_values(true, items, PutValue::owned).await
     }
 
     /// Stores values whose keys are not held, each with its options.
     pub async fn put_with(&self, items: Vec<(Vec<u8>, Bytes, PutOptions)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_values(false, self.with_hints(items, PutValue::owned)).await
+        self.put_values_with(false, items, PutValue::owned).await
     }
 
     /// Stores values, replacing what is held, each with its options.
@@ -70,19 +71,19 @@ impl Client {
         &self,
         items: Vec<(Vec<u8>, Bytes, PutOptions)>,
     ) -> Vec<Result<PutOutcome, Error>> {
-        self.put_values(true, self.with_hints(items, PutValue::owned)).await
+        self.put_values_with(true, items, PutValue::owned).await
     }
 
     /// Stores values that lie in several pieces each, whose keys are not held. The value is what the pieces are when put
     /// end to end; [`Bytes::from_owner`] makes a piece of anybody's memory, without a copy: it is dropped when nobody
     /// reads it any more, which may be a moment behind an answer that the deadline has forced.
     pub async fn put_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_values(false, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts)))).await
+        self.put_values(false, items, PutValue::parts).await
     }
 
     /// Stores values that lie in several pieces each, replacing what is held.
     pub async fn upsert_parts(&self, items: Vec<(Vec<u8>, Vec<Bytes>)>) -> Vec<Result<PutOutcome, Error>> {
-        self.put_values(true, items.into_iter().map(|(key, parts)| (key, PutValue::parts(parts)))).await
+        self.put_values(true, items, PutValue::parts).await
     }
 
     /// Stores values that lie in several pieces each, whose keys are not held, each with its options.
@@ -90,7 +91,7 @@ impl Client {
         &self,
         items: Vec<(Vec<u8>, Vec<Bytes>, PutOptions)>,
     ) -> Vec<Result<PutOutcome, Error>> {
-        self.put_values(false, self.with_hints(items, PutValue::parts)).await
+        self.put_values_with(false, items, PutValue::parts).await
     }
 
     /// Stores values that lie in several pieces each, replacing what is held, each with its options.
@@ -98,31 +99,46 @@ impl Client {
         &self,
         items: Vec<(Vec<u8>, Vec<Bytes>, PutOptions)>,
     ) -> Vec<Result<PutOutcome, Error>> {
-        self.put_values(true, self.with_hints(items, PutValue::parts)).await
+        self.put_values_with(true, items, PutValue::parts).await
     }
 
-    fn with_hints<T>(
-        &self,
-        items: Vec<(Vec<u8>, T, PutOptions)>,
-        value: fn(T) -> PutValue,
-    ) -> impl Iterator<Item = (Vec<u8>, PutValue)> + use<T> {
-        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (key.as_slice(), options)));
-        let value = move |((key, bytes, _), hints)| (key, value(bytes).with_hints(hints));
-        items.into_iter().zip(hints).map(value)
-    }
-
-    async fn put_values(
+    async fn put_values<T: Send + 'static>(
         &self,
         replace: bool,
-        items: impl Iterator<Item = (Vec<u8>, PutValue)>,
+        items: Vec<(Vec<u8>, T)>,
+        value: fn(T) -> PutValue,
     ) -> Vec<Result<PutOutcome, Error>> {
-        let (keys, mut values): (Vec<_>, Vec<_>) = items.unzip();
+        let (keys, bytes): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+        let hints = vec![PutHints::default(); bytes.len()];
+        self.put_hinted(replace, &keys, bytes.into_iter().zip(hints).collect(), value).await
+    }
+
+    async fn put_values_with<T: Send + 'static>(
+        &self,
+        replace: bool,
+        items: Vec<(Vec<u8>, T, PutOptions)>,
+        value: fn(T) -> PutValue,
+    ) -> Vec<Result<PutOutcome, Error>> {
+        let hints = self.driver.hints(items.iter().map(|(key, _, options)| (key.as_slice(), options)));
+        let (keys, bytes): (Vec<_>, Vec<_>) = items.into_iter().map(|(key, bytes, _)| (key, bytes)).unzip();
+        self.put_hinted(replace, &keys, bytes.into_iter().zip(hints).collect(), value).await
+    }
+
+    /// Values are made of bytes, which takes a look at all of them, by the thread that works for us: whoever polls this has no time.
+    async fn put_hinted<T: Send + 'static>(
+        &self,
+        replace: bool,
+        keys: &[Vec<u8>],
+        mut bytes: Vec<(T, PutHints)>,
+        value: fn(T) -> PutValue,
+    ) -> Vec<Result<PutOutcome, Error>> {
         let names = self.driver.names(keys.iter().map(Vec::as_slice));
         for (index, _) in names.invalid.iter().rev() {
-            values.remove(*index);
+            drop(bytes.remove(*index));
         }
-        let (valid, count) = (names.valid, values.len());
+        let (valid, count) = (names.valid, bytes.len());
         let work = self.driver.run(move |session, deadline| async move {
+            let values = bytes.into_iter().map(|(bytes, hints)| value(bytes).with_hints(hints)).collect();
             session.put_values(replace, valid, values, deadline).await
         });
         spread(work.await, count, names.invalid)
