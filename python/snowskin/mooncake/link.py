@@ -72,6 +72,10 @@ class EmptyCluster:
         """None."""
         return 0
 
+    def homes(self, keys: Sized) -> list[Optional[str]]:
+        """Nowhere."""
+        return [None] * len(keys)
+
     def cores(self) -> list[tuple[str, str]]:
         """None."""
         return []

@@ -93,13 +93,11 @@ class Queries:
     def keys(self, _: Request) -> Answer:
         """All keys of the default tenant, a line each."""
         codes = self._cluster()
-        lister = getattr(codes, "list_keys", None)
-        if codes is None:
-            return Answer(200, b"", TEXT)
-        if lister is None:
-            return Answer(501, b"keys cannot be listed yet", TEXT)
-        found = [key if isinstance(key, bytes) else str(key).encode() for key in lister()]
-        return Answer(200, b"".join(key + b"\n" for key in found), TEXT)
+        try:
+            found = [] if codes is None else codes.keys("")
+        except errors.SnowskinError as error:
+            return Answer(503, f"{error}\n".encode(), TEXT)
+        return Answer(200, b"".join(key + b"\n" for key, _ in found), TEXT)
 
     def key(self, request: Request) -> Answer:
         """Where the copy of an object is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Optional
 
 from . import checks
 from .base import Base
@@ -51,13 +51,13 @@ class Placement(Base):
     def create_copy_task(self, key: Key, targets: Sequence[str]) -> tuple[Uuid, int]:
         """Refused: -1012 if the object and all targets are there."""
         checks.key(key)
-        return self._refuse_task(key, checks.texts("targets", targets))
+        return self._refuse_task(key, None, checks.texts("targets", targets))
 
     def create_move_task(self, key: Key, source: str, target: str) -> tuple[Uuid, int]:
         """Refused: -1012 if the object, its source and another target are there."""
         checks.key(key)
         source, target = checks.text("source", source), checks.text("target", target)
-        return self._refuse_task(key, [source, target] if source != target else [])
+        return self._refuse_task(key, source, [target])
 
     def query_task(self, task_id: tuple[int, int]) -> tuple[Optional[QueryTaskResponse], int]:
         """There is none."""
@@ -71,22 +71,18 @@ class Placement(Base):
         """How many reads went to another client's disk: none ever does."""
         return 0
 
-    def _refuse_task(self, key: Key, segments: list[str]) -> tuple[Uuid, int]:
+    def _refuse_task(self, key: Key, source: Optional[str], targets: list[str]) -> tuple[Uuid, int]:
         verbs = self._verbs
         if verbs is None:
             return NO_TASK, INVALID_PARAMETERS
         if verbs.sizes([key])[0] <= 0:
             return NO_TASK, OBJECT_NOT_FOUND
+        (home,) = homes(verbs, [key])
         known = {address for _, address in verbs.cores()}
-        are_known = bool(segments) and all(segment in known for segment in segments)
-        return NO_TASK, NOT_SUPPORTED if are_known else INVALID_PARAMETERS
+        is_right = source in (None, home) and source not in targets and targets and known.issuperset(targets)
+        return NO_TASK, NOT_SUPPORTED if is_right else INVALID_PARAMETERS
 
 
 def homes(verbs: Verbs, keys: Sequence[Key]) -> list[str]:
-    """Where the home of each key listens; "" where that cannot be told."""
-    homes: Any = getattr(verbs, "homes", None)
-    if homes is not None:
-        found: list[str] = homes(keys)
-        return found
-    cores = verbs.cores()
-    return [cores[0][1] if len(cores) == 1 else ""] * len(keys)
+    """Where the home of each key listens; "" of what is no key."""
+    return [home or "" for home in verbs.homes(keys)]

@@ -186,6 +186,14 @@ def test_tenants_do_not_see_each_other(engine: Engine, store: MooncakeDistribute
 def test_segments_come_and_go(master: Master) -> None:
     one, two = master.store(), master.store(local_hostname="localhost")
     assert one.put("a", b"hello") == 0 and two.get("a") == b"hello"
+    cores = {address for _, address in two._verbs.cores()}  # type: ignore[union-attr]
+    (replica,) = two.get_replica_desc("a")
+    home = replica.get_memory_descriptor().buffer_descriptor.transport_endpoint
+    (other,) = cores - {home}
+    assert two.create_copy_task("a", [other]) == two.create_move_task("a", home, other) == ((0, 0), -1012)
+    assert two.create_move_task("a", other, home) == two.create_move_task("a", home, home) == ((0, 0), -600)
+    time.sleep(0.8)
+    assert two.batch_replica_clear(["a"], other) == [] and two.batch_replica_clear(["a"], home) == ["a"]
     more = two.allocate_and_mount_segment(20 * MB)
     assert more["ret"] == 0 and more["allocated_size"] == 32 * MB and len(more["segment_ids"]) == 1
     assert two.unmount_segment(more["segment_ids"]) == -1, "it is no file"
@@ -422,3 +430,18 @@ def test_configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         path.write_text(wrong)
         with pytest.raises(ValueError):
             MooncakeConfig.from_file(str(path))
+
+
+def test_numpy(store: MooncakeDistributedStore) -> None:
+    numpy = pytest.importorskip("numpy")
+    given, room = numpy.arange(1000, dtype=numpy.int32), numpy.zeros(1000, dtype=numpy.int32)
+    assert store.put("a", given) == 0 and (numpy.frombuffer(store.get("a"), numpy.int32) == given).all()
+    assert (numpy.frombuffer(store.get_buffer("a"), numpy.int32) == given).all()
+    assert store.put("odd", given[::2]) == -600 and store.put("turned", given.reshape(10, 100).T) == -600
+    start = numpy.uint64(room.ctypes.data)
+    assert store.register_buffer(start, numpy.int64(4000)) == 0
+    starts, sizes = numpy.array([start, start + numpy.uint64(2000)]), numpy.array([2000, 2000])
+    assert store.batch_get_into(["a"], starts[:1], numpy.array([4000])) == [4000] and (room == given).all()
+    assert store.batch_put_from(["b", "c"], starts, sizes) == [0, 0]
+    assert store.get("b") + store.get("c") == given.tobytes()
+    assert store.unregister_buffer(start) == 0
