@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +49,20 @@ class Engine:
     def store(self, **settings: object) -> snowskin.Store:
         settings.setdefault("local_sockets", str(self.sockets))
         return snowskin.Store(self.cores, **settings)
+
+    def freeze(self) -> None:
+        """Stops all its threads where they are; each of them is asked, since a signal takes its time."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        for _ in range(500):
+            states = [(task / "stat").read_text().rsplit(")", 1)[1].split()[0] for task in tasks.iterdir()]
+            if set(states) == {"T"}:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"the engine is not frozen: {states}")
+
+    def thaw(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         self.process.terminate()

@@ -152,16 +152,16 @@ def test_a_silent_engine_does_not_hang_anybody() -> None:
     try:
         with engine.store(deadline=1.0) as store:
             store.put("key", b"value")
-            os.kill(engine.process.pid, signal.SIGSTOP)
+            engine.freeze()
             begun = time.monotonic()
             with pytest.raises(errors.SnowskinError) as caught:
                 store.put("other", b"value")
             assert time.monotonic() - begun < 5.0
             assert isinstance(caught.value, TimeoutError) and caught.value.code == -901
-            os.kill(engine.process.pid, signal.SIGCONT)
+            engine.thaw()
             assert store.get("key") == b"value"
     finally:
-        os.kill(engine.process.pid, signal.SIGCONT)
+        engine.thaw()
         engine.stop()
 
 
