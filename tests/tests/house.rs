@@ -129,6 +129,8 @@ fn the_house_is_in_order() {
     );
     let mut violations: Vec<Violation> = files.iter().flat_map(imports::violations).collect();
     violations.extend(files.iter().filter(|file| file.is_rust()).flat_map(sources::violations));
+    let python = files.iter().filter(|file| file.path.ends_with(".py") || file.path.ends_with(".pyi"));
+    violations.extend(python.flat_map(sources::file_length_violations));
     violations.extend(modules::violations(&files));
     violations.extend(files.iter().flat_map(tree::violations));
     violations.extend(tree::top_level_violations(&top_level(&root)));

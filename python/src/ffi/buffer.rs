@@ -46,8 +46,8 @@ impl RawBuffer {
     }
 }
 
+// SAFETY: these are their declarations in `Python.h`; every CPython has them, and they are part of the stable API since 3.11.
 unsafe extern "C" {
-    // In every CPython; part of the stable API since 3.11.
     fn PyObject_CheckBuffer(object: *mut PyObject) -> c_int;
     fn PyObject_GetBuffer(object: *mut PyObject, view: *mut RawBuffer, flags: c_int) -> c_int;
     fn PyBuffer_Release(view: *mut RawBuffer);

@@ -6,8 +6,8 @@ use pyo3::prelude::{Bound, PyAny, PyAnyMethods, PyErr, PyResult, PyTypeMethods, 
 use pyo3::types::{PyBytes, PyBytesMethods, PyString};
 use std::ffi::c_char;
 
+// SAFETY: this is its declaration in `Python.h`; every CPython has it, and it is part of the stable API since 3.10.
 unsafe extern "C" {
-    /// In every CPython; part of the stable API since 3.10.
     fn PyUnicode_AsUTF8AndSize(unicode: *mut ffi::PyObject, size: *mut ffi::Py_ssize_t) -> *const c_char;
 }
 

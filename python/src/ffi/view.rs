@@ -12,8 +12,8 @@ use snowskin_client::View;
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
 
+// SAFETY: this is its declaration in `Python.h`; every CPython has it, and it is part of the stable API since 3.11.
 unsafe extern "C" {
-    /// In every CPython; part of the stable API since 3.11.
     fn PyBuffer_FillInfo(
         view: *mut RawBuffer,
         exporter: *mut ffi::PyObject,
@@ -128,6 +128,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     }
 }
 
+// SAFETY: for the interpreter alone, which holds itself and gives an instance of the class and room for an export.
 unsafe extern "C" fn get_buffer(object: *mut ffi::PyObject, view: *mut RawBuffer, flags: c_int) -> c_int {
     // SAFETY: the interpreter calls this with an instance, which the export keeps alive.
     let Some(value) = (unsafe { value(object) }) else {

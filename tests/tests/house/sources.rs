@@ -25,13 +25,15 @@ pub(crate) fn violations(file: &File) -> Vec<Violation> {
     found
 }
 
-fn length_violations(file: &File, source: &Source) -> Vec<Violation> {
-    let mut found = Vec::new();
+/// Of a source file in any language.
+pub(crate) fn file_length_violations(file: &File) -> Vec<Violation> {
     let lines = file.text.lines().count();
-    if lines > FILE_LINES_MAX {
-        let words = format!("{lines} lines, at most {FILE_LINES_MAX}: split it by ideas");
-        found.push(Violation::new(&file.path, 0, words));
-    }
+    let words = format!("{lines} lines, at most {FILE_LINES_MAX}: split it by ideas");
+    (lines > FILE_LINES_MAX).then(|| Violation::new(&file.path, 0, words)).into_iter().collect()
+}
+
+fn length_violations(file: &File, source: &Source) -> Vec<Violation> {
+    let mut found = file_length_violations(file);
     for (name, line, lines) in source.functions() {
         if lines > FUNCTION_LINES_MAX {
             let words =
