@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from .. import _snowskin
 from .codes import INVALID_PARAMETERS
@@ -73,6 +73,8 @@ class Base:
 
     def __init__(self) -> None:
         self._place: Optional[Place] = None
+        #: Closes it, also if nobody else does.
+        self._end: Optional[Callable[[], object]] = None
         self._setting_up = threading.Lock()
         self._has_warned = False
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import socket
-from typing import Any, Optional
+import weakref
+from typing import Any, Callable, Optional
 
 from .. import errors
 from .. import _snowskin
@@ -54,9 +55,7 @@ class Lifecycle(Base):
     def close(self) -> int:
         """Leaves the cluster. What this store lent is gone then; buffers that it answered stay as long as they are used."""
         with self._setting_up:
-            place, self._place = self._place, None
-            if place is not None:
-                place.close()
+            self._take_down()
         return OK
 
     def health_check(self) -> int:
@@ -97,12 +96,20 @@ class Lifecycle(Base):
         place = self._place
         return 0 if place is None or place.pool is None else place.pool.take(size)
 
-    def _answer(self, set_up: Any) -> int:
-        place, self._place = self._place, None
-        if place is not None:
-            place.close()
+    def _take_down(self) -> None:
+        self._place = None
+        if self._end is not None:
+            # Closes the place, once.
+            self._end()
+            self._end = None
+
+    def _answer(self, set_up: Callable[[], Place]) -> int:
+        self._take_down()
         try:
-            self._place = set_up()
+            place = set_up()
+            # A store that nobody knows of any more leaves, and so does one at the interpreter's end.
+            self._end = weakref.finalize(self, place.close)
+            self._place = place
         except Unusable as refusal:
             log.error("the store is not set up: %s", refusal)
             return refusal.code
@@ -127,7 +134,7 @@ class Lifecycle(Base):
             if pool is not None and pool.size:
                 link.register(pool.start, pool.size)
             if settings.enable_client_http_server:
-                place.web = _serve(self, settings)
+                place.web = _serve(weakref.WeakMethod(self.health_check), settings)
         except BaseException:
             if link is not None:
                 link.close()
@@ -209,11 +216,15 @@ def _is_reachable(address: str) -> bool:
     return True
 
 
-def _serve(store: Lifecycle, settings: Settings) -> Optional[WebServer]:
+def _serve(health_check: weakref.WeakMethod[Callable[[], int]], settings: Settings) -> Optional[WebServer]:
     """Health and a few numbers of a store, for this machine."""
 
+    def code_of_health() -> int:
+        check = health_check()
+        return NOT_SET_UP if check is None else check()
+
     def health(_: Any) -> Answer:
-        code = store.health_check()
+        code = code_of_health()
         status = "healthy" if code == HEALTHY else "unhealthy"
         return Answer(200 if code == HEALTHY else 503, f'{{"status":"{status}","code":{code}}}'.encode(), JSON)
 
@@ -222,7 +233,7 @@ def _serve(store: Lifecycle, settings: Settings) -> Optional[WebServer]:
         lines = [
             "# HELP mooncake_client_healthy 1: the master can be reached",
             "# TYPE mooncake_client_healthy gauge",
-            f"mooncake_client_healthy {int(store.health_check() == HEALTHY)}",
+            f"mooncake_client_healthy {int(code_of_health() == HEALTHY)}",
             "# HELP mooncake_client_lent_bytes Bytes that this store lends",
             "# TYPE mooncake_client_lent_bytes gauge",
             f"mooncake_client_lent_bytes {lent}",
