@@ -30,10 +30,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(engine) = self.take().filter(|_| !self.birth.is_here()) {
+        let Some(engine) = self.take() else { return };
+        if !self.birth.is_here() {
             // A forked process has none of its threads, and ends nothing.
             std::mem::forget(engine);
+            return;
         }
+        // Others go on while it leaves; the interpreter may be ending, too.
+        let _ = Python::try_attach(|py| py.detach(|| drop(engine)));
     }
 }
 

@@ -88,8 +88,9 @@ unsafe impl Sync for Export {}
 
 impl Drop for Export {
     fn drop(&mut self) {
-        // SAFETY: it was filled by `PyObject_GetBuffer`, is released once, and the interpreter is held.
-        Python::attach(|_| unsafe { PyBuffer_Release(&raw mut *self.0) });
+        // SAFETY: it was filled by `PyObject_GetBuffer`, is released once, and the interpreter is held. If it is ending, nobody has use for the
+        // memory, and nobody waits.
+        let _ = Python::try_attach(|_| unsafe { PyBuffer_Release(&raw mut *self.0) });
     }
 }
 
