@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mooncake_contract"
 
 import table  # noqa: E402
 import torch  # noqa: E402
-from table import INVALID, MISSING, SAME, Bench, Raises, Row  # noqa: E402
+from table import INVALID, SAME, Bench, Raises, Row  # noqa: E402
 
 NAMES = "float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool float16 bfloat16 float8_e4m3fn float8_e5m2".split()
 UNREGISTERED = "memory that is not registered is not read or written"
@@ -185,7 +185,90 @@ SPLIT = [
     Row("batch from", lambda b: (b.s.batch_put_tensor_with_tp_from(["g"], [b.at], [W_BYTES], 0, 2), b.s.batch_put_tensor_with_tp_from(["g", "h"], [b.at], [W_BYTES], 0, 2), b.s.put_tensor_with_tp_from("i", b.at, W_BYTES)), ([0], [INVALID] * 2, 0)),
 ]  # fmt: skip
 
-GROUPS = {"bytes": BYTES, "refused": REFUSED, "verbs": VERBS, "buffers": BUFFERS, "split": SPLIT}
+
+def spread(b: Bench, *axes: dict[str, Any]) -> Any:
+    """A parallelism of these axes."""
+    made = []
+    for values in axes:
+        made.append(b.api.ParallelAxis())
+        for name, value in values.items():
+            setattr(made[-1], name, value)
+    parallelism = b.api.TensorParallelism()
+    parallelism.axes = made
+    return parallelism
+
+
+def tp(b: Bench, rank: int, size: int = 2, dim: int = 0) -> Any:
+    return spread(b, {"kind": "tp", "rank": rank, "size": size, "split_dim": dim})
+
+
+def want(b: Bench, mode: str, parallelism: Any = None) -> Any:
+    target = b.api.ReadTarget()
+    target.mode, target.parallelism = mode, parallelism
+    return target
+
+
+def got(b: Bench, key: str, mode: str, parallelism: Any = None) -> Any:
+    return shape(b.s.get_tensor_with_parallelism(key, target=want(b, mode, parallelism)))
+
+
+MANIFEST = struct.pack("<IHHIIiIQ8q", 0x574D414E, 1, 96, 0, 2, 0, 2, 0, 8, 4, *[-1] * 6)
+DP, EP, PP = {"kind": "dp", "rank": 1, "size": 2}, {"kind": "ep", "rank": 1, "size": 2, "expert_id": 2}, {"kind": "pp", "rank": 1, "size": 2, "stage_id": 1}
+TP = {"kind": "tp", "rank": 0, "size": 2, "split_dim": 1}
+OTHER = "a shard of another layout is not what was asked for"
+
+PARALLEL = [
+    Row("two ranks", lambda b: [b.s.put_tensor_with_parallelism("p", W[r * 4 : r * 4 + 4], parallelism=tp(b, r)) for r in (0, 1)], [0, 0]),
+    Row("their bytes", lambda b: (shards(b, "p", 0), b.s.get("p__parallelism_manifest") == MANIFEST), ([True, True], True)),
+    Row("each", lambda b: [got(b, "p", "shard", tp(b, r)) for r in (0, 1)], [[[4, 4], [0.0, 1.0]], [[4, 4], [16.0, 17.0]]]),
+    Row("other shards", lambda b: [got(b, "p", "shard", tp(b, r, n)) for r, n in ((3, 4), (7, 8), (0, 1))], [[[2, 4], [24.0, 25.0]], [[1, 4], [28.0, 29.0]], [[8, 4], [0.0, 1.0]]]),
+    Row("all", lambda b: [got(b, "p", "full", tp(b, 0, n)) for n in (2, 8)], [[[8, 4], [0.0, 1.0]]] * 2),
+    Row("split across", lambda b: got(b, "p", "shard", tp(b, 1, 2, 1)), None, [[4, 4], [16.0, 17.0]], OTHER),
+    Row("no whole extents", lambda b: (got(b, "p", "shard", tp(b, 1, 3)), got(b, "p", "full", tp(b, 0, 3))), (None, None), ([[4, 4], [16.0, 17.0]], None), OTHER),
+    Row("no whole tensor", lambda b: [got(b, "p", mode) for mode in ("as_stored", "shard", "full")], [None] * 3),
+    Row("no such rank", lambda b: got(b, "p", "shard", tp(b, 5)), None),
+    Row("of a whole one", lambda b: (b.s.put_tensor("w", W), [got(b, "w", mode) for mode in ("as_stored", "shard", "full")], got(b, "w", "shard", tp(b, 0)), got(b, "w", "full", tp(b, 0))), (0, [[[8, 4], [0.0, 1.0]], None, [[8, 4], [0.0, 1.0]]], None, None)),
+    Row("without", lambda b: (b.s.put_tensor_with_parallelism("v", W), shape(b.s.get_tensor_with_parallelism("v"))), (0, [[8, 4], [0.0, 1.0]])),
+    Row("of put_tensor_with_tp", lambda b: (b.s.put_tensor_with_tp("t", W, tp_size=2), got(b, "t", "shard", tp(b, 3, 4)), got(b, "t", "full", tp(b, 0))), (0, [[2, 4], [24.0, 25.0]], [[8, 4], [0.0, 1.0]])),
+    Row("a missing shard", lambda b: (b.s.put_tensor_with_parallelism("m", W[:4], parallelism=tp(b, 0)), got(b, "m", "full", tp(b, 0)), got(b, "m", "shard", tp(b, 1))), (0, None, None)),
+    Row("other axes", lambda b: [b.s.put_tensor_with_parallelism("a", W, parallelism=spread(b, axis)) for axis in (DP, EP, PP)] + b.s.batch_is_exist(["a__dp_1of2", "a__ep_1of2_eid2", "a__pp_1of2_sid1"]), [0, 0, 0, 1, 1, 1]),
+    Row("four axes", lambda b: (b.s.put_tensor_with_parallelism("f", W, parallelism=spread(b, DP, PP, EP, TP)), struct.unpack("<32i", b.s.get("f__dp_1of2__tp_0of2_sd1__ep_1of2_eid2__pp_1of2_sid1")[176:304])), (0, (0, 0, 1, 2, -1, 0, 0, 0, 3, 1, 1, 2, -1, 1, 0, 0, 2, 2, 1, 2, -1, 2, 0, 0, 1, 3, 0, 2, 1, 0, 2, 0))),
+    Row("wrong axes", lambda b: [b.s.put_tensor_with_parallelism("x", W, parallelism=spread(b, *axes)) for axes in ([], [DP, DP], [{**DP, "split_dim": 0}], [{"kind": "ep", "size": 2}], [{"kind": "zz"}], [{"kind": "tp", "size": 2}], [{**TP, "rank": 2}], [{**TP, "split_dim": 9}])], [INVALID] * 8),
+    Row("a writer each", lambda b: [b.s.put_tensor_with_parallelism("u", W, writer_partition=tp(b, r).axes[0]) for r in (0, 1)] + b.s.batch_is_exist(["u__writer_0of2_sd0", "u__writer_manifest"]), [0, 0, 1, 1]),
+    Row("of writers", lambda b: (got(b, "u", "full"), got(b, "u", "shard", tp(b, 1)), b.s.get("u__writer_manifest") == MANIFEST), ([[8, 4], [0.0, 1.0]], [[4, 4], [16.0, 17.0]], True)),
+    Row("writer and parallelism", lambda b: b.s.put_tensor_with_parallelism("y", W, parallelism=tp(b, 0), writer_partition=tp(b, 0).axes[0]), INVALID),
+    Row("batch", lambda b: (b.s.batch_put_tensor_with_parallelism(["b", "c"], [W, W], parallelisms=[tp(b, 0), None]), b.s.batch_put_tensor_with_parallelism(["d", "e"], [W, W], parallelisms=[tp(b, 0)]), shape(b.s.batch_get_tensor_with_parallelism(["b", "c"], [want(b, "shard", tp(b, 0)), None])), b.s.batch_get_tensor_with_parallelism(["b", "c"], [None])), ([0, 0], [INVALID] * 2, [[[8, 4], [0.0, 1.0]]] * 2, [None, None])),
+    Row("into", lambda b: (shape(b.s.get_tensor_with_parallelism_into("p", b.at, W_BYTES, want(b, "full", tp(b, 0)))), b.bytes(0, 304) == header(0, (8, 4), 128), b.s.get_tensor_with_parallelism_into("p", b.at, W_BYTES - 1, want(b, "full", tp(b, 0)))), ([[8, 4], [0.0, 1.0]], True, None)),
+    Row("into a part", lambda b: (shape(b.s.get_tensor_with_parallelism_into("p", b.at, 4096, want(b, "shard", tp(b, 3, 4)))), b.bytes(0, 304) == header(0, (2, 4), 32, (8, 4), (1, 0, 3, 4, 0, 0, 2))), ([[2, 4], [24.0, 25.0]], True)),
+    Row("from", lambda b: (b.s.get_tensor_into("w", b.at, 4096) is None, b.s.put_tensor_with_parallelism_from("q", b.at, W_BYTES, tp(b, 1)), shards(b, "q", 0), b.s.batch_put_tensor_with_parallelism_from(["r", "s"], [b.at] * 2, [W_BYTES, 1], [tp(b, 0)] * 2)), (False, 0, [True, True], [0, INVALID])),
+    Row("wrong types", lambda b: setattr(b.api.ReadTarget(), "mode", "zz"), Raises(RuntimeError)),
+]  # fmt: skip
+
+
+def saved(b: Bench, name: str) -> Any:
+    """The file of a tensor, as the package `safetensors` would write it."""
+    b.s.put_tensor("k" + name, of_dtype(name))
+    code = b.s.save_tensor_to_safetensor("k" + name, FILE)
+    data = Path(FILE).read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    said = json.loads(data[8 : 8 + length])["k" + name]
+    return [code, length % 8, said["dtype"], said["data_offsets"], data[8 + length :] == bytes(range(2)) * 24]
+
+
+FILE = f"/tmp/snowskin-tensor-{os.getpid()}.safetensors"
+WORDS = "F32 F64 I8 U8 I16 U16 I32 U32 I64 U64 BOOL F16 BF16 F8_E4M3 F8_E5M2".split()
+
+FILES = [
+    *[Row(f"save {name}", lambda b, name=name: saved(b, name), [0, 0, word, [0, 48], True]) for name, word in zip(NAMES, WORDS)],
+    Row("save nothing", lambda b: (b.s.put("r", b"z"), b.s.save_tensor_to_safetensor("m", FILE), b.s.save_tensor_to_safetensor("r", FILE)), (0, -1100, -1100)),
+    Row("save nowhere", lambda b: b.s.save_tensor_to_safetensor("kbool", "/nosuch/folder/x"), INVALID),
+    Row("load", lambda b: (b.s.put_tensor("t", W), b.s.save_tensor_to_safetensor("t", FILE), b.s.remove("t", True), shape(b.s.load_tensor_from_safetensor("t", FILE)), shape(b.s.get_tensor("t"))), (0, 0, 0, [[8, 4], [0.0, 1.0]], [[8, 4], [0.0, 1.0]])),
+    Row("load under another key", lambda b: (shape(b.s.load_tensor_from_safetensor("n", FILE)), b.s.is_exist("n")), ([[8, 4], [0.0, 1.0]], 1)),
+    Row("load without a key", lambda b: (shape(b.s.load_tensor_from_safetensor(file_name=FILE)), b.s.is_exist(FILE)), ([[8, 4], [0.0, 1.0]], 1)),
+    Row("load nothing", lambda b: (b.s.load_tensor_from_safetensor("z", "/nosuch"), Path(FILE).write_bytes(b"zzzzzzzzzzzz"), b.s.load_tensor_from_safetensor("z", FILE), Path(FILE).unlink()), (None, 12, None, None)),
+]  # fmt: skip
+
+GROUPS = {"bytes": BYTES, "refused": REFUSED, "verbs": VERBS, "buffers": BUFFERS, "split": SPLIT, "parallel": PARALLEL, "files": FILES}
 
 if __name__ == "__main__":
     # What the package prints is not for us.

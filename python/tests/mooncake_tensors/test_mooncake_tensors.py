@@ -20,7 +20,7 @@ import pytest
 from conftest import Engine
 
 FOLDER = Path(__file__).resolve().parent
-GROUPS = ["bytes", "refused", "verbs", "buffers", "split"]
+GROUPS = ["bytes", "refused", "verbs", "buffers", "split", "parallel", "files"]
 
 
 def torch_python() -> str:
