@@ -7,12 +7,13 @@ from .kinds import ObjectDataType, ReplicaStatus, SoftPinAction, TaskStatus, Tas
 from .lifecycle import Lifecycle
 from .memory import MooncakeHostMemAllocator, bind_to_numa_node
 from .placement import Placement
-from .pointers import Pointers
+from .parallelism import ParallelAxis, ReadTarget, TensorParallelism
 from .pools import BufferLease, BufferPool, RegisteredBufferLease, RegisteredBufferPool
 from .replicas import Descriptor, DiskDescriptor, MemoryDescriptor, QueryTaskResponse, ReplicaDescriptor
 from .replicate import ReplicateConfig
 from .segments import Segments
 from .sessions import Sessions
+from .safetensor_files import SafetensorFiles
 from .values import Values
 
 UNKNOWN, KVCACHE, TENSOR, WEIGHT, SAMPLE = list(ObjectDataType)[:5]
@@ -23,7 +24,7 @@ PENDING, PROCESSING, FAILED, SUCCESS = TaskStatus
 REPLICA_COPY, REPLICA_MOVE = TaskType
 
 
-class MooncakeDistributedStore(Lifecycle, Values, Pointers, Sessions, Placement, Segments):
+class MooncakeDistributedStore(Lifecycle, Values, SafetensorFiles, Sessions, Placement, Segments):
     """A store: a client of a cluster that may also lend it memory. Made empty; :meth:`setup` connects it.
 
     Any number of threads may use it at once, and every call gives the interpreter back while it works. Verbs answer in numbers: 0 and sizes are
@@ -38,4 +39,4 @@ class MooncakeDistributedStore(Lifecycle, Values, Pointers, Sessions, Placement,
 
 
 __all__ = [name for name in dict(globals()) if name[0].isupper() or name == "bind_to_numa_node"]
-__all__ = [name for name in __all__ if name not in ("Lifecycle", "Placement", "Pointers", "Segments", "Sessions", "Values")]
+__all__ = [name for name in __all__ if name not in ("Lifecycle", "Placement", "SafetensorFiles", "Segments", "Sessions", "Values")]
