@@ -1,6 +1,6 @@
 //! Long lists, item by item, without counting references: a call has thousands of keys and addresses, and nothing else to do for them here.
 
-use super::text::{key_bytes, utf8_of};
+use super::text::{bytes_of, key_bytes, utf8_of};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::{Bound, PyAny, PyAnyMethods, PyErr, PyResult, Python};
@@ -13,9 +13,11 @@ pub(crate) fn each_key(list: &Bound<'_, PyList>, mut take: impl FnMut(&[u8])) ->
         // SAFETY: the list is one, the interpreter is held, and the number is below the length.
         let item = unsafe { ffi::PyList_GetItem(list.as_ptr(), number as ffi::Py_ssize_t) };
         // SAFETY: the item is the list's, which is not changed as long as no Python code runs: none does in between.
-        match unsafe { utf8_of(list.py(), item) } {
-            Some(text) => take(text?),
-            None => take(key_bytes(&owned(list.py(), item))?),
+        let (text, bytes) = unsafe { (utf8_of(list.py(), item), bytes_of(item)) };
+        match (text, bytes) {
+            (Some(text), _) => take(text?),
+            (None, Some(bytes)) => take(bytes),
+            (None, None) => take(key_bytes(&owned(list.py(), item))?),
         }
         number += 1;
     }

@@ -51,3 +51,18 @@ pub(super) unsafe fn utf8_of<'a>(py: Python<'_>, object: *mut ffi::PyObject) -> 
     // SAFETY: the interpreter keeps that many bytes, unchanged, as long as the text.
     Some(Ok(unsafe { std::slice::from_raw_parts(start.cast(), usize::try_from(bytes).unwrap_or(0)) }))
 }
+
+/// The bytes of an object that may have none; then it is `None`. Runs no Python code.
+///
+/// # Safety
+///
+/// `object` is an object, and is kept as long as the bytes are used.
+pub(super) unsafe fn bytes_of<'a>(object: *mut ffi::PyObject) -> Option<&'a [u8]> {
+    // SAFETY: it is an object, as this function asks for; and bytes, where they are asked for their own.
+    unsafe {
+        (ffi::PyBytes_Check(object) != 0).then(|| {
+            let (start, bytes) = (ffi::PyBytes_AsString(object), ffi::PyBytes_Size(object));
+            std::slice::from_raw_parts(start.cast(), usize::try_from(bytes).unwrap_or(0))
+        })
+    }
+}
