@@ -1,13 +1,13 @@
 //! `snowskin.Engine`: an engine within the interpreter's process.
 
 use crate::errors::named;
+use crate::ours::Ours;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::{Bound, Py, PyAny, PyAnyMethods, PyResult, Python, pyclass, pyfunction, pymethods};
 use pyo3::types::{PyBool, PyDict, PyDictMethods};
 use snowskin_engine::config::Config;
 use snowskin_engine::embedded::{EmbeddedEngine, EmbeddedError};
 use snowskin_engine::launch::Stop;
-use snowskin_io::Birth;
 use std::net::SocketAddr;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,25 +17,21 @@ use std::time::Duration;
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
 
 /// Where the engine is, until it is closed.
-struct Place {
-    engine: Mutex<Option<EmbeddedEngine>>,
-    birth: Birth,
-}
+struct Place(Mutex<Option<Ours<EmbeddedEngine>>>);
 
 impl Place {
-    fn take(&self) -> Option<EmbeddedEngine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take(&self) -> Option<Ours<EmbeddedEngine>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(engine) = self.take() else { return };
-        if !self.birth.is_here() {
-            // A forked process has none of its threads, and ends nothing.
-            std::mem::forget(engine);
-            return;
-        }
+        let engine = self.take();
         // Others go on while it leaves; the interpreter may be ending, too.
         let _ = Python::try_attach(|py| py.detach(|| drop(engine)));
     }
@@ -99,7 +95,7 @@ impl Engine {
         let listed = |address: &SocketAddr| address.to_string();
         let (cores, master) = (engine.cores().iter().map(listed).collect(), listed(&engine.master()));
         let http = engine.master_http().map(|address| address.to_string());
-        let place = Arc::new(Place { engine: Mutex::new(Some(engine)), birth: Birth::new() });
+        let place = Arc::new(Place(Mutex::new(Some(Ours::new(engine)))));
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|place| place.strong_count() > 0);
         running.push(Arc::downgrade(&place));
@@ -127,7 +123,7 @@ impl Engine {
     /// Whether it was closed.
     #[getter]
     fn closed(&self) -> bool {
-        self.place.engine.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.place.is_empty()
     }
 
     /// Leaves the cluster and ends: what others take over is given to them, memory is given back.
@@ -191,10 +187,8 @@ fn start(py: Python<'_>, config: Config) -> PyResult<EmbeddedEngine> {
 }
 
 fn close(py: Python<'_>, place: &Place) -> PyResult<()> {
-    if !place.birth.is_here() {
-        return Ok(());
-    }
-    let ended = py.detach(|| place.take().map_or(Ok(()), EmbeddedEngine::stop));
+    let engine = place.take().and_then(Ours::take);
+    let ended = py.detach(|| engine.map_or(Ok(()), EmbeddedEngine::stop));
     ended.map_err(|error: EmbeddedError| failed(py, &error))
 }
 

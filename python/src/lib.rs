@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `ffi` | the edge to the interpreter: all `unsafe` |
 //! | `engine` | the class `Engine`: an engine in this process |
+//! | `ours` | what a forked process must not touch |
 //! | `keys`, `options` | what callers say |
 //! | `store` | the class `Store`, and its life |
 //! | `write`, `read`, `ask` | its verbs |
@@ -24,6 +25,7 @@ mod errors;
 mod ffi;
 mod keys;
 mod options;
+mod ours;
 mod outcomes;
 mod read;
 mod requests;

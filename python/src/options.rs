@@ -2,14 +2,17 @@
 
 use crate::ffi::text::key_bytes;
 use crate::keys::Keys;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::{Bound, PyAny, PyAnyMethods, PyResult};
+use pyo3::types::PyDict;
 use snowskin_client::{Durability, PutOptions};
 use std::time::Duration;
 
 /// The options of all objects of a call.
 pub(crate) struct Options {
     pub(crate) replace: bool,
+    /// Seconds that the call may take.
+    pub(crate) deadline: Option<f64>,
     shared: PutOptions,
     parents: Parents,
 }
@@ -23,32 +26,34 @@ enum Parents {
     Each(Vec<Vec<u8>>),
 }
 
-/// The keywords as they come.
-pub(crate) struct Wishes<'a, 'py> {
-    pub(crate) replace: bool,
-    pub(crate) durability: &'a str,
-    pub(crate) soft_pin: Option<f64>,
-    pub(crate) hard_pin: bool,
-    pub(crate) group: Option<&'a Bound<'py, PyAny>>,
-    pub(crate) parents: Option<&'a Bound<'py, PyAny>>,
-    pub(crate) chain: bool,
-}
-
 impl Options {
-    /// Of a call with so many keys.
-    pub(crate) fn of(wishes: &Wishes<'_, '_>, keys: &Keys) -> PyResult<Options> {
-        let durability = match wishes.durability {
-            "memory" => Durability::Memory,
-            "ssd" => Durability::Ssd,
-            other => {
-                let words = format!("durability is \"memory\" or \"ssd\", not {other:?}");
-                return Err(PyValueError::new_err(words));
+    /// The keywords of a call with these keys. One that is not known is refused.
+    pub(crate) fn of(given: Option<&Bound<'_, PyDict>>, keys: &Keys) -> PyResult<Options> {
+        let mut options =
+            Options { replace: false, deadline: None, shared: PutOptions::default(), parents: Parents::None };
+        let (mut parents, mut is_chain) = (None, false);
+        for (name, value) in given.into_iter().flatten() {
+            let shared = &mut options.shared;
+            match name.extract::<String>()?.as_str() {
+                "replace" => options.replace = value.extract()?,
+                "deadline" => options.deadline = value.extract()?,
+                "durability" => shared.durability = durability(&value.extract::<String>()?)?,
+                "hard_pin" => shared.hard_pin = value.extract()?,
+                "chain" => is_chain = value.extract()?,
+                "soft_pin" | "group" | "parents" if value.is_none() => {}
+                "soft_pin" => shared.soft_pin = Some(duration("soft_pin", value.extract()?)?),
+                "group" => shared.group = Some(key_bytes(&value)?.to_vec()),
+                "parents" => parents = Some(value),
+                other => {
+                    let words = format!(
+                        "put has no option {other:?}: use replace, durability, soft_pin, hard_pin, group, parents, chain or deadline"
+                    );
+                    return Err(PyTypeError::new_err(words));
+                }
             }
-        };
-        let group = wishes.group.map(|group| key_bytes(group).map(<[u8]>::to_vec)).transpose()?;
-        let soft_pin = wishes.soft_pin.map(|seconds| duration("soft_pin", seconds)).transpose()?;
-        let shared = PutOptions { soft_pin, hard_pin: wishes.hard_pin, group, parent: None, durability };
-        Ok(Options { replace: wishes.replace, shared, parents: parents(wishes, keys)? })
+        }
+        options.parents = parents_of(parents.as_ref(), is_chain, keys)?;
+        Ok(options)
     }
 
     /// Whether there is nothing to say.
@@ -68,11 +73,19 @@ impl Options {
     }
 }
 
-fn parents(wishes: &Wishes<'_, '_>, keys: &Keys) -> PyResult<Parents> {
-    let Some(parents) = wishes.parents else {
-        return Ok(if wishes.chain { Parents::Chain(None) } else { Parents::None });
+fn durability(name: &str) -> PyResult<Durability> {
+    match name {
+        "memory" => Ok(Durability::Memory),
+        "ssd" => Ok(Durability::Ssd),
+        other => Err(PyValueError::new_err(format!("durability is \"memory\" or \"ssd\", not {other:?}"))),
+    }
+}
+
+fn parents_of(parents: Option<&Bound<'_, PyAny>>, is_chain: bool, keys: &Keys) -> PyResult<Parents> {
+    let Some(parents) = parents else {
+        return Ok(if is_chain { Parents::Chain(None) } else { Parents::None });
     };
-    if wishes.chain || keys.is_one {
+    if is_chain || keys.is_one {
         // One key: of the first of the chain, or of the only object.
         return Ok(Parents::Chain(Some(key_bytes(parents)?.to_vec())));
     }

@@ -11,16 +11,16 @@ use crate::errors::{answers, named, raised};
 use crate::ffi::buffer::Use;
 use crate::ffi::memory::{Memory, Room};
 use crate::keys::Keys;
-use crate::options::{Options, Wishes, duration};
+use crate::options::{Options, duration};
+use crate::ours::Ours;
 use crate::outcomes::{miss, removal, removed_count};
 use crate::read::{integer, say_view, size_or_miss, spread_bytes};
-use crate::store::{Store, config_of, memory_of};
+use crate::store::{Store, config_of, forked, memory_of};
 use async_task::Runnable;
 use pyo3::prelude::{Bound, IntoPyObject, Py, PyAny, PyErr, PyResult, Python, pyclass, pymethods};
 use pyo3::types::{PyBool, PyDict, PyList, PyListMethods};
 use rustix::event::{EventfdFlags, eventfd};
 use snowskin_client::{Client, Error, Found, PutOutcome};
-use snowskin_io::Birth;
 use std::future::Future;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +58,7 @@ impl Queue {
 }
 
 /// The client, as soon as there is one.
-type Slot = Arc<Mutex<Option<Client>>>;
+type Slot = Arc<Mutex<Option<Ours<Client>>>>;
 
 /// See the module's head.
 #[pyclass(frozen, module = "snowskin._snowskin")]
@@ -66,7 +66,6 @@ pub(crate) struct Requests {
     client: Slot,
     queue: Arc<Queue>,
     submitted: AtomicU64,
-    birth: Birth,
 }
 
 impl Requests {
@@ -74,21 +73,17 @@ impl Requests {
         let bell =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
         Ok(Requests {
-            client: Arc::new(Mutex::new(client)),
+            client: Arc::new(Mutex::new(client.map(Ours::new))),
             queue: Arc::new(Queue { answers: Mutex::default(), bell }),
             submitted: AtomicU64::new(0),
-            birth: Birth::new(),
         })
     }
 
     fn client(&self, py: Python<'_>, deadline: Option<f64>) -> PyResult<Client> {
-        if !self.birth.is_here() {
-            let words = "this process was forked after the store was made: make one here";
-            return Err(named(py, "ForkedError", words));
-        }
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let client =
-            client.ok_or_else(|| named(py, "ClosedError", "the store is closed, or not connected yet"))?;
+        let client = match self.client.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            None => Err(named(py, "ClosedError", "the store is closed, or not connected yet")),
+            Some(ours) => ours.get().cloned().ok_or_else(|| forked(py)),
+        }?;
         match deadline {
             None => Ok(client),
             Some(seconds) => Ok(client.with_deadline(duration("deadline", seconds)?)),
@@ -189,10 +184,7 @@ impl Requests {
 
     fn close(&self, py: Python<'_>) {
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match self.birth.is_here() {
-            true => py.detach(|| drop(client)),
-            false => std::mem::forget(client),
-        }
+        py.detach(|| drop(client));
     }
 
     #[pyo3(signature = (seeds, **settings))]
@@ -206,36 +198,24 @@ impl Requests {
         let slot = self.client.clone();
         Ok(self.launch(py, async move {
             let connected = Client::connect(config).await.map(|client| {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ours::new(client));
             });
             say_one(connected, |py, ()| Ok(py.None().into_bound(py)))
         }))
     }
 
-    #[pyo3(signature = (
-        keys, values, *, replace = false, durability = "memory", soft_pin = None, hard_pin = false, group = None, parents = None,
-        chain = false, deadline = None
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "keywords of a Python function")]
+    #[pyo3(signature = (keys, values, **options))]
     fn submit_put(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         values: &Bound<'_, PyAny>,
-        replace: bool,
-        durability: &str,
-        soft_pin: Option<f64>,
-        hard_pin: bool,
-        group: Option<&Bound<'_, PyAny>>,
-        parents: Option<&Bound<'_, PyAny>>,
-        chain: bool,
-        deadline: Option<f64>,
+        options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<u64> {
-        let client = self.client(py, deadline)?;
         let keys = Keys::of(keys)?;
         let memory: Memory = memory_of(&keys, values, Use::Read)?;
-        let wishes = Wishes { replace, durability, soft_pin, hard_pin, group, parents, chain };
-        let options = Options::of(&wishes, &keys)?;
+        let options = Options::of(options, &keys)?;
+        let client = self.client(py, options.deadline)?;
         let is_one = keys.is_one;
         let values = memory.into_bytes();
         let item = |(number, value)| (keys.get(number).to_vec(), value, options.of_object(&keys, number));
@@ -374,14 +354,5 @@ impl Requests {
             let counters = client.counters().await;
             say_one(cores, move |py, cores| Ok(stats_of(py, cores, &counters)?.into_pyobject(py)?.into_any()))
         }))
-    }
-}
-
-impl Drop for Requests {
-    fn drop(&mut self) {
-        if !self.birth.is_here() {
-            // A forked process lets go of nothing that is its parent's.
-            std::mem::forget(self.client.lock().unwrap_or_else(PoisonError::into_inner).take());
-        }
     }
 }

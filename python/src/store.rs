@@ -7,72 +7,54 @@ use crate::ffi::memory::{Memory, Regions};
 use crate::ffi::span::Span;
 use crate::ffi::view;
 use crate::keys::Keys;
-use crate::options::{Options, Wishes, duration};
+use crate::options::{Options, duration};
+use crate::ours::Ours;
 use crate::{read, write};
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::prelude::{Bound, Py, PyAny, PyAnyMethods, PyResult, Python, pyclass, pymethods};
+use pyo3::prelude::{Bound, Py, PyAny, PyAnyMethods, PyErr, PyResult, Python, pyclass, pymethods};
 use pyo3::types::{PyDict, PyString};
 use snowskin_client::{BlockingClient, ClientConfig, Transport};
-use snowskin_io::Birth;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A client, and what callers have registered with it.
 pub(crate) struct Handle {
-    /// There until this is dropped.
-    client: Option<BlockingClient>,
+    client: BlockingClient,
     pub(crate) regions: Regions,
     /// Whose keys they are.
     pub(crate) tenant: String,
-    birth: Birth,
 }
 
 impl Handle {
     pub(crate) fn client(&self) -> &BlockingClient {
-        self.client.as_ref().expect("there until it is dropped")
+        &self.client
     }
 
     /// The client with another deadline, if one is given.
     pub(crate) fn within(&self, deadline: Option<f64>) -> PyResult<BlockingClient> {
         match deadline {
-            None => Ok(self.client().clone()),
-            Some(seconds) => Ok(self.client().with_deadline(duration("deadline", seconds)?)),
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // A forked process has our sockets and memory, and none of our threads: it lets go of nothing.
-        if let Some(client) = self.client.take().filter(|_| !self.birth.is_here()) {
-            std::mem::forget(client);
+            None => Ok(self.client.clone()),
+            Some(seconds) => Ok(self.client.with_deadline(duration("deadline", seconds)?)),
         }
     }
 }
 
 /// Where the client is, until the store is closed.
-pub(crate) struct Desk(Mutex<Option<Arc<Handle>>>);
+pub(crate) struct Desk(Mutex<Option<Ours<Arc<Handle>>>>);
 
 impl Desk {
     pub(crate) fn connect(py: Python<'_>, config: ClientConfig) -> PyResult<Desk> {
         let tenant = config.tenant.clone();
         let client = py.detach(|| BlockingClient::connect(config)).map_err(|error| raised(py, &error))?;
-        let handle =
-            Handle { client: Some(client), regions: Regions::default(), tenant, birth: Birth::new() };
-        Ok(Desk(Mutex::new(Some(Arc::new(handle)))))
+        let handle = Handle { client, regions: Regions::default(), tenant };
+        Ok(Desk(Mutex::new(Some(Ours::new(Arc::new(handle))))))
     }
 
     pub(crate) fn handle(&self, py: Python<'_>) -> PyResult<Arc<Handle>> {
-        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let handle =
-            handle.ok_or_else(|| named(py, "ClosedError", "the store is closed: make another one"))?;
-        match handle.birth.is_here() {
-            true => Ok(handle),
-            false => {
-                let words = "this process was forked after the store was made: make one here";
-                Err(named(py, "ForkedError", words))
-            }
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            None => Err(named(py, "ClosedError", "the store is closed: make another one")),
+            Some(ours) => ours.get().cloned().ok_or_else(|| forked(py)),
         }
     }
 
@@ -121,61 +103,34 @@ impl Store {
     ///
     /// Values are anything with contiguous memory: `bytes`, `bytearray`, `memoryview`, numpy arrays, tensors on the CPU. They go out straight
     /// from where they are. A long batch goes in steps, between which an interrupt ends it.
-    #[pyo3(signature = (
-        keys, values, *, replace = false, durability = "memory", soft_pin = None, hard_pin = false, group = None, parents = None,
-        chain = false, deadline = None
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "keywords of a Python function")]
+    #[pyo3(signature = (keys, values, **options))]
     fn put<'py>(
         &self,
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
         values: &Bound<'py, PyAny>,
-        replace: bool,
-        durability: &str,
-        soft_pin: Option<f64>,
-        hard_pin: bool,
-        group: Option<&Bound<'py, PyAny>>,
-        parents: Option<&Bound<'py, PyAny>>,
-        chain: bool,
-        deadline: Option<f64>,
+        options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let client = self.desk.handle(py)?.within(deadline)?;
+        let handle = self.desk.handle(py)?;
         let keys = Keys::of(keys)?;
         let memory = memory_of(&keys, values, Use::Read)?;
-        let wishes = Wishes { replace, durability, soft_pin, hard_pin, group, parents, chain };
-        let options = Options::of(&wishes, &keys)?;
-        write::put(py, &client, &keys, &memory, &options)
+        write::put(py, &handle, &keys, &memory, &Options::of(options, &keys)?)
     }
 
     /// Stores values that lie at addresses in registered memory.
-    #[pyo3(signature = (
-        keys, addresses, sizes, *, replace = false, durability = "memory", soft_pin = None, hard_pin = false, group = None,
-        parents = None, chain = false, deadline = None
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "keywords of a Python function")]
+    #[pyo3(signature = (keys, addresses, sizes, **options))]
     fn put_from<'py>(
         &self,
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
         addresses: &Bound<'py, PyAny>,
         sizes: &Bound<'py, PyAny>,
-        replace: bool,
-        durability: &str,
-        soft_pin: Option<f64>,
-        hard_pin: bool,
-        group: Option<&Bound<'py, PyAny>>,
-        parents: Option<&Bound<'py, PyAny>>,
-        chain: bool,
-        deadline: Option<f64>,
+        options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let handle = self.desk.handle(py)?;
-        let client = handle.within(deadline)?;
         let keys = Keys::many(keys)?;
         let memory = Memory::of_addresses(py, &handle.regions, addresses, sizes, Use::Read, keys.count())?;
-        let wishes = Wishes { replace, durability, soft_pin, hard_pin, group, parents, chain };
-        let options = Options::of(&wishes, &keys)?;
-        write::put(py, &client, &keys, &memory, &options)
+        write::put(py, &handle, &keys, &memory, &Options::of(options, &keys)?)
     }
 
     /// Reads values into fresh `bytes`: one copy, checksums compared on the way.
@@ -396,6 +351,11 @@ impl Store {
         let words = "a store cannot be pickled: make one in each process";
         Err(PyTypeError::new_err(words))
     }
+}
+
+/// What was made before a fork was asked of the forked process.
+pub(crate) fn forked(py: Python<'_>) -> PyErr {
+    named(py, "ForkedError", "this process was forked after the store was made: make one here")
 }
 
 /// Buffers of objects for keys: one for one, a list for a list.

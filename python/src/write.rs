@@ -5,6 +5,7 @@ use crate::ffi::memory::Memory;
 use crate::keys::Keys;
 use crate::options::Options;
 use crate::steps::steps;
+use crate::store::Handle;
 use pyo3::prelude::{Bound, PyAny, PyResult, Python};
 use pyo3::types::PyBool;
 use snowskin_client::{BlockingClient, Error, PutOptions, PutOutcome};
@@ -13,12 +14,13 @@ use std::ops::Range;
 /// Puts values; True for each that was stored, False for each whose key was held already.
 pub(crate) fn put<'py>(
     py: Python<'py>,
-    client: &BlockingClient,
+    handle: &Handle,
     keys: &Keys,
     memory: &Memory,
     options: &Options,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let results = steps(py, memory.sizes(), |numbers| put_some(client, keys, memory, options, numbers))?;
+    let client = handle.within(options.deadline)?;
+    let results = steps(py, memory.sizes(), |numbers| put_some(&client, keys, memory, options, numbers))?;
     let say = |py: Python<'py>, outcome: PutOutcome| {
         Ok(PyBool::new(py, outcome == PutOutcome::Stored).to_owned().into_any())
     };
@@ -26,7 +28,7 @@ pub(crate) fn put<'py>(
 }
 
 /// Puts those with these numbers.
-pub(crate) fn put_some(
+fn put_some(
     client: &BlockingClient,
     keys: &Keys,
     memory: &Memory,

@@ -166,6 +166,8 @@ def test_options(store: snowskin.Store) -> None:
     assert store.put(["a", "b"], [b"v"] * 2, parents=[None, "a"]) == [True, True]
     with pytest.raises(errors.NotDurableError):
         store.put("durable", b"v", durability="ssd")
+    with pytest.raises(TypeError, match='put has no option "overwrite": use replace'):
+        store.put("a", b"v", overwrite=True)
     for wrong in ({"durability": "disk"}, {"soft_pin": 0.0}, {"soft_pin": float("nan")}, {"parents": ["x"] * 3}):
         with pytest.raises(ValueError):
             store.put(["a", "b"], [b"v"] * 2, **wrong)
