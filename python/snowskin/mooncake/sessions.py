@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Callable
 
 from .._snowskin import PutSettings
 from . import checks
@@ -57,17 +58,27 @@ class Sessions(Base):
         all_src_offsets: NumberLists,
     ) -> list[int]:
         """Copies ranges of values of the session to addresses: for each key how many bytes in all, or a code."""
+        offsets = checks.number_lists("all_src_offsets", all_src_offsets)
+        return self._each(keys, all_buffer_ptrs, all_sizes, offsets, self._read_ranges)
+
+    def _each(
+        self,
+        keys: Sequence[Key],
+        all_buffer_ptrs: NumberLists,
+        all_sizes: NumberLists,
+        offsets: list[list[int]],
+        move: Callable[[Place, bytes, list[int], list[int], list[int]], int],
+    ) -> list[int]:
         keys = checks.keys(keys)
         starts = checks.number_lists("all_buffer_ptrs", all_buffer_ptrs)
         sizes = checks.number_lists("all_sizes", all_sizes)
-        offsets = checks.number_lists("all_src_offsets", all_src_offsets)
         place = self._place
         if place is None:
             return []
         if not len(keys) == len(starts) == len(sizes) == len(offsets):
             return [INVALID_PARAMETERS] * len(keys)
         rows = zip(keys, starts, sizes, offsets)
-        return [self._read_ranges(place, checks.name(key), *row) for key, *row in rows]
+        return [move(place, checks.name(key), *row) for key, *row in rows]
 
     def batch_get_session_end(self, keys: Sequence[Key]) -> int:
         """Lets go of values."""
@@ -112,17 +123,8 @@ class Sessions(Base):
         all_dst_offsets: NumberLists,
     ) -> list[int]:
         """Copies what lies at addresses into values of the session: for each key how many bytes in all, or a code."""
-        keys = checks.keys(keys)
-        starts = checks.number_lists("all_buffer_ptrs", all_buffer_ptrs)
-        sizes = checks.number_lists("all_sizes", all_sizes)
         offsets = checks.number_lists("all_dst_offsets", all_dst_offsets)
-        place = self._place
-        if place is None:
-            return []
-        if not len(keys) == len(starts) == len(sizes) == len(offsets):
-            return [INVALID_PARAMETERS] * len(keys)
-        rows = zip(keys, starts, sizes, offsets)
-        return [self._write_ranges(place, checks.name(key), *row) for key, *row in rows]
+        return self._each(keys, all_buffer_ptrs, all_sizes, offsets, self._write_ranges)
 
     def batch_put_session_end(self, keys: Sequence[Key]) -> list[int]:
         """Puts values of the session as they are: the code of each."""
