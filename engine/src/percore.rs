@@ -3,19 +3,23 @@
 //! One [`PerCore`] lives on each core's thread, shared by the tasks of that thread: connections, the control loop,
 //! hand-overs. Cells are borrowed for the length of one verb and never across an await.
 
-use crate::segment::{MappingRequest, Reservation};
+use crate::control::peers::Peers;
+use crate::control::tasks::Tasks;
+use crate::segment::{Figures, MappingRequest, Reservation};
 use crate::shard::{Dropped, PutStart, Shard};
 use crate::tiering::Tier;
 use crate::transport::lanes::Lanes;
 use hdrhistogram::Histogram;
 use snowskin_io::sync::{Mailbox, Signal};
 use snowskin_io::{Moment, Platform, Stream};
-use snowskin_protocol::wire::control::{Heritage, Load, Report};
+use snowskin_protocol::wire::control::{Heritage, Load, Report, SlotSet};
 use snowskin_protocol::wire::data::{ItemStatus, PutItem};
 use snowskin_protocol::wire::stats::CoreStats;
-use snowskin_protocol::{CoreId, Epoch, HashedName, Incarnation, Member, RoutingTable, Settings};
+use snowskin_protocol::{
+    CoreId, Epoch, HashedName, Incarnation, Life, Member, Origin, RoutingTable, Settings, Slot,
+};
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -114,6 +118,14 @@ pub struct PerCore<P: Platform> {
     pub epoch_heard: Cell<Epoch>,
     /// Raised when slots may have to be taken over.
     pub takeover_wanted: Signal,
+    /// Raised when slots of lost homes may have to be claimed.
+    pub claim_wanted: Signal,
+    /// What other cores have said of their memory last.
+    pub peer_figures: RefCell<HashMap<CoreId, Figures>>,
+    /// What operators have asked for.
+    pub tasks: RefCell<Tasks>,
+    /// Connections to other cores, kept for the next question.
+    pub peers: Peers<P>,
     /// Raised when slots may have come, or were taken over: what is on the SSD may have to follow.
     pub keep_wanted: Signal,
     /// The table by which the SSD has what is answered from: see [`crate::tiering`].
@@ -153,6 +165,10 @@ impl<P: Platform> PerCore<P> {
             table_wanted: Signal::new(),
             epoch_heard: Cell::new(Epoch(0)),
             takeover_wanted: Signal::new(),
+            claim_wanted: Signal::new(),
+            peer_figures: RefCell::default(),
+            tasks: RefCell::default(),
+            peers: Peers::default(),
             keep_wanted: Signal::new(),
             kept_epoch: Cell::new(Epoch(0)),
             heritage: Cell::new((Epoch(0), Heritage::default())),
@@ -187,16 +203,47 @@ impl<P: Platform> PerCore<P> {
         let lost = self.lives_lost(&table);
         let mut shard = self.shard.borrow_mut();
         shard.take_in_uses(self.platform.now());
+        if shard.keeps_replicas() {
+            self.look_after_kept(&mut shard, &table);
+        }
         shard.apply_table(&table);
         if !lost.is_empty() {
             shard.drop_lost(&lost);
         }
         drop(shard);
+        self.peers.keep_only(&table.members);
+        self.peer_figures.borrow_mut().retain(|id, _| table.members.iter().any(|member| member.id == *id));
         // Heard before it is known: the next heartbeat follows at once, and the master waits for it.
         self.hear_epoch(table.epoch);
         *self.routing.borrow_mut() = Rc::new(Routing::new(table));
         self.takeover_wanted.raise();
+        self.claim_wanted.raise();
         self.keep_wanted.raise();
+    }
+
+    /// What a new table means for what is kept for other homes. A member that lives sees all tables: who has missed one, or is not in
+    /// one, has been given up meanwhile.
+    fn look_after_kept(&self, shard: &mut Shard, newer: &RoutingTable) {
+        let routing = self.routing.borrow();
+        let me = self.identity.member().life();
+        let lives = |life: Life| newer.members.iter().any(|member| member.life() == life);
+        if newer.epoch != routing.table.epoch.next() || !lives(me) {
+            return shard.let_all_go();
+        }
+        let is_gone: Vec<bool> = routing.table.members.iter().map(|member| !lives(member.life())).collect();
+        let mut lost = SlotSet::new();
+        for slot in Slot::all() {
+            let home = routing.table.homes[slot.index()];
+            let is_home_gone = is_gone.get(usize::from(home)).copied().unwrap_or(false);
+            // Or whoever was to give the entries to the home, before it had.
+            let is_origin_gone =
+                matches!(routing.table.origin(slot), Origin::Member(index) if is_gone[usize::from(index)])
+                    && matches!(newer.origin(slot), Origin::Lost | Origin::Former(_));
+            if is_home_gone || is_origin_gone {
+                lost.insert(slot);
+            }
+        }
+        shard.note_lost_homes(&lost);
     }
 
     /// Members of the table we know that a newer one does not have any more, or in another life.

@@ -259,7 +259,7 @@ async fn read_reply<R: ByteReader>(
     }
 }
 
-/// A connection for control traffic: one question at a time, no payloads.
+/// A connection for control traffic and for single values: one question at a time.
 pub struct Channel<P: Platform> {
     reader: FrameReader<<P::Stream as Stream>::Reader>,
     writer: <P::Stream as Stream>::Writer,
@@ -311,5 +311,10 @@ impl<P: Platform> Channel<P> {
         };
         write_frame(&mut self.writer, header, body).await?;
         read_reply(&mut self.reader, &header, reply).await
+    }
+
+    /// Reads some of the payload behind the last answer, all of which has to be read.
+    pub fn poll_payload(&mut self, context: &mut Context<'_>, target: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.reader.poll_payload(context, target)
     }
 }

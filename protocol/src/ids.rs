@@ -30,6 +30,14 @@ pub struct CoreId {
     pub core: u16,
 }
 
+impl CoreId {
+    /// A short name, not 0, that two cores of a cluster hardly share.
+    pub fn tag(self) -> u32 {
+        let mixed = xxhash_rust::xxh3::xxh3_64_with_seed(&self.engine.0.to_le_bytes(), u64::from(self.core));
+        (mixed as u32).max(1)
+    }
+}
+
 impl fmt::Display for CoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.engine, self.core)

@@ -32,6 +32,8 @@ pub const MEMBERS_MAX: usize = 4096;
 pub const FORMER_MAX: usize = 4096;
 /// Rows that one page of a hand-over, or one step of a removal by pattern or of a list of keys, looks at.
 pub const SCAN_ROWS_PER_STEP: usize = 4096;
+/// Replicas of an object besides the first.
+pub const MORE_REPLICAS_MAX: usize = 15;
 /// Extents are multiples of this many bytes, and start at one.
 pub const EXTENT_ALIGNMENT: usize = 512;
 

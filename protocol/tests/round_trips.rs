@@ -301,7 +301,7 @@ quickcheck! {
             let (flags, miss) = (flags & (KeyItem::FORCE | KeyItem::CORRUPT), miss % 6);
             (KeyItem { flags, miss, ..KeyItem::at_holder(name.as_ref(), Version(*version)) }, name)
         }).collect();
-        let means = |item: &KeyItem| item.flags <= 3 && item.miss <= 5 && item.reserved == 0;
+        let means = |item: &KeyItem| item.flags <= 3 && item.miss <= 5;
         batch_holds(&items, means)
     }
 
@@ -434,7 +434,8 @@ fn pages() {
             let (version, value_bytes) =
                 (Version(any.version.0.max(1)), any.value_bytes.clamp(1, VALUE_BYTES_MAX));
             let ItemReply { checksum, holder, lease_ms, .. } = any;
-            Entry { name, version, value_bytes, checksum, holder, lease_ms }
+            let is_kept = lease_ms % 2 == 1;
+            Entry { name, version, value_bytes, checksum, holder, lease_ms, is_kept }
         };
         let entries = names.iter().map(ObjectName::as_ref).zip(&entries).map(entry).collect();
         let page = Page { cursor, given, declined, entries };

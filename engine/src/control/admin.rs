@@ -1,5 +1,6 @@
 //! What an operator asks of a core: list, mount and unmount segments, evict down to a level.
 
+use super::tasks;
 use crate::config::room_for;
 use crate::panics;
 use crate::percore::PerCore;
@@ -31,6 +32,10 @@ pub(crate) async fn serve<P: Platform>(core: &Rc<PerCore<P>>, request: AdminRequ
         AdminRequest::Mount(request) => mount(core, request).await,
         AdminRequest::Unmount(request) => unmount(core, request),
         AdminRequest::Evict(request) => evict(core, request).await,
+        AdminRequest::Holders(names) => tasks::holders(core, &names),
+        AdminRequest::Copy(request) => tasks::begin(core, request),
+        AdminRequest::Leave(request) => tasks::give_up(core, request).await,
+        AdminRequest::Task(number) => AdminReply::Task(core.tasks.borrow().get(number).cloned()),
     }
 }
 

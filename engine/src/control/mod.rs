@@ -7,9 +7,13 @@
 //! Everything here is slow and may fail at any time; requests go on meanwhile with the table that is known.
 
 pub(crate) mod admin;
+mod claim;
 mod drops;
 mod membership;
+pub(crate) mod peers;
+pub(crate) mod replicas;
 mod takeover;
+pub(crate) mod tasks;
 
 pub use membership::MasterLink;
 
@@ -235,7 +239,9 @@ pub async fn run<P: Platform>(
     platform.spawn(transport::lanes::say_hours(core.clone()));
     core.start_tier();
     platform.spawn(takeover::run(core.clone()));
+    platform.spawn(claim::run(core.clone()));
     platform.spawn(drops::run(core.clone()));
+    platform.spawn(replicas::run(core.clone()));
     platform.spawn(sweep(core.clone()));
     while !supervisor.should_stop() && !supervisor.do_all_listen() {
         platform.sleep(SIBLINGS_CHECK).await;

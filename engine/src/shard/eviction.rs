@@ -179,12 +179,12 @@ impl Shard {
         if self.is_read_meanwhile(victim) || self.leave_to_copy(victim) {
             return;
         }
-        let gone = self.take_out(victim, Why::Evicted);
-        self.counters.evicted += 1;
-        self.counters.evicted_bytes += gone.value_bytes;
         let told =
             if seeded_bug!("evicted called removed") { MissReason::Removed } else { MissReason::Evicted };
-        self.note_departure(&gone, told);
+        let value_bytes = self.index.row(victim).value_bytes();
+        self.depart(victim, Why::Evicted, told);
+        self.counters.evicted += 1;
+        self.counters.evicted_bytes += value_bytes;
     }
 
     /// Takes a row out, and lets go of its memory.
@@ -193,6 +193,7 @@ impl Shard {
         self.note_uses();
         self.take_off_shelf(position);
         self.leave_record(position, why);
+        self.leave_replicas(position);
         let gone = self.index.remove(position, why);
         self.soft_pins.forget(position);
         if let Place::Here(extent) = gone.place {

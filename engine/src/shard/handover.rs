@@ -7,14 +7,14 @@ use super::slots::SlotCounts;
 use crate::eviction::Pin;
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
-use snowskin_protocol::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
+use snowskin_protocol::limits::{BODY_BYTES_MAX, MORE_REPLICAS_MAX, NAME_BYTES_MAX, SCAN_ROWS_PER_STEP};
 use snowskin_protocol::wire::control::{Entry, LAST_PAGE, Page, PageWriter, SlotSet};
 use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::{CoreId, Life, MissReason};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A page ends when another entry might not fit.
-const PAGE_BYTES_MAX: usize = BODY_BYTES_MAX - NAME_BYTES_MAX - 64;
+/// A page ends when the next object might not fit, which has an entry for each of its holders.
+pub(super) const PAGE_BYTES_MAX: usize = BODY_BYTES_MAX - (MORE_REPLICAS_MAX + 1) * (NAME_BYTES_MAX + 64);
 
 impl Shard {
     /// Which slots are to be asked for, of whom.
@@ -33,28 +33,41 @@ impl Shard {
             if let Some(row) = self.index.get(position)
                 && given.contains(row.slot())
                 && self.is_entry(row)
-                && (!leaving || row.is_elsewhere())
                 && !(seeded_bug!("entry dropped on hand-over") && position % 8 == 3)
             {
-                page.push(&self.entry_of(position, row, now));
-                self.counters.entries_given += 1;
+                let (others, is_named_kept) = self.other_holders(position);
+                let named = match self.index.place(position) {
+                    Place::Here(_) | Place::OnSsd(_) => (!leaving).then_some(self.me),
+                    Place::At(holder) => Some(holder),
+                };
+                let named = named.map(|holder| (holder, is_named_kept));
+                for (holder, is_kept) in named.into_iter().chain(others) {
+                    page.push(&self.entry_of(position, row, now, holder, is_kept));
+                    self.counters.entries_given += 1;
+                }
             }
             position += 1;
         }
         page.finish(if position == self.index.end() { LAST_PAGE } else { position })
     }
 
-    fn entry_of(&self, position: Position, row: &Row, now: Moment) -> Entry<'_> {
+    /// What another home is told of a row: that `holder` has its bytes, and may keep them.
+    pub(super) fn entry_of(
+        &self,
+        position: Position,
+        row: &Row,
+        now: Moment,
+        holder: CoreId,
+        is_kept: bool,
+    ) -> Entry<'_> {
         Entry {
             name: self.index.name(position),
             version: row.version(),
             value_bytes: row.value_bytes(),
             checksum: row.checksum(),
-            holder: match self.index.place(position) {
-                Place::Here(_) | Place::OnSsd(_) => self.me,
-                Place::At(holder) => holder,
-            },
+            holder,
             lease_ms: u32::try_from((row.lease_until() - now).as_millis()).unwrap_or(u32::MAX),
+            is_kept,
         }
     }
 
@@ -71,6 +84,14 @@ impl Shard {
         }
     }
 
+    /// Takes over what somebody keeps of the slots of a lost home.
+    pub fn take_offered(&mut self, page: &Page<'_>, now: Moment) {
+        let own = page.entries.iter().filter(|entry| entry.holder == self.me).count() as u64;
+        let before = self.index.len();
+        self.take_page(page, false, now);
+        self.counters.replicas_found += self.index.len() - before + own;
+    }
+
     fn take_entry(&mut self, entry: &Entry<'_>, now: Moment) {
         let name = entry.name.hashed();
         let generation = self.slots.generation(name.slot());
@@ -79,17 +100,21 @@ impl Shard {
         let same = known.filter(|&position| {
             let row = self.index.row(position);
             // Versions are counted by each home for itself: only all of this together names the same bytes.
-            entry.holder == self.me
-                && !row.is_elsewhere()
-                && (row.version() == entry.version || seeded_bug!("any version vouched for"))
+            (row.version() == entry.version || seeded_bug!("any version vouched for"))
                 && (row.checksum() == entry.checksum || seeded_bug!("any version vouched for"))
         });
+        let is_entry = |at: Position| self.is_entry(self.index.row(at));
         let position = match same {
-            Some(position) => {
+            // One more holder of what was taken over just before.
+            Some(position) if is_entry(position) => position,
+            Some(position) if !self.index.row(position).is_elsewhere() => {
+                self.forget_holders(position);
                 self.index.vouch(position, generation);
                 position
             }
-            None => {
+            // Two lost homes have left replicas of different values. It cannot be; the first one counts.
+            None if known.is_some_and(is_entry) => return,
+            _ => {
                 known.map(|position| self.take_out(position, Why::Dropped));
                 if entry.holder == self.me || !self.index.has_room(name.name) {
                     self.ghosts.remember(name.hash, MissReason::Evicted, None);
@@ -100,7 +125,19 @@ impl Shard {
                 self.index.insert(name, facts, Place::At(entry.holder), &PutHints::default())
             }
         };
+        self.add_holder(position, entry.holder, entry.is_kept);
         self.index.extend_lease(position, lease_until);
+    }
+
+    /// The slots of lost homes whose replicas all others are to be asked for.
+    pub fn claiming(&self) -> &SlotSet {
+        self.slots.claiming()
+    }
+
+    /// All others have said what they keep of these slots, or did not answer in time: they are served from now on.
+    pub fn finish_claiming(&mut self, slots: &SlotSet) {
+        self.slots.finish_claiming(slots);
+        self.look_for_strangers();
     }
 
     /// All pages have come: these slots are served from now on.
@@ -162,13 +199,15 @@ impl Shard {
         if seeded_bug!("lost holder kept") {
             return;
         }
+        for (position, holder) in self.with_holder(|holder| lost.contains(&holder)) {
+            self.go_on_without(position, holder, MissReason::OwnerLost);
+        }
         for position in 0..self.index.end() {
             if self.index.get(position).is_some()
                 && let Place::At(holder) = self.index.place(position)
                 && lost.contains(&holder)
             {
-                let gone = self.take_out(position, Why::Dropped);
-                self.note_departure(&gone, MissReason::OwnerLost);
+                self.go_on_without(position, holder, MissReason::OwnerLost);
             }
         }
     }

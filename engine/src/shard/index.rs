@@ -12,7 +12,7 @@
 //! No row is ever copied to make room for more, so no put waits for the index to grow.
 
 use super::names::Names;
-use super::row::{Facts, NOWHERE, Place, Position, RecordId, Row, RowPlace};
+use super::row::{Facts, NOWHERE, Place, Position, RecordId, Row, RowPlace, standing};
 use super::table::Table;
 use crate::eviction::{Arrival, Eviction, Pin, PolicyKind, Seat, Seats};
 use crate::segment::ExtentId;
@@ -54,6 +54,7 @@ pub(crate) struct Index {
     vacant: Position,
     here_count: u64,
     on_ssd_count: u64,
+    kept_count: u64,
     live_bytes: u64,
     name_bytes: u64,
 }
@@ -96,6 +97,7 @@ impl Index {
             vacant: NOWHERE,
             here_count: 0,
             on_ssd_count: 0,
+            kept_count: 0,
             live_bytes: 0,
             name_bytes: 0,
         }
@@ -154,6 +156,8 @@ impl Index {
 
     /// Vouches for the row at a position in this generation of its slot.
     pub(crate) fn vouch(&mut self, position: Position, generation: u32) {
+        self.kept_count -= u64::from(self.row(position).generation() == standing::KEPT);
+        self.kept_count += u64::from(generation == standing::KEPT);
         self.row_mut(position).set_generation(generation);
     }
 
@@ -185,6 +189,7 @@ impl Index {
         let row = Row::new(self.names.insert(name.name.bytes()), name.hash, facts, place);
         let (is_here, is_on_ssd) = (row.is_here(), matches!(row.place(), RowPlace::OnSsd(_)));
         self.on_ssd_count += u64::from(is_on_ssd);
+        self.kept_count += u64::from(row.generation() == standing::KEPT);
         self.name_bytes += name.name.bytes().len() as u64;
         self.live_bytes += row.allocated_bytes();
         let position = match self.vacant {
@@ -234,6 +239,7 @@ impl Index {
             Place::OnSsd(_) => self.on_ssd_count -= 1,
             Place::At(_) => {}
         }
+        self.kept_count -= u64::from(self.row(position).generation() == standing::KEPT);
         self.name_bytes -= self.name(position).bytes().len() as u64;
         self.names.remove(self.row(position).name);
         let next = std::mem::replace(&mut self.vacant, position);
@@ -327,6 +333,11 @@ impl Index {
         }
     }
 
+    /// Rows.
+    pub(crate) fn len(&self) -> u64 {
+        self.table.len() as u64
+    }
+
     /// Rows whose bytes are here.
     pub(crate) fn here_count(&self) -> u64 {
         self.here_count
@@ -337,9 +348,14 @@ impl Index {
         self.on_ssd_count
     }
 
+    /// Rows that are kept for their home ([`standing::KEPT`]).
+    pub(crate) fn kept_count(&self) -> u64 {
+        self.kept_count
+    }
+
     /// Rows whose bytes are at another core.
     pub(crate) fn elsewhere_count(&self) -> u64 {
-        self.table.len() as u64 - self.here_count - self.on_ssd_count
+        self.len() - self.here_count - self.on_ssd_count
     }
 
     /// Memory of all rows whose bytes are here.

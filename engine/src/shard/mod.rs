@@ -7,6 +7,7 @@
 //! * [`read`]: get and lookup, at the home and at a holder, leases;
 //! * [`remove`]: by name and by pattern;
 //! * [`list`]: which keys are held;
+//! * [`replicas`], [`kept`]: who else has the bytes of an entry; replicas of other homes' objects;
 //! * [`handover`]: giving entries to a new home and taking them from an old one.
 //!
 //! A row is an *entry* when this core is the home of its slot and vouches for it (see [`slots`]), and a *replica*
@@ -18,6 +19,7 @@ mod ghosts;
 mod groups;
 mod handover;
 mod index;
+mod kept;
 mod list;
 mod names;
 mod pins;
@@ -25,6 +27,7 @@ mod put;
 mod read;
 mod read_before;
 mod remove;
+mod replicas;
 mod row;
 mod shelf;
 mod slots;
@@ -40,6 +43,8 @@ mod lineage_tests;
 #[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
+mod replicas_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tiered_tests;
@@ -47,9 +52,11 @@ mod tiered_tests;
 pub use copies::{Admission, CopyStart, TierPolicy, UnknownAdmission, WriteMode};
 pub use eviction::EvictStep;
 pub use ghosts::Departure;
+pub use kept::TakeStart;
 pub use put::{PutStart, PutTicket};
 pub use read::{Answer, Held};
 pub use remove::Dropped;
+pub use replicas::{Holders, ReplicaEnd, ReplicaNews};
 pub use row::RecordId;
 pub use shelf::{ReaderId, cards_for};
 pub use tiered::{Demoted, Demotion};
@@ -62,15 +69,17 @@ use ghosts::Ghosts;
 use groups::Groups;
 use index::{Gone, Index, Why};
 use pins::SoftPins;
+use replicas::Replicas;
 use row::{Place, Position, Row};
 use shelf::Shelf;
 use slots::{Service, Slots};
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
+use snowskin_protocol::wire::control::SlotSet;
 use snowskin_protocol::wire::data::ItemStatus;
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::{
-    CoreId, HashedName, Incarnation, Life, MissReason, RoutingTable, Settings, Slot, Version,
+    CoreId, HashedName, Incarnation, Life, MissReason, RoutingTable, Settings, Slot, Strategy, Version,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -97,6 +106,9 @@ pub struct Shard {
     segments: Segments,
     soft_pins: SoftPins,
     groups: Groups,
+    replicas: Replicas,
+    /// Slots whose last home is gone, of which replicas are kept here that no home has claimed since.
+    unclaimed: SlotSet,
     /// Segments on their way out; the first is the next to have a turn.
     unmounts: VecDeque<Unmount>,
     /// What is kept of rows with records on the SSD, if there is one.
@@ -125,6 +137,8 @@ impl Shard {
             segments,
             soft_pins: SoftPins::default(),
             groups: Groups::default(),
+            replicas: Replicas::default(),
+            unclaimed: SlotSet::new(),
             unmounts: VecDeque::new(),
             tiered: None,
             shelf: None,
@@ -146,6 +160,11 @@ impl Shard {
         let is_member = table.members.iter().any(|member| member.life() == me);
         let heir_of = if is_member { self.take_heritage() } else { None };
         self.slots.apply(table, me, heir_of);
+        if table.members.iter().all(|member| member.id == self.me) {
+            // Nobody else is there who could keep anything.
+            let all = self.slots.claiming().clone();
+            self.slots.finish_claiming(&all);
+        }
         self.follow_slots();
         if is_member {
             self.settle_recovered(table, heir_of);
@@ -159,6 +178,11 @@ impl Shard {
     pub fn apply_settings(&mut self, settings: Settings) {
         self.settings = settings;
         self.segments.set_strategy(settings.strategy());
+    }
+
+    /// How a place is chosen among several.
+    pub fn strategy(&self) -> Strategy {
+        self.settings.strategy()
     }
 
     /// The memory.
@@ -210,6 +234,7 @@ impl Shard {
             objects: self.index.here_count(),
             objects_on_ssd: self.index.on_ssd_count(),
             objects_elsewhere: self.index.elsewhere_count(),
+            replicas_kept: self.index.kept_count(),
             slots_served: slots.served,
             slots_awaited: slots.awaited,
             slots_frozen: slots.frozen,

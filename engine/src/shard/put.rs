@@ -13,7 +13,7 @@ use super::index::{Why, pin_of};
 use super::row::{Facts, Place, Position};
 use super::{Dropped, Shard};
 use crate::eviction::Pin;
-use crate::segment::Reservation;
+use crate::segment::{ExtentId, Reservation};
 use snowskin_io::Moment;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::{ItemStatus, PutHints, PutItem};
@@ -71,8 +71,13 @@ impl PutTicket {
         (self.expected, self.is_filled_elsewhere) = (checksum, true);
     }
 
-    fn has_arrived(&self) -> bool {
+    pub(super) fn has_arrived(&self) -> bool {
         self.is_filled_elsewhere || self.growing.finish(self.reservation.value()) == self.expected
+    }
+
+    /// The value is an object's from now on.
+    pub(super) fn publish(self) -> ExtentId {
+        self.reservation.publish()
     }
 
     /// Whether the value is complete.
@@ -96,18 +101,8 @@ impl Shard {
         if item.value_bytes > self.segments.value_bytes_max() {
             return PutStart::Answered(ItemStatus::TooLarge);
         }
-        let reserve = |shard: &mut Shard| shard.segments.reserve(item.value_bytes as usize);
-        let has_room = self.make_room_for_name(name.name, now);
-        let reservation = has_room.then(|| self.evict_until(now, item.value_bytes, reserve)).flatten();
-        match reservation {
-            Some(reservation) => PutStart::Reserved(PutTicket {
-                reservation,
-                filled_bytes: 0,
-                growing: Growing::default(),
-                expected: item.checksum,
-                is_filled_elsewhere: false,
-                hints: item.hints,
-            }),
+        match self.room_for_value(name, item.value_bytes, item.checksum, now) {
+            Some(ticket) => PutStart::Reserved(PutTicket { hints: item.hints, ..ticket }),
             None => {
                 self.counters.puts_no_space += 1;
                 PutStart::Answered(ItemStatus::NoSpace)
@@ -146,9 +141,10 @@ impl Shard {
             checksum: ticket.expected,
             generation: self.slots.generation(name.slot()),
         };
-        let place = Place::Here(ticket.reservation.publish());
-        let position = self.index.insert(name, facts, place, &ticket.hints);
-        self.protect(position, &ticket.hints, now);
+        let hints = ticket.hints;
+        let place = Place::Here(ticket.publish());
+        let position = self.index.insert(name, facts, place, &hints);
+        self.protect(position, &hints, now);
         let has_returned = self.ghosts.reason(name.hash) == Some(MissReason::Evicted);
         self.note_fresh(position, has_returned);
         self.ghosts.forget(name.hash);
@@ -156,6 +152,29 @@ impl Shard {
         self.counters.value_bytes_in += value_bytes;
         self.evict_slice(now);
         (ItemStatus::Ok, replaced.and_then(|gone| Dropped::of(name.name, &gone)))
+    }
+
+    /// Memory for a value, evicting what may be evicted.
+    pub(super) fn room_for_value(
+        &mut self,
+        name: HashedName<'_>,
+        value_bytes: u64,
+        expected: Checksum,
+        now: Moment,
+    ) -> Option<PutTicket> {
+        if value_bytes > self.segments.value_bytes_max() || !self.make_room_for_name(name.name, now) {
+            return None;
+        }
+        let reserve = |shard: &mut Shard| shard.segments.reserve(value_bytes as usize);
+        let reservation = self.evict_until(now, value_bytes, reserve)?;
+        Some(PutTicket {
+            reservation,
+            filled_bytes: 0,
+            growing: Growing::default(),
+            expected,
+            is_filled_elsewhere: false,
+            hints: PutHints::default(),
+        })
     }
 
     fn protect(&mut self, position: Position, hints: &PutHints, now: Moment) {
@@ -180,11 +199,15 @@ impl Shard {
         if let Err(status) = self.answers_for(name.slot()) {
             return Some(status);
         }
-        if !replace && self.find_entry(name).is_some() && !seeded_bug!("last writer wins") {
-            self.counters.puts_exist += 1;
-            return Some(ItemStatus::Exists);
+        let position = self.find_entry(name)?;
+        if replace {
+            return self.refuse_if_bound(position);
         }
-        None
+        if seeded_bug!("last writer wins") {
+            return None;
+        }
+        self.counters.puts_exist += 1;
+        Some(ItemStatus::Exists)
     }
 
     fn next_version(&mut self) -> Version {

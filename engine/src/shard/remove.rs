@@ -51,6 +51,9 @@ impl Shard {
         if !force && self.index.row(position).lease_until() > now && !seeded_bug!("remove under lease") {
             return (ItemReply::status(ItemStatus::Leased), None);
         }
+        if let Some(status) = self.refuse_if_bound(position) {
+            return (ItemReply::status(status), None);
+        }
         if seeded_bug!("remove forgotten") && position.is_multiple_of(4) {
             return (ItemReply::status(ItemStatus::Ok), None);
         }
@@ -58,7 +61,8 @@ impl Shard {
     }
 
     /// A step of removing all objects of a tenant whose key matches (all of them, without a pattern). Also answers
-    /// the replicas at other cores that lost their entry.
+    /// the replicas at other cores that lost their entry. Ends before an object that other holders have to let go of first; `None`:
+    /// that is the first one.
     pub fn remove_matching(
         &mut self,
         cursor: u32,
@@ -66,7 +70,7 @@ impl Shard {
         pattern: Option<&Regex>,
         force: bool,
         now: Moment,
-    ) -> (RemovedStep, Vec<Dropped>) {
+    ) -> Option<(RemovedStep, Vec<Dropped>)> {
         self.take_in_uses(now);
         let rows_max = if pattern.is_some() { MATCHED_ROWS_PER_STEP } else { SCAN_ROWS_PER_STEP as u32 };
         let end = self.index.end().min(cursor.saturating_add(rows_max));
@@ -87,13 +91,17 @@ impl Shard {
                 step.leased += 1;
                 continue;
             }
+            if self.refuse_if_bound(position).is_some() {
+                step.cursor = position;
+                return (position > cursor).then_some((step, dropped));
+            }
             step.removed += 1;
             dropped.extend(self.remove_entry(position));
         }
         if end == self.index.end() {
             step.cursor = RemovedStep::DONE;
         }
-        (step, dropped)
+        Some((step, dropped))
     }
 
     /// As a home: a reader was told by the holder that this version is gone, and why. Drops the entry if it still
@@ -107,13 +115,16 @@ impl Shard {
         let Some(position) = self.index.find(name) else { return };
         let row = self.index.row(position);
         let is_same = row.version() == version || seeded_bug!("forget another version");
-        if serves && row.is_elsewhere() && is_same {
-            let gone = self.take_out(position, Why::Dropped);
+        if serves
+            && is_same
+            && let Place::At(holder) = self.index.place(position)
+            && item.is_of_holder(holder)
+        {
             // A holder that does not know why has lost what it knew.
             let known = |reason: &MissReason| matches!(reason, MissReason::Evicted | MissReason::Corrupt);
             let reason = item.reason().filter(known).unwrap_or(MissReason::OwnerLost);
             let told = if seeded_bug!("lost called evicted") { MissReason::Evicted } else { reason };
-            self.note_departure(&gone, told);
+            self.go_on_without(position, holder, told);
         }
     }
 
@@ -125,8 +136,7 @@ impl Shard {
             && Checksum::of(self.segments.pin(extent, row.value_bytes()).value()) != row.checksum()
         {
             log::error!("core {}: the bytes of {:?} have changed in memory; dropped", self.me, name.name);
-            let gone = self.take_out(position, Why::Dropped);
-            self.note_departure(&gone, MissReason::Corrupt);
+            self.depart(position, Why::Dropped, MissReason::Corrupt);
         }
     }
 

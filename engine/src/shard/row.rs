@@ -57,6 +57,17 @@ pub(crate) struct Row {
 
 const _: () = assert!(size_of::<Row>() == 64);
 
+/// What stands in the place of a generation in rows that are replicas by order of another home ([`super::replicas`]). No slot has so
+/// many generations.
+pub(crate) mod standing {
+    /// Bytes that the home may name to readers.
+    pub(crate) const LOOSE: u32 = u32::MAX;
+    /// The same, and the next home is told of them, should this one be lost.
+    pub(crate) const KEPT: u32 = u32::MAX - 1;
+    /// They were kept, and are not any more, nor ever again.
+    pub(crate) const RELEASED: u32 = u32::MAX - 2;
+}
+
 /// What is known of an object beside its name and its place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {

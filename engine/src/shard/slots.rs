@@ -8,7 +8,7 @@
 //!   NotMine ───────────────────────────► Serving ─────────────────────────────────────► Frozen
 //!     │  ▲                                  ▲                                              │
 //!     │  │  table: mine, origin             │ entries have come, or                        │
-//!     └──┼─────────────────────► Awaiting ──┘ origin lost: after a loss                    │
+//!     └──┼─────────────────────► Awaiting ──┘ origin lost: others have said what they keep │
 //!        │                                                                                 │
 //!        └──────────────────────────────────── taker has confirmed, or nobody will ask ────┘
 //! ```
@@ -82,6 +82,8 @@ pub(crate) struct Slots {
     generations: Vec<u32>,
     /// Whom an awaited slot is asked of.
     origins: BTreeMap<Slot, Life>,
+    /// Awaited slots whose last home is gone: all others are asked what they keep of them.
+    claiming: SlotSet,
     /// Who gave a slot that was taken, until it knows that it may forget it.
     unconfirmed: BTreeMap<Slot, Life>,
     counts: SlotCounts,
@@ -99,6 +101,7 @@ impl Slots {
             states: vec![State::NotMine; SLOT_COUNT],
             generations: vec![0; SLOT_COUNT],
             origins: BTreeMap::new(),
+            claiming: SlotSet::new(),
             unconfirmed: BTreeMap::new(),
             counts: SlotCounts::default(),
             losses: 0,
@@ -181,7 +184,7 @@ impl Slots {
             (State::NotMine | State::Frozen, true) => match table.origin(slot) {
                 Origin::Nobody => self.set(slot, State::Serving),
                 Origin::Former(life) if Some(life) == heir_of => self.set(slot, State::ServingAfterLoss),
-                Origin::Lost | Origin::Former(_) => self.serve_after_loss(slot),
+                Origin::Lost | Origin::Former(_) => self.claim(slot),
                 Origin::Member(index) if Some(index) == my_index || seeded_bug!("serve before taking") => {
                     self.set(slot, State::Serving);
                 }
@@ -191,8 +194,9 @@ impl Slots {
                     self.set(slot, State::Awaiting);
                 }
             },
+            (State::Awaiting, true) if self.claiming.contains(slot) => {}
             (State::Awaiting, true) if self.is_origin_there(table, slot) => {}
-            (State::Awaiting, true) => self.serve_after_loss(slot),
+            (State::Awaiting, true) => self.claim(slot),
             (State::Awaiting, false) => self.give_up(slot),
             (State::NotMine, false) => {}
         }
@@ -247,7 +251,21 @@ impl Slots {
 
     /// Whether the entries of this slot are still waited for.
     pub(crate) fn is_awaited(&self, slot: Slot) -> bool {
-        self.origins.contains_key(&slot)
+        self.origins.contains_key(&slot) || self.claiming.contains(slot)
+    }
+
+    /// The slots whose replicas all others are to be asked for.
+    pub(crate) fn claiming(&self) -> &SlotSet {
+        &self.claiming
+    }
+
+    /// Whoever could be asked has said what it keeps of these slots.
+    pub(crate) fn finish_claiming(&mut self, slots: &SlotSet) {
+        for slot in slots.iter() {
+            if self.claiming.remove(slot) {
+                self.set(slot, State::ServingAfterLoss);
+            }
+        }
     }
 
     /// All entries of these slots are here.
@@ -293,14 +311,17 @@ impl Slots {
 
     fn give_up(&mut self, slot: Slot) {
         self.origins.remove(&slot);
+        self.claiming.remove(slot);
         self.generations[slot.index()] += u32::from(!seeded_bug!("given entries count"));
         self.set(slot, State::NotMine);
     }
 
-    fn serve_after_loss(&mut self, slot: Slot) {
+    /// The last home is gone, and what it knew: others may keep replicas.
+    fn claim(&mut self, slot: Slot) {
         self.give_up(slot);
         self.has_raised = true;
-        self.set(slot, State::ServingAfterLoss);
+        self.claiming.insert(slot);
+        self.set(slot, State::Awaiting);
     }
 
     /// Whether rows of slots that are served may be no entries, since it was asked last.

@@ -119,8 +119,15 @@ fn a_lost_origin_means_serving_after_a_loss() {
     let mut gone = table(3, 1, LOST);
     gone.members[0].incarnation = Incarnation(99);
     y.apply(&gone, life(1), None);
+    assert_eq!(y.service(S), Service::Moving, "others may keep replicas");
+    assert!(y.awaited().is_empty() && y.is_awaited(S));
+    let mut later = gone.clone();
+    later.epoch = Epoch(4);
+    y.apply(&later, life(1), None);
+    assert_eq!(y.service(S), Service::Moving, "nobody has been asked yet");
+    y.finish_claiming(&one(S));
     assert_eq!(y.service(S), Service::Home { after_loss: true });
-    assert!(y.awaited().is_empty());
+    assert!(!y.claiming().contains(S) && !y.is_awaited(S));
 }
 
 #[test]
@@ -141,6 +148,7 @@ fn a_table_that_knows_an_earlier_life_gives_us_nothing() {
     let mut next = table(5, 0, LOST);
     next.members[0].incarnation = Incarnation(99);
     reborn.apply(&next, (core(0), Incarnation(99)), None);
+    reborn.finish_claiming(&one(S));
     assert_eq!(reborn.service(S), Service::Home { after_loss: true });
 }
 
@@ -152,6 +160,7 @@ fn an_heir_serves_what_its_former_life_has_left_and_nobody_else_does() {
     let (mut heir, mut other) = (Slots::new(), Slots::new());
     heir.apply(&left, life(1), Some(former));
     other.apply(&left, life(1), Some((core(1), Incarnation(99))));
+    other.finish_claiming(&one(S));
     for slots in [&heir, &other] {
         assert_eq!(slots.service(S), Service::Home { after_loss: true });
     }
@@ -166,6 +175,7 @@ fn an_heir_serves_what_its_former_life_has_left_and_nobody_else_does() {
     third.apply(&table(1, 1, 0), life(1), None);
     left.members[0].incarnation = Incarnation(1000);
     third.apply(&left, life(1), Some(former));
+    third.finish_claiming(&one(S));
     assert_eq!((third.service(S), third.generation(S)), (Service::Home { after_loss: true }, 1));
 }
 

@@ -242,11 +242,11 @@ fn a_pattern_removes_what_it_matches_within_the_tenant() {
     }
     get(&mut shard, "llama/7", NOW).unwrap();
     let pattern = regex::bytes::Regex::new("^llama/").unwrap();
-    let (step, dropped) = shard.remove_matching(0, b"t", Some(&pattern), false, NOW);
+    let (step, dropped) = shard.remove_matching(0, b"t", Some(&pattern), false, NOW).unwrap();
     assert_eq!((step.removed, step.leased, step.cursor), (99, 1, RemovedStep::DONE));
     assert!(dropped.is_empty());
-    assert_eq!(shard.remove_matching(0, b"other", None, true, NOW).0.removed, 0);
-    assert_eq!(shard.remove_matching(0, b"t", None, true, NOW).0.removed, 101);
+    assert_eq!(shard.remove_matching(0, b"other", None, true, NOW).unwrap().0.removed, 0);
+    assert_eq!(shard.remove_matching(0, b"t", None, true, NOW).unwrap().0.removed, 101);
     assert_eq!(shard.stats().objects, 0);
 }
 
@@ -523,7 +523,7 @@ fn a_replica_of_another_history_is_not_taken_for_the_entry() {
         value_bytes: 9,
         checksum: Checksum::of(b"new bytes"),
         holder: core(1),
-        lease_ms: 0,
+        lease_ms: 0, is_kept: false,
     });
     for shard in [&mut old, &mut new] {
         shard.apply_table(&table(3, 0, 1));

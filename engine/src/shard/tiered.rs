@@ -325,8 +325,7 @@ impl Shard {
     pub fn lost_on_ssd(&mut self, name: HashedName<'_>, demoted: &Demoted) {
         let Some(position) = self.row_of(name, demoted) else { return };
         log::warn!("core {}: the record of {:?} is damaged or cannot be read; dropped", self.me, name.name);
-        let gone = self.take_out(position, Why::Dropped);
-        self.note_departure(&gone, MissReason::Corrupt);
+        self.depart(position, Why::Dropped, MissReason::Corrupt);
         self.counters.ssd_lost += 1;
     }
 
@@ -340,8 +339,7 @@ impl Shard {
             tiered.released.push((record, name.bytes().len(), value_bytes));
             tiered.buried.push((name.to_owned(), version));
         } else {
-            let gone = self.take_out(position, Why::Dropped);
-            self.note_departure(&gone, MissReason::Corrupt);
+            self.depart(position, Why::Dropped, MissReason::Corrupt);
             self.counters.ssd_lost += 1;
         }
         true
@@ -399,10 +397,9 @@ impl Shard {
         if tiered.copies.remove(&position).is_some() {
             self.counters.ssd_copies_reclaimed += 1;
         } else {
-            let gone = self.take_out(position, Why::Evicted);
             self.counters.evicted += 1;
-            self.counters.evicted_bytes += gone.value_bytes;
-            self.note_departure(&gone, MissReason::Evicted);
+            self.counters.evicted_bytes += self.index.row(position).value_bytes();
+            self.depart(position, Why::Evicted, MissReason::Evicted);
         }
     }
 

@@ -80,7 +80,7 @@ pub(super) fn answer<P: Platform>(
             count(&core.traffic.data_frames_in);
             list_keys(core, header, &ListKeys::decode(body)?, reply);
         }
-        Opcode::TakeSlots | Opcode::SlotsTaken => hand_over(core, header, &TakeSlots::decode(body)?, reply),
+        Opcode::TakeSlots | Opcode::SlotsTaken | Opcode::OfferReplicas | Opcode::ReplicasClaimed => hand_over(core, header, &TakeSlots::decode(body)?, reply),
         Opcode::Table => {
             reply.head.extend_from_slice(&core.routing.borrow().encoded);
             finish(header, core.epoch(), 0, 0, reply);
@@ -89,7 +89,7 @@ pub(super) fn answer<P: Platform>(
             reply.head.extend_from_slice(bytemuck::bytes_of(&core.stats()));
             finish(header, core.epoch(), 0, 0, reply);
         }
-        Opcode::Hello | Opcode::Put | Opcode::Upsert | Opcode::Admin => return Err(FrameError::Unexpected),
+        Opcode::Hello | Opcode::Put | Opcode::Upsert | Opcode::Admin | Opcode::Replica => return Err(FrameError::Unexpected),
         Opcode::Register | Opcode::Heartbeat | Opcode::Leave | Opcode::OfferTable => {
             count(&core.traffic.frames_refused);
             let sentence = "this is an engine's core: membership is the master's business";
@@ -233,19 +233,23 @@ fn remove_matching<P: Platform>(
         Err(sentence) => return refuse(header, core.epoch(), Refusal::BadPattern, &sentence, reply),
     };
     let now = core.platform.now();
-    let (step, dropped) = core.shard.borrow_mut().remove_matching(
+    let removed = core.shard.borrow_mut().remove_matching(
         request.cursor,
         request.tenant,
         pattern.as_ref(),
         request.force,
         now,
     );
+    let Some((step, dropped)) = removed else {
+        let sentence = "other holders have to let go of an object first: ask again in a moment";
+        return refuse(header, core.epoch(), Refusal::NotYet, sentence, reply);
+    };
     dropped.into_iter().for_each(|dropped| core.drop_later(dropped));
     reply.head.extend_from_slice(bytemuck::bytes_of(&step));
     finish(header, core.epoch(), 0, 0, reply);
 }
 
-/// Of the slots that a taker says it has taken: those that are its own. Nobody else can speak for them.
+/// Of the slots that a taker asks for what is kept of, or says it has taken: those that are its own. Nobody else can speak for them.
 fn meant_for(table: &RoutingTable, request: &TakeSlots) -> SlotSet {
     let taker = table.index_of(request.taker);
     let is_its = |slot: &Slot| taker == Some(table.homes[slot.index()]) || seeded_bug!("anybody confirms");
@@ -272,12 +276,18 @@ fn hand_over<P: Platform>(core: &PerCore<P>, header: &Header, request: &TakeSlot
     if header.epoch != epoch && !seeded_bug!("old epoch accepted") {
         return refuse_for_now(core, header, reply);
     }
+    let (leaving, now) = (core.leaving.get(), core.platform.now());
+    let meant = || meant_for(&core.routing.borrow().table, request);
     let mut shard = core.shard.borrow_mut();
-    if header.opcode == Opcode::TakeSlots {
-        let (leaving, now) = (core.leaving.get(), core.platform.now());
-        reply.head.extend_from_slice(&shard.give_page(&request.slots, request.cursor, leaving, now));
-    } else {
-        shard.confirm_given(&meant_for(&core.routing.borrow().table, request));
+    match header.opcode {
+        Opcode::TakeSlots => {
+            reply.head.extend_from_slice(&shard.give_page(&request.slots, request.cursor, leaving, now));
+        }
+        Opcode::OfferReplicas => {
+            reply.head.extend_from_slice(&shard.offer_page(&meant(), request.cursor, now))
+        }
+        Opcode::ReplicasClaimed => shard.claimed(&meant()),
+        _ => shard.confirm_given(&meant()),
     }
     drop(shard);
     finish(header, epoch, 0, 0, reply);

@@ -3,13 +3,14 @@
 use super::answer::OnSsd;
 use super::outbox::{Outbox, Reply};
 use super::{HELLO_TIME, answer, lanes, put};
-use crate::control::admin;
+use crate::control::{admin, replicas};
 use crate::percore::{PerCore, count};
 use snowskin_io::framing::{FrameError, FrameReader, accept_hello};
 use snowskin_io::{ByteReader, ByteWriter, Moment, Peer, Platform, Stream, with_deadline};
 use snowskin_protocol::limits::HEADER_BYTES;
 use snowskin_protocol::wire::admin::AdminRequest;
 use snowskin_protocol::wire::hello::Welcome;
+use snowskin_protocol::wire::replica::ReplicaOrder;
 use snowskin_protocol::wire::{Header, Opcode, Refusal, WireError};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -208,6 +209,12 @@ async fn serve_request<P: Platform, R: ByteReader, W: ByteWriter>(
             let asked = AdminRequest::decode(body)?;
             reply.head.resize(HEADER_BYTES, 0);
             reply.head.extend_from_slice(&admin::serve(core, asked).await.encode());
+            answer::finish(header, core.epoch(), 0, 0, &mut reply);
+        }
+        Opcode::Replica => {
+            let order = ReplicaOrder::decode(body)?;
+            reply.head.resize(HEADER_BYTES, 0);
+            replicas::obey(core, &order).await.encode(&mut reply.head);
             answer::finish(header, core.epoch(), 0, 0, &mut reply);
         }
         _ => {

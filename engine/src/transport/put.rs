@@ -3,32 +3,37 @@
 use super::answer::finish;
 use super::connection::Served;
 use super::outbox::Reply;
+use crate::control::replicas;
 use crate::percore::PerCore;
 use crate::shard::{PutStart, PutTicket};
 use crate::tiering::Copying;
+use futures_util::future::join;
 use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::seeded_bug;
 use snowskin_io::{ByteReader, Platform};
-use snowskin_protocol::HashedName;
+use snowskin_protocol::{HashedName, ObjectName};
 use snowskin_protocol::limits::HEADER_BYTES;
 use snowskin_protocol::wire::data::{Batch, ITEM_REPLY_BYTES, ItemReply, ItemStatus, PutHints, PutItem};
 use snowskin_protocol::wire::{Header, Opcode};
 use std::future::poll_fn;
 use std::rc::Rc;
 
-/// Values of a request that are to be durable, and are not yet.
+/// Values of a request that are to be durable, and are not yet, or to have replicas that are not made yet.
 pub(super) struct Undecided {
     reply: Reply,
-    /// Which items, and what waits for each.
+    /// Which items are to be durable, and what waits for each.
     items: Vec<usize>,
     copying: Vec<Copying>,
+    /// What is to have replicas, and how many besides the first.
+    replicated: Vec<(ObjectName, usize)>,
 }
 
 impl Undecided {
-    /// Waits for the SSD: the reply then.
-    pub(super) async fn decide<P: Platform>(self, core: &PerCore<P>, header: &Header) -> Reply {
-        let Undecided { mut reply, items, copying } = self;
-        for (item, durable) in items.into_iter().zip(core.end_durable(copying).await) {
+    /// Waits for the SSD, and for other cores: the reply then. Replicas are made as far as they can be; that there are fewer is no error.
+    pub(super) async fn decide<P: Platform>(self, core: &Rc<PerCore<P>>, header: &Header) -> Reply {
+        let Undecided { mut reply, items, copying, replicated } = self;
+        let ((), durable) = join(replicas::make_some(core, replicated), core.end_durable(copying)).await;
+        for (item, durable) in items.into_iter().zip(durable) {
             if let Err(why) = durable {
                 let at = HEADER_BYTES + item * ITEM_REPLY_BYTES;
                 let mut status = Vec::with_capacity(ITEM_REPLY_BYTES);
@@ -54,7 +59,7 @@ pub(super) async fn receive<P: Platform, R: ByteReader>(
     batch.check_payload(header.payload_bytes)?;
     let replace = header.opcode == Opcode::Upsert;
     reply.head.resize(HEADER_BYTES, 0);
-    let (mut items, mut copying) = (Vec::new(), Vec::new());
+    let (mut items, mut copying, mut replicated) = (Vec::new(), Vec::new(), Vec::new());
     for (number, (item, name)) in batch.iter().enumerate() {
         let name = name.hashed();
         let start = core.begin_put(name, &item, replace, core.platform.now());
@@ -73,9 +78,12 @@ pub(super) async fn receive<P: Platform, R: ByteReader>(
             items.push(number);
             copying.push(core.begin_durable(&name.name.to_owned()));
         }
+        if item.hints.more_replicas() > 0 && status == ItemStatus::Ok {
+            replicated.push((name.name.to_owned(), item.hints.more_replicas()));
+        }
     }
-    if !items.is_empty() {
-        return Ok(Served::Undecided(Undecided { reply, items, copying }));
+    if !items.is_empty() || !replicated.is_empty() {
+        return Ok(Served::Undecided(Undecided { reply, items, copying, replicated }));
     }
     finish(header, core.epoch(), header.items, 0, &mut reply);
     Ok(Served::Reply(reply))

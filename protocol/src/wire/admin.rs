@@ -7,6 +7,8 @@
 //! ```
 
 use super::WireError;
+use crate::ids::{CoreId, EngineId};
+use crate::key::{NameRef, ObjectName};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -25,6 +27,82 @@ pub enum AdminRequest {
     Unmount(Unmount),
     /// Evict until a share of the memory is in use at most.
     Evict(Evict),
+    /// Who has these objects, whose home the core is.
+    Holders(Vec<HexName>),
+    /// Have an object, whose home the core is, held by others. The answer comes at once, with the number of the task.
+    Copy(CopyObject),
+    /// Have a holder give up an object, whose home the core is.
+    Leave(LeaveObject),
+    /// How far a task of this core is.
+    Task(u64),
+}
+
+/// An object's full name, in hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HexName(pub ObjectName);
+
+impl From<HexName> for String {
+    fn from(name: HexName) -> String {
+        name.0.as_ref().bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl TryFrom<String> for HexName {
+    type Error = String;
+
+    fn try_from(digits: String) -> Result<Self, String> {
+        let pairs = digits.as_bytes().chunks(2);
+        let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let bytes: Option<Vec<u8>> = pairs.map(|pair| byte(pair).filter(|_| pair.len() == 2)).collect();
+        let bytes = bytes.ok_or("a name has two hexadecimal digits for each byte")?;
+        NameRef::parse(&bytes).map(|name| HexName(name.to_owned())).map_err(|error| error.to_string())
+    }
+}
+
+/// A core, as JSON has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoreName {
+    /// Its engine's id.
+    pub engine: u64,
+    /// Its number there.
+    pub core: u16,
+}
+
+impl From<CoreId> for CoreName {
+    fn from(id: CoreId) -> Self {
+        CoreName { engine: id.engine.0, core: id.core }
+    }
+}
+
+impl From<CoreName> for CoreId {
+    fn from(name: CoreName) -> Self {
+        CoreId { engine: EngineId(name.engine), core: name.core }
+    }
+}
+
+/// An object to copy, or to move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyObject {
+    /// Which.
+    pub name: HexName,
+    /// Who is to have it; where any core of the engine has it already, or is its home, that one counts.
+    pub targets: Vec<CoreName>,
+    /// Who is to give it up then: any core of that engine.
+    #[serde(default)]
+    pub source: Option<CoreName>,
+}
+
+/// An object to give up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveObject {
+    /// Which.
+    pub name: HexName,
+    /// Who is to give it up: any core of that engine.
+    pub holder: CoreName,
 }
 
 /// A segment to add.
@@ -91,8 +169,60 @@ pub enum AdminReply {
         /// Whether the level was reached; if not, leases and pins protect what is left.
         reached: bool,
     },
+    /// Who has the objects that were asked for, one by one; nothing for those that are not held.
+    Holders(Vec<Option<ObjectHolders>>),
+    /// The task of this number has begun.
+    TaskBegun(u64),
+    /// How far the task is; nothing if it is not known, or not any more.
+    Task(Option<TaskInfo>),
+    /// The holder has given up the object, or not: it did not have it, or is the only one.
+    Left(bool),
+    /// The object is not held.
+    NotHeld,
+    /// The core is not the object's home, or not yet: fetch a newer table, ask again.
+    NotHome,
+    /// So many tasks are under way that this one did not begin: ask again later.
+    TooManyTasks,
     /// It was not done; a sentence says why.
     Refused(String),
+}
+
+/// Who has an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectHolders {
+    /// Bytes of the value.
+    pub value_bytes: u64,
+    /// Who has it, as far as the home knows; first who is named to readers.
+    pub cores: Vec<CoreName>,
+}
+
+/// What a core does for an operator beside requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskInfo {
+    /// Whether the object is moved; else it is copied.
+    pub is_move: bool,
+    /// How far it is.
+    pub state: TaskState,
+    /// When it was asked for: milliseconds of the Unix epoch.
+    pub created_ms: u64,
+    /// When that has changed last.
+    pub updated_ms: u64,
+    /// What came of it, for people.
+    pub message: String,
+}
+
+/// How far a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// It is under way.
+    Running,
+    /// All of it was done.
+    Done,
+    /// Not all of it could be.
+    Failed,
 }
 
 /// A segment, as it is.
@@ -144,6 +274,20 @@ impl AdminReply {
 mod tests {
     use super::*;
 
+    const CORE: CoreName = CoreName { engine: u64::MAX, core: 7 };
+
+    fn name() -> HexName {
+        HexName(ObjectName::new("t", b"key \xff\x01").unwrap())
+    }
+
+    #[test]
+    fn names_are_hexadecimal() {
+        assert_eq!(String::from(name()), "74006b657920ff01");
+        for digits in ["7", "7400", "xx006b", "74006b6", "é"] {
+            assert!(HexName::try_from(digits.to_owned()).is_err(), "{digits}");
+        }
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let mount = Mount { bytes: 7, path: Some("/dev/dax0.0".into()), huge_pages: None };
@@ -152,9 +296,16 @@ mod tests {
             AdminRequest::Mount(mount),
             AdminRequest::Unmount(Unmount { segment: 3, grace_ms: 5 }),
             AdminRequest::Evict(Evict { permille: 500 }),
+            AdminRequest::Holders(vec![name(), name()]),
+            AdminRequest::Copy(CopyObject { name: name(), targets: vec![CORE], source: Some(CORE) }),
+            AdminRequest::Leave(LeaveObject { name: name(), holder: CORE }),
+            AdminRequest::Task(u64::MAX),
         ] {
             assert_eq!(AdminRequest::decode(&request.encode()), Ok(request));
         }
+        let message = "no room at 1/2".to_owned();
+        let state = TaskState::Failed;
+        let task = TaskInfo { is_move: true, state, created_ms: 5, updated_ms: 6, message };
         let info = SegmentInfo {
             segment: 1,
             capacity_bytes: 2,
@@ -169,6 +320,14 @@ mod tests {
             AdminReply::Unmounting,
             AdminReply::Evicted { objects: 1, bytes: 2, reached: false },
             AdminReply::Refused("no".to_owned()),
+            AdminReply::Holders(vec![None, Some(ObjectHolders { value_bytes: 3, cores: vec![CORE] })]),
+            AdminReply::TaskBegun(4),
+            AdminReply::Task(None),
+            AdminReply::Task(Some(task)),
+            AdminReply::Left(true),
+            AdminReply::NotHeld,
+            AdminReply::NotHome,
+            AdminReply::TooManyTasks,
         ] {
             assert_eq!(AdminReply::decode(&reply.encode()), Ok(reply));
         }

@@ -164,6 +164,13 @@ impl SlotSet {
         self.0[slot.index() / 64] |= 1 << (slot.index() % 64);
     }
 
+    /// Takes a slot out; whether it was there.
+    pub fn remove(&mut self, slot: Slot) -> bool {
+        let was_there = self.contains(slot);
+        self.0[slot.index() / 64] &= !(1 << (slot.index() % 64));
+        was_there
+    }
+
     /// Whether it has the slot.
     pub fn contains(&self, slot: Slot) -> bool {
         self.0[slot.index() / 64] & (1 << (slot.index() % 64)) != 0
@@ -229,7 +236,8 @@ struct WireTakeSlots {
 }
 
 impl TakeSlots {
-    /// The body of [`super::Opcode::TakeSlots`] and [`super::Opcode::SlotsTaken`].
+    /// The body of [`super::Opcode::TakeSlots`], [`super::Opcode::SlotsTaken`], [`super::Opcode::OfferReplicas`] and
+    /// [`super::Opcode::ReplicasClaimed`].
     pub fn encode(&self) -> Vec<u8> {
         let head = WireTakeSlots {
             engine: self.taker.engine,
@@ -274,6 +282,8 @@ pub struct Entry<'a> {
     pub holder: CoreId,
     /// Milliseconds that its lease still runs.
     pub lease_ms: u32,
+    /// Whether the holder may keep a replica ([`super::replica`]): it has to let go of it before the object changes.
+    pub is_kept: bool,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -286,9 +296,11 @@ struct WireEntry {
     lease_ms: u32,
     holder_core: u16,
     name_bytes: u16,
+    is_kept: u8,
+    reserved: [u8; 7],
 }
 
-/// A page of entries on its way to a new home.
+/// A page of entries on its way to a new home. An object that several cores hold has an entry for each of them, one behind the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<'a> {
     /// Where the next page begins; [`LAST_PAGE`]: nowhere.
@@ -331,6 +343,8 @@ impl PageWriter {
             lease_ms: entry.lease_ms,
             holder_core: entry.holder.core,
             name_bytes: entry.name.bytes().len() as u16,
+            is_kept: u8::from(entry.is_kept),
+            reserved: [0; 7],
         };
         self.0.extend_from_slice(bytemuck::bytes_of(&head));
         self.0.extend_from_slice(entry.name.bytes());
@@ -362,6 +376,9 @@ impl<'a> Page<'a> {
             if head.version == Version::ANY {
                 return Err(WireError::Value("version"));
             }
+            if head.is_kept > 1 || head.reserved != [0; 7] {
+                return Err(WireError::Value("flag or reserved part of an entry"));
+            }
             entries.push(Entry {
                 name,
                 version: head.version,
@@ -369,6 +386,7 @@ impl<'a> Page<'a> {
                 checksum: head.checksum,
                 holder: CoreId { engine: head.holder_engine, core: head.holder_core },
                 lease_ms: head.lease_ms,
+                is_kept: head.is_kept == 1,
             });
         }
         Ok(Page { cursor, given, declined, entries })
@@ -378,7 +396,7 @@ impl<'a> Page<'a> {
 const _: () = assert!(size_of::<WireReport>() == 120);
 const _: () = assert!(size_of::<Orders>() == 32);
 const _: () = assert!(size_of::<WireTakeSlots>() == 24);
-const _: () = assert!(size_of::<WireEntry>() == 40);
+const _: () = assert!(size_of::<WireEntry>() == 48);
 
 #[cfg(test)]
 #[path = "control_tests.rs"]

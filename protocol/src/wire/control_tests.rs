@@ -81,6 +81,7 @@ fn pages_round_trip() {
             checksum: Checksum(1),
             holder: CoreId { engine: EngineId(2), core: 3 },
             lease_ms: 4,
+            is_kept: index == 1,
         });
     }
     let body = page.finish(LAST_PAGE);
@@ -89,6 +90,10 @@ fn pages_round_trip() {
     assert_eq!(page.entries.len(), 2);
     assert_eq!(page.entries[1].name, names[1].as_ref());
     assert_eq!(page.entries[1].version, Version(2));
+    assert_eq!((page.entries[0].is_kept, page.entries[1].is_kept), (false, true));
+    let mut strange = body.clone();
+    strange[8 + 2 * SLOT_COUNT / 8 + 40] = 2;
+    assert_eq!(Page::decode(&strange), Err(WireError::Value("flag or reserved part of an entry")));
     assert!(Page::decode(&body[..body.len() - 1]).is_err());
 }
 

@@ -11,7 +11,7 @@ use crate::checksum::Checksum;
 use crate::code::MissReason;
 use crate::ids::{CoreId, EngineId, Version};
 use crate::key::NameRef;
-use crate::limits::{PATTERN_BYTES_MAX, PUT_PAYLOAD_BYTES_MAX, TENANT_BYTES_MAX};
+use crate::limits::{MORE_REPLICAS_MAX, PATTERN_BYTES_MAX, PUT_PAYLOAD_BYTES_MAX, TENANT_BYTES_MAX};
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
 
@@ -55,7 +55,8 @@ pub struct PutHints {
     pub group: u64,
     /// Milliseconds for which the object goes last, from each use on; 0: it is not soft-pinned.
     pub soft_pin_ms: u32,
-    /// [`PutHints::HARD_PIN`], [`PutHints::CONTINUES`], [`PutHints::LEAF`], [`PutHints::DURABLE`].
+    /// [`PutHints::HARD_PIN`], [`PutHints::CONTINUES`], [`PutHints::LEAF`], [`PutHints::DURABLE`]; in bits 8 to 11, how many
+    /// replicas to make besides the first.
     pub flags: u32,
 }
 
@@ -74,7 +75,23 @@ impl PutHints {
         self.flags & flag != 0
     }
 
-    const FLAGS: u32 = PutHints::HARD_PIN | PutHints::CONTINUES | PutHints::LEAF | PutHints::DURABLE;
+    /// With this number of replicas besides the first, or as many as there may be.
+    pub fn with_more_replicas(self, count: usize) -> Self {
+        let count = count.min(MORE_REPLICAS_MAX) as u32;
+        PutHints { flags: self.flags & !PutHints::MORE_REPLICAS | count << 8, ..self }
+    }
+
+    /// How many replicas to make besides the first.
+    pub fn more_replicas(&self) -> usize {
+        ((self.flags & PutHints::MORE_REPLICAS) >> 8) as usize
+    }
+
+    const MORE_REPLICAS: u32 = (MORE_REPLICAS_MAX as u32) << 8;
+    const FLAGS: u32 = PutHints::HARD_PIN
+        | PutHints::CONTINUES
+        | PutHints::LEAF
+        | PutHints::DURABLE
+        | PutHints::MORE_REPLICAS;
 }
 
 impl NamedItem for PutItem {
@@ -111,8 +128,8 @@ pub struct KeyItem {
     pub flags: u8,
     /// Forget: the number of the reason why the holder has not got it; 0 if that is not known.
     pub miss: u8,
-    /// 0.
-    pub reserved: u32,
+    /// Forget: the [`CoreId::tag`] of that holder; 0 if it is not said.
+    pub holder: u32,
 }
 
 impl NamedItem for KeyItem {
@@ -122,7 +139,7 @@ impl NamedItem for KeyItem {
 
     fn is_plain(&self) -> bool {
         let is_reason = self.miss == 0 || self.reason().is_some();
-        self.flags & !(KeyItem::FORCE | KeyItem::CORRUPT) == 0 && is_reason && self.reserved == 0
+        self.flags & !(KeyItem::FORCE | KeyItem::CORRUPT) == 0 && is_reason
     }
 }
 
@@ -137,6 +154,16 @@ impl KeyItem {
         KeyItem { miss: reason as u8, ..self }
     }
 
+    /// The same, with the holder that has not got it.
+    pub fn of_holder(self, holder: CoreId) -> Self {
+        KeyItem { holder: holder.tag(), ..self }
+    }
+
+    /// Whether this is said of that holder, as far as it is said.
+    pub fn is_of_holder(&self, holder: CoreId) -> bool {
+        self.holder == 0 || self.holder == holder.tag()
+    }
+
     /// Why the holder has not got it, if that is known.
     pub fn reason(&self) -> Option<MissReason> {
         MissReason::from_wire(self.miss)
@@ -149,7 +176,7 @@ impl KeyItem {
             name_bytes: name.bytes().len() as u16,
             flags: 0,
             miss: 0,
-            reserved: 0,
+            holder: 0,
         }
     }
 

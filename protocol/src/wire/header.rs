@@ -60,11 +60,17 @@ pub enum Opcode {
     TakeSlots = 20,
     /// From a new home to the origin: I have all of them.
     SlotsTaken = 21,
+    /// From a home to a holder: see [`super::replica`].
+    Replica = 22,
+    /// From the home of slots whose last home is gone to all others: give me a page of what you keep of them.
+    OfferReplicas = 23,
+    /// From the same: I have all of it.
+    ReplicasClaimed = 24,
 }
 
 impl Opcode {
     /// All operations.
-    pub const ALL: [Opcode; 20] = [
+    pub const ALL: [Opcode; 23] = [
         Opcode::Hello,
         Opcode::Put,
         Opcode::Upsert,
@@ -85,6 +91,9 @@ impl Opcode {
         Opcode::OfferTable,
         Opcode::TakeSlots,
         Opcode::SlotsTaken,
+        Opcode::Replica,
+        Opcode::OfferReplicas,
+        Opcode::ReplicasClaimed,
     ];
 
     /// The operation with this number.

@@ -14,6 +14,7 @@
 //! * [`lane`]: the same without frames, through shared memory, for values that stay where they are.
 //! * [`admin`]: what an operator asks of a core.
 //! * [`control`]: membership, tables, hand-over of slots, counters.
+//! * [`replica`]: from a home to those that are to have a replica.
 //!
 //! Decoders borrow from the bytes they are given. What a decoder accepts, its encoder would have written.
 
@@ -25,6 +26,7 @@ pub mod header;
 pub mod hello;
 pub mod lane;
 pub mod list;
+pub mod replica;
 pub mod stats;
 
 pub use cursor::Cursor;

@@ -137,6 +137,14 @@ counters! {
     entries_taken,
     /// Entries that went to another home.
     entries_given,
+    /// Replicas that other cores have made of objects whose home is here.
+    replicas_made,
+    /// Replicas that other cores were to make, and did not.
+    replicas_not_made,
+    /// Objects of other homes of which a replica is kept here now.
+    replicas_kept,
+    /// Objects whose last home is gone, and that were found in replicas.
+    replicas_found,
     /// Bytes of values taken in, or written in place.
     value_bytes_in,
     /// Bytes of values sent, or read in place.

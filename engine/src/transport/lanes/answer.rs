@@ -215,10 +215,10 @@ impl<P: Platform, B: Bell> Asked<'_, P, B> {
     fn reserve_one(&mut self, replace: bool, item: &PutItem, name: NameRef<'_>) -> LaneRecord {
         let only = |status| LaneRecord::of(ItemReply::status(status));
         let capacity_bytes = self.core.shard.borrow().segments().capacity_bytes();
-        // Nobody waits for the SSD in a lane: neither to be durable, nor until what is replaced is buried.
-        let is_durable = item.hints.has(PutHints::DURABLE);
+        // Nobody waits for others in a lane: neither for the SSD, to be durable or until what is replaced is buried, nor for replicas.
+        let is_slow = item.hints.has(PutHints::DURABLE) || item.hints.more_replicas() > 0;
         let has_record = replace && self.core.shard.borrow().has_record(name.hashed());
-        if is_durable || has_record || !self.lane.may_reserve(item.value_bytes, capacity_bytes) {
+        if is_slow || has_record || !self.lane.may_reserve(item.value_bytes, capacity_bytes) {
             return only(ItemStatus::Deferred);
         }
         match self.core.begin_put(name.hashed(), item, replace, self.now) {
