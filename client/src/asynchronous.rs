@@ -1,6 +1,7 @@
 //! The asynchronous client: futures on owned data, for any executor.
 
 mod into;
+mod replicas;
 
 use crate::blocking::BlockingClient;
 use crate::config::ClientConfig;

@@ -1,6 +1,7 @@
 //! The blocking client: calls from any thread, on borrowed buffers.
 
 mod into;
+mod replicas;
 
 use crate::asynchronous::Client;
 use crate::config::ClientConfig;

@@ -106,13 +106,18 @@ impl Driver {
         options::hints(&self.tenant, &items.collect::<Vec<_>>())
     }
 
+    /// The name of a key, or why it has none.
+    pub(crate) fn name(&self, key: &[u8]) -> Result<ObjectName, Error> {
+        ObjectName::new(&self.tenant, key).map_err(Error::InvalidKey)
+    }
+
     /// The names of keys, or per key why it has none; then the valid ones are asked for alone.
     pub(crate) fn names<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Names {
         let mut names = Names { valid: Vec::with_capacity(keys.size_hint().0), invalid: Vec::new() };
         for (index, key) in keys.enumerate() {
-            match ObjectName::new(&self.tenant, key) {
+            match self.name(key) {
                 Ok(name) => names.valid.push(name),
-                Err(error) => names.invalid.push((index, Error::InvalidKey(error))),
+                Err(error) => names.invalid.push((index, error)),
             }
         }
         names

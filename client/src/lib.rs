@@ -52,8 +52,8 @@ pub use error::Error;
 pub use lane::View;
 pub use options::{Durability, PutOptions};
 pub use outcome::{
-    ClientCounters, Found, FrameCounters, KeyPage, KeysCursor, ListedKey, PutOutcome, RemoveOutcome,
-    RemovedCount,
+    ClientCounters, Found, FrameCounters, Holders, KeyPage, KeysCursor, ListedKey, PutOutcome, RemoveOutcome,
+    RemovedCount, TaskId, TaskStart,
 };
 pub use session::{PutValue, Session};
 pub use snowskin_protocol::wire::admin;

@@ -21,6 +21,10 @@ pub struct PutOptions {
     pub parent: Option<Vec<u8>>,
     /// When the put is acknowledged.
     pub durability: Durability,
+    /// Replicas to make besides the first, in memory of other engines, on other hosts first: as many as there can be, 15 at most. The
+    /// put is acknowledged when they are there, or are known not to be; that there are fewer is no error. If the engine of the first one
+    /// is lost, the object is found in another one.
+    pub more_replicas: usize,
 }
 
 /// When a put is acknowledged.
@@ -59,6 +63,7 @@ pub(crate) fn hints(tenant: &str, items: &[(&[u8], &PutOptions)]) -> Vec<PutHint
             soft_pin_ms: options.soft_pin.map_or(0, milliseconds),
             flags: flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum(),
         }
+        .with_more_replicas(options.more_replicas)
     };
     items.iter().zip(continues).map(hint).collect()
 }
@@ -129,11 +134,12 @@ mod tests {
             group: Some(b"g".to_vec()),
             parent: Some(b"not\0valid".to_vec()),
             durability: Durability::Ssd,
+            more_replicas: 100,
         };
         let [hints] = hints("t", &[(b"k", &options)])[..] else { panic!() };
         let group = ObjectName::new("t", b"g").unwrap().hash();
         assert_eq!((hints.soft_pin_ms, hints.group, hints.parent), (2_000, group, 0));
         let flags = PutHints::HARD_PIN | PutHints::CONTINUES | PutHints::LEAF | PutHints::DURABLE;
-        assert_eq!(hints.flags, flags);
+        assert_eq!((hints.flags, hints.more_replicas()), (flags | 15 << 8, 15));
     }
 }

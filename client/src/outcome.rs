@@ -1,7 +1,7 @@
 //! What a call answers when nothing went wrong.
 
 use snowskin_protocol::wire::Opcode;
-use snowskin_protocol::{Epoch, MissReason};
+use snowskin_protocol::{CoreId, Epoch, MissReason};
 
 /// What became of a value to put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,37 @@ pub enum RemoveOutcome {
     Missing(MissReason),
     /// A lease protects it; nothing changed. Wait, or force.
     Leased,
+}
+
+/// Who has an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holders {
+    /// Bytes of the value.
+    pub value_bytes: u64,
+    /// The cores that have it, as far as its home knows; first the one that readers are sent to.
+    pub cores: Vec<CoreId>,
+}
+
+/// A task of the cluster: who carries it out, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TaskId {
+    /// The core.
+    pub core: CoreId,
+    /// The number.
+    pub number: u64,
+}
+
+/// Whether an object is being copied or moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskStart {
+    /// It is: ask how far that is.
+    Begun(TaskId),
+    /// It is not held.
+    NotHeld,
+    /// Too many tasks are under way: try again later.
+    TooMany,
+    /// It cannot be; a sentence says why.
+    Refused(String),
 }
 
 /// What a removal by pattern did. After a broken connection a step may be asked twice; then `removed` counts what the

@@ -258,12 +258,13 @@ fn bytes_that_are_elsewhere() {
         }
         world.cores[1].held.insert(name(&at_zero[0]), (b"there".to_vec(), Version(5)));
         world.cores[1].held.insert(name(&at_zero[1]), (b"older".to_vec(), Version(4)));
+        // Its holder is no member: the home is told, and asked again.
         world.cores[0].elsewhere.insert(name(&at_zero[2]), (core_id(9), Version(6)));
     });
     let got = client.get(&slices(&at_zero[..3]));
     assert_eq!(
         got,
-        [hit(b"there"), Ok(Found::Miss(MissReason::Evicted)), Ok(Found::Miss(MissReason::OwnerLost))]
+        [hit(b"there"), Ok(Found::Miss(MissReason::Evicted)), Ok(Found::Miss(MissReason::Evicted))]
     );
     // Another call, so that what nobody waits for has arrived.
     client.stats().unwrap();

@@ -236,9 +236,8 @@ impl<P: Platform> PerCore<P> {
             let home = routing.table.homes[slot.index()];
             let is_home_gone = is_gone.get(usize::from(home)).copied().unwrap_or(false);
             // Or whoever was to give the entries to the home, before it had.
-            let is_origin_gone =
-                matches!(routing.table.origin(slot), Origin::Member(index) if is_gone[usize::from(index)])
-                    && matches!(newer.origin(slot), Origin::Lost | Origin::Former(_));
+            let is_origin_gone = matches!(routing.table.origin(slot), Origin::Member(index) if is_gone[usize::from(index)])
+                && matches!(newer.origin(slot), Origin::Lost | Origin::Former(_));
             if is_home_gone || is_origin_gone {
                 lost.insert(slot);
             }

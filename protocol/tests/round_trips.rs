@@ -298,10 +298,10 @@ quickcheck! {
     fn keys(items: Vec<(AnyName, u64, u8, u8)>) -> bool {
         let items: Vec<(KeyItem, ObjectName)> = items.iter().take(8).map(|(parts, version, flags, miss)| {
             let name = name(parts);
-            let (flags, miss) = (flags & (KeyItem::FORCE | KeyItem::CORRUPT), miss % 6);
+            let (flags, miss) = (flags & 7, miss % 6);
             (KeyItem { flags, miss, ..KeyItem::at_holder(name.as_ref(), Version(*version)) }, name)
         }).collect();
-        let means = |item: &KeyItem| item.flags <= 3 && item.miss <= 5;
+        let means = |item: &KeyItem| item.flags <= 7 && item.miss <= 5;
         batch_holds(&items, means)
     }
 

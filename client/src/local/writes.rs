@@ -56,8 +56,10 @@ impl<'v, F: Fn(u32) -> (&'v [&'v [u8]], PutHints), const REPLACE: bool> Verb for
     fn item(&self, place: u32, name: NameRef<'_>) -> Option<PutItem> {
         let (pieces, hints) = (self.value)(place);
         let bytes = bytes_of(pieces);
-        // What no value is, the session says. What is to be durable waits for the SSD, which nobody does in a lane.
-        let is_fit = (1..=VALUE_BYTES_MAX).contains(&bytes) && !hints.has(PutHints::DURABLE);
+        // What no value is, the session says. What is to be durable waits for the SSD, and replicas for other cores, which nobody does in
+        // a lane.
+        let is_slow = hints.has(PutHints::DURABLE) || hints.more_replicas() > 0;
+        let is_fit = (1..=VALUE_BYTES_MAX).contains(&bytes) && !is_slow;
         is_fit.then(|| PutItem { hints, ..PutItem::new(name, bytes, Checksum(0)) })
     }
 

@@ -17,7 +17,7 @@ use snowskin_io::{Moment, Platform};
 use snowskin_protocol::limits::{BATCH_ITEMS_MAX, BODY_BYTES_MAX, GET_PAYLOAD_BYTES_TARGET};
 use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::data::{KeyItem, PutItem};
-use snowskin_protocol::{CoreId, Epoch, Member, ObjectName, RoutingTable, Version};
+use snowskin_protocol::{CoreId, Epoch, Member, MissReason, ObjectName, RoutingTable, Version};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::{Pin, pin};
@@ -180,7 +180,7 @@ impl<P: Platform> Session<P> {
     ) -> Result<(), Error> {
         let table = self.some_table().await?;
         let mut jobs = Vec::new();
-        self.route(work, &table, (0..work.names.len()).map(Open::new), answers, &mut jobs);
+        self.route(work, &table, (0..work.names.len()).map(Open::new), &mut jobs);
         let mut running = FuturesUnordered::new();
         loop {
             // One job at a time is the usual case, and needs no set.
@@ -200,7 +200,7 @@ impl<P: Platform> Session<P> {
             };
             match done {
                 Done::Waited(items) => {
-                    self.route(work, &self.table_now(), items.into_iter(), answers, &mut jobs);
+                    self.route(work, &self.table_now(), items.into_iter(), &mut jobs);
                 }
                 Done::Asked { group, result, rest } => {
                     if !rest.is_empty() {
@@ -290,7 +290,6 @@ impl<P: Platform> Session<P> {
         work: &Work<'_>,
         table: &RoutingTable,
         items: impl Iterator<Item = Open>,
-        answers: &mut Answers,
         jobs: &mut Vec<Job>,
     ) {
         let first = jobs.len();
@@ -311,7 +310,9 @@ impl<P: Platform> Session<P> {
                         continue;
                     }
                     if found.is_none() {
-                        self.holder_is_gone(work, item.index, version, answers);
+                        // There may be another one.
+                        self.forget(work, item.index, (core, version), MissReason::OwnerLost);
+                        homeless.push(Open { place: Place::Home, ..item });
                         continue;
                     }
                     (found, true)

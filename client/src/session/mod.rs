@@ -22,6 +22,7 @@ mod frame;
 mod lane;
 mod link;
 mod refresh;
+mod replicas;
 mod scan;
 mod settle;
 mod sink;

@@ -204,7 +204,7 @@ impl<P: Platform> Session<P> {
     }
 }
 
-fn unreadable(member: &Member, error: &WireError) -> Error {
+pub(super) fn unreadable(member: &Member, error: &WireError) -> Error {
     LinkError::Broken(format!("its answer cannot be read: {error}"))
         .into_error(Some(member.id), member.address)
 }

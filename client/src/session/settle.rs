@@ -10,7 +10,7 @@ use snowskin_io::Platform;
 use snowskin_io::seeded_bug;
 use snowskin_protocol::wire::data::{ItemReply, ItemStatus, KeyItem};
 use snowskin_protocol::wire::{Opcode, Refusal};
-use snowskin_protocol::{Epoch, Member, MissReason, NameRef, Version};
+use snowskin_protocol::{CoreId, Epoch, Member, MissReason, NameRef, Version};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl<P: Platform> Session<P> {
             return;
         }
         self.shared.counters.borrow_mut().retries += (now.len() + later.len()) as u64;
-        self.route(work, &self.table_now(), now.into_iter(), answers, jobs);
+        self.route(work, &self.table_now(), now.into_iter(), jobs);
         if !later.is_empty() {
             jobs.push(Job::Wait { items: later, refresh, hint: refresh.then_some(address), pause });
         }
@@ -123,8 +123,8 @@ impl<P: Platform> Session<P> {
                     again.now.push(item);
                 }
             }
-            (ItemStatus::Miss, Place::Holder(_, version)) => {
-                self.forget(work, item.index, version, reply.miss.unwrap_or(MissReason::NotHeld));
+            (ItemStatus::Miss, Place::Holder(holder, version)) => {
+                self.forget(work, item.index, (holder, version), reply.miss.unwrap_or(MissReason::NotHeld));
                 // It may have been replaced in between: then the home has a newer version. If not, it says why.
                 let misses_at_holder = item.misses_at_holder.saturating_add(1);
                 let item = Open { place: Place::Home, misses_at_holder, ..item };
@@ -184,24 +184,18 @@ impl<P: Platform> Session<P> {
         }
     }
 
-    /// The holder of an item is no longer a member: its home should know.
-    pub(super) fn holder_is_gone(
+    /// Tells the home of an item that its holder has not got it, and why; nobody waits for the answer.
+    pub(super) fn forget(
         &self,
         work: &Work<'_>,
         index: usize,
-        version: Version,
-        answers: &mut Answers,
+        (holder, version): (CoreId, Version),
+        reason: MissReason,
     ) {
-        self.forget(work, index, version, MissReason::OwnerLost);
-        answers[index] = Some(Ok(missed(MissReason::OwnerLost)));
-    }
-
-    /// Tells the home of an item that its holder has not got it, and why; nobody waits for the answer.
-    fn forget(&self, work: &Work<'_>, index: usize, version: Version, reason: MissReason) {
         let name = work.names[index].as_ref();
         let table = self.table_now();
         let Some(home) = table.home(name.slot()) else { return };
-        self.send_forget(home, name, KeyItem::at_holder(name, version).because(reason));
+        self.send_forget(home, name, KeyItem::at_holder(name, version).because(reason).of_holder(holder));
     }
 
     /// Tells whoever gave wrong bytes, so that it looks at them; nobody waits for the answer.

@@ -288,6 +288,7 @@ async fn sweep<P: Platform>(core: Rc<PerCore<P>>) {
     loop {
         core.platform.sleep(SWEEP_PAUSE).await;
         core.take_back();
+        core.peers.close_idle(core.platform.now());
         swept = core.shard.borrow_mut().sweep(swept);
     }
 }

@@ -1,8 +1,8 @@
-//! Connections to other cores that are kept for the next question.
+//! Connections to other cores that are kept for the next question, for a second.
 
 use crate::percore::PerCore;
 use snowskin_io::framing::{Channel, FrameError};
-use snowskin_io::{Platform, with_deadline};
+use snowskin_io::{Moment, Platform, with_deadline};
 use snowskin_protocol::{CoreId, Life, Member};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,8 +12,11 @@ use std::time::Duration;
 /// Connections to one core that are kept at most.
 const IDLE_MAX: usize = 4;
 
-/// Connections on which nothing is under way.
-pub struct Peers<P: Platform>(RefCell<HashMap<Life, Vec<Channel<P>>>>);
+/// How long a connection is kept on which nothing is asked.
+const IDLE_TIME: Duration = Duration::from_secs(1);
+
+/// Connections on which nothing is under way, and since when.
+pub struct Peers<P: Platform>(RefCell<HashMap<Life, Vec<(Moment, Channel<P>)>>>);
 
 impl<P: Platform> Default for Peers<P> {
     fn default() -> Self {
@@ -25,6 +28,25 @@ impl<P: Platform> Peers<P> {
     /// Closes those to cores that are no members any more.
     pub(crate) fn keep_only(&self, members: &[Member]) {
         self.0.borrow_mut().retain(|life, _| members.iter().any(|member| member.life() == *life));
+    }
+
+    /// Closes those that nobody has needed lately.
+    pub(crate) fn close_idle(&self, now: Moment) {
+        let mut peers = self.0.borrow_mut();
+        peers.values_mut().for_each(|idle| idle.retain(|(since, _)| now < *since + IDLE_TIME));
+        peers.retain(|_, idle| !idle.is_empty());
+    }
+
+    fn take(&self, of: Life) -> Option<Channel<P>> {
+        self.0.borrow_mut().get_mut(&of)?.pop().map(|(_, channel)| channel)
+    }
+
+    fn give_back(&self, of: Life, channel: Channel<P>, now: Moment) {
+        let mut peers = self.0.borrow_mut();
+        let idle = peers.entry(of).or_default();
+        if idle.len() < IDLE_MAX {
+            idle.push((now, channel));
+        }
     }
 }
 
@@ -42,18 +64,13 @@ pub(crate) async fn ask<P: Platform, T>(
 ) -> Result<T, FrameError> {
     let life = of.life();
     let asking = async {
-        let idle = core.peers.0.borrow_mut().get_mut(&life).and_then(Vec::pop);
-        let mut channel = match idle {
+        let mut channel = match core.peers.take(life) {
             Some(channel) => channel,
             None => open(core, of).await?,
         };
         let answer = question(&mut channel).await;
         if answer.is_ok() && core.routing.borrow().table.members.contains(of) {
-            let mut peers = core.peers.0.borrow_mut();
-            let idle = peers.entry(life).or_default();
-            if idle.len() < IDLE_MAX {
-                idle.push(channel);
-            }
+            core.peers.give_back(life, channel, core.platform.now());
         }
         answer
     };

@@ -14,8 +14,8 @@ use crate::percore::PerCore;
 use crate::segment::{Figures, Places, Request};
 use crate::shard::{Holders, PutTicket, ReplicaEnd, ReplicaNews, TakeStart};
 use futures_util::stream::{self, StreamExt};
-use snowskin_io::framing::{Channel, FrameError};
 use snowskin_io::Platform;
+use snowskin_io::framing::{Channel, FrameError};
 use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::data::{BatchWriter, ItemStatus, KeyItem, decode_replies};
 use snowskin_protocol::wire::replica::{ReplicaOrder, ReplicaReply, ReplicaStatus, ReplicaVerb};
@@ -32,7 +32,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 /// Objects of one request that get their replicas at the same time.
 const TOGETHER: usize = 8;
-/// How often a source is asked that puts it off.
+/// By how much the lease of a replica that an object leaves for is longer than its own.
+const LEASE_MORE: Duration = Duration::from_secs(1);
+/// How often somebody is asked that puts it off.
 const ASKED_MAX: usize = 5;
 
 // -- at the home --
@@ -45,7 +47,10 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>) {
             ReplicaNews::Drop(dropped) => core.drop_later(dropped),
             ReplicaNews::Release(name, version) => {
                 let core = core.clone();
-                core.clone().platform.spawn(async move { release(&core, &name, version).await });
+                core.clone().platform.spawn(async move {
+                    release(&core, &name, version).await;
+                    core.shard.borrow_mut().end_release(name.as_ref().hashed(), version);
+                });
             }
         }
     }
@@ -144,13 +149,18 @@ pub(crate) async fn make_one<P: Platform>(
 ) -> bool {
     let hashed = name.as_ref().hashed();
     let Some(holders) = core.shard.borrow_mut().holders(hashed) else { return false };
-    if holders.version != version || !core.shard.borrow_mut().begin_replica(hashed, version, target.id) {
+    // Who is no member any more would stay on the list.
+    let is_member = core.routing.borrow().table.members.contains(target);
+    if holders.version != version
+        || !is_member
+        || !core.shard.borrow_mut().begin_replica(hashed, version, target.id)
+    {
         return false;
     }
-    let taken = order(core, name, &holders, ReplicaVerb::Take, target).await;
+    let taken = order(core, name, &holders, (ReplicaVerb::Take, 0), target).await;
     let kept = match taken {
         Ok(ReplicaStatus::Done) if core.shard.borrow_mut().may_keep(hashed, version, target.id) => {
-            order(core, name, &holders, ReplicaVerb::Keep, target).await
+            order(core, name, &holders, (ReplicaVerb::Keep, 0), target).await
         }
         // It has the bytes, and does not keep them.
         Ok(ReplicaStatus::Done) => return false,
@@ -171,7 +181,7 @@ pub(crate) async fn make_one<P: Platform>(
 }
 
 /// Has all holders of an object let go of it, until they have, are gone, or it is another home's business.
-pub(crate) async fn release<P: Platform>(core: &Rc<PerCore<P>>, name: &ObjectName, version: Version) {
+async fn release<P: Platform>(core: &Rc<PerCore<P>>, name: &ObjectName, version: Version) {
     let hashed = name.as_ref().hashed();
     loop {
         let binding = core.shard.borrow_mut().binding(hashed, version);
@@ -179,9 +189,12 @@ pub(crate) async fn release<P: Platform>(core: &Rc<PerCore<P>>, name: &ObjectNam
             return;
         };
         for holder in binding {
-            // Who is no member any more is taken off the list with the table that says so.
-            let Some(member) = peers::member(core, holder) else { continue };
-            match order(core, name, &holders, ReplicaVerb::Release, &member).await {
+            // Who is no member any more has let go of everything.
+            let Some(member) = peers::member(core, holder) else {
+                core.shard.borrow_mut().replica_released(hashed, version, holder);
+                continue;
+            };
+            match order(core, name, &holders, (ReplicaVerb::Release, 0), &member).await {
                 Ok(_) => core.shard.borrow_mut().replica_released(hashed, version, holder),
                 Err(error) => log::debug!("core {}: {holder} does not let go: {error}", core.identity.id),
             }
@@ -198,7 +211,7 @@ async fn order<P: Platform>(
     core: &PerCore<P>,
     name: &ObjectName,
     holders: &Holders,
-    verb: ReplicaVerb,
+    (verb, lease_ms): (ReplicaVerb, u32),
     to: &Member,
 ) -> Result<ReplicaStatus, FrameError> {
     let order = ReplicaOrder {
@@ -209,6 +222,7 @@ async fn order<P: Platform>(
         version: holders.version,
         value_bytes: holders.value_bytes,
         checksum: holders.checksum,
+        lease_ms,
     };
     let time = if verb == ReplicaVerb::Take { TAKE_TIME } else { ANSWER_TIME };
     let reply = ask(core, to, time, async |channel: &mut Channel<P>| {
@@ -231,11 +245,14 @@ pub(crate) async fn leave<P: Platform>(
     holder: CoreId,
 ) -> bool {
     let hashed = name.as_ref().hashed();
+    if holder == core.identity.id {
+        return leave_home(core, name, version).await;
+    }
     let holders = core.shard.borrow_mut().holders(hashed);
     let is_binding = core.shard.borrow_mut().binding(hashed, version).contains(&holder);
     if is_binding && let Some(holders) = holders {
         let Some(member) = peers::member(core, holder) else { return false };
-        if order(core, name, &holders, ReplicaVerb::Release, &member).await.is_err() {
+        if order(core, name, &holders, (ReplicaVerb::Release, 0), &member).await.is_err() {
             return false;
         }
         core.shard.borrow_mut().replica_released(hashed, version, holder);
@@ -243,8 +260,34 @@ pub(crate) async fn leave<P: Platform>(
     core.shard.borrow_mut().leave_holder(hashed, version, holder)
 }
 
+/// The bytes of an object whose home is here go, as soon as a replica is leased as long as they are.
+async fn leave_home<P: Platform>(core: &Rc<PerCore<P>>, name: &ObjectName, version: Version) -> bool {
+    let hashed = name.as_ref().hashed();
+    for _ in 0..ASKED_MAX {
+        let now = core.platform.now();
+        let next = core.shard.borrow_mut().next_holder(hashed, version, now);
+        let holders = core.shard.borrow_mut().holders(hashed);
+        let (Some((lease_ms, next)), Some(holders)) = (next, holders) else { return false };
+        // It may be read once more meanwhile.
+        let lease_ms = lease_ms.saturating_add(LEASE_MORE.as_millis() as u32);
+        let Some(member) = peers::member(core, next) else { return false };
+        let leased_until = now + Duration::from_millis(u64::from(lease_ms));
+        let kept = order(core, name, &holders, (ReplicaVerb::Keep, lease_ms), &member).await;
+        if matches!(kept, Ok(ReplicaStatus::Done))
+            && core.shard.borrow_mut().leave_home(hashed, version, leased_until)
+        {
+            return true;
+        }
+    }
+    false
+}
+
 /// Gets the bytes of an object whose home is here, and that others hold. Whether they are here.
-pub(crate) async fn bring_home<P: Platform>(core: &Rc<PerCore<P>>, name: &ObjectName, version: Version) -> bool {
+pub(crate) async fn bring_home<P: Platform>(
+    core: &Rc<PerCore<P>>,
+    name: &ObjectName,
+    version: Version,
+) -> bool {
     let hashed = name.as_ref().hashed();
     let Some(holders) = core.shard.borrow_mut().holders(hashed) else { return false };
     let order = ReplicaOrder {
@@ -255,6 +298,7 @@ pub(crate) async fn bring_home<P: Platform>(core: &Rc<PerCore<P>>, name: &Object
         version,
         value_bytes: holders.value_bytes,
         checksum: holders.checksum,
+        lease_ms: 0,
     };
     if order.source == core.identity.id {
         return true;
@@ -279,7 +323,7 @@ pub(crate) async fn obey<P: Platform>(core: &Rc<PerCore<P>>, order: &ReplicaOrde
             ReplicaStatus::Done
         }
         _ if !is_home(core, order) => ReplicaStatus::NotYet,
-        ReplicaVerb::Keep => core.shard.borrow_mut().keep(name, order.version),
+        ReplicaVerb::Keep => core.shard.borrow_mut().keep(order, core.platform.now()),
         ReplicaVerb::Take => match take(core, order).await {
             true => ReplicaStatus::Done,
             false => ReplicaStatus::Absent,
@@ -344,9 +388,9 @@ async fn fetch<P: Platform>(
     let mut body = Vec::new();
     for _ in 0..ASKED_MAX {
         let mut batch = BatchWriter::default();
-        batch.push(KeyItem::at_holder(order.name, order.version), order.name);
-        let header =
-            channel.call_items(Opcode::Get, core.epoch(), 1, &batch.finish(), &mut body).await?;
+        let item = KeyItem::at_holder(order.name, order.version);
+        batch.push(KeyItem { flags: KeyItem::FOR_REPLICA, ..item }, order.name);
+        let header = channel.call_items(Opcode::Get, core.epoch(), 1, &batch.finish(), &mut body).await?;
         let replies = decode_replies(header.items, &body)?;
         let status = replies.first().ok_or(FrameError::Unexpected)?.status;
         if status == ItemStatus::Deferred {
@@ -367,4 +411,3 @@ async fn fetch<P: Platform>(
     }
     Ok(false)
 }
-

@@ -150,7 +150,9 @@ async fn carry_out<P: Platform>(
     let Some(source) = source else { return Ok(()) };
     match leave(core, name, source).await {
         true => Ok(()),
-        false => Err(format!("the cores of {source} have it still: they do not answer, or the object has changed")),
+        false => {
+            Err(format!("the cores of {source} have it still: they do not answer, or the object has changed"))
+        }
     }
 }
 

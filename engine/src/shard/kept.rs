@@ -17,6 +17,7 @@ use snowskin_protocol::wire::control::{LAST_PAGE, PageWriter, SlotSet};
 use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::wire::replica::{ReplicaOrder, ReplicaStatus};
 use snowskin_protocol::{HashedName, Version};
+use std::time::Duration;
 
 /// Whether the bytes of a replica are to be fetched.
 #[derive(Debug)]
@@ -85,9 +86,11 @@ impl Shard {
         true
     }
 
-    /// The next home is to be told of this replica, should this one be lost.
-    pub fn keep(&mut self, name: HashedName<'_>, version: Version) -> ReplicaStatus {
-        let Some(position) = self.replica_of(name, version) else { return ReplicaStatus::Absent };
+    /// The next home is to be told of this replica, should this one be lost. It is leased as long as the home says.
+    pub fn keep(&mut self, order: &ReplicaOrder<'_>, now: Moment) -> ReplicaStatus {
+        let found = self.replica_of(order.name.hashed(), order.version);
+        let Some(position) = found else { return ReplicaStatus::Absent };
+        self.index.extend_lease(position, now + Duration::from_millis(u64::from(order.lease_ms)));
         match self.index.row(position).generation() {
             standing::KEPT => ReplicaStatus::Done,
             standing::LOOSE => {
@@ -166,9 +169,7 @@ impl Shard {
 
     /// Homes may have gone on without this core: nothing that is kept here is what they know.
     pub fn let_all_go(&mut self) {
-        if !seeded_bug!("kept through its own loss") {
-            self.let_go(|_| true);
-        }
+        self.let_go(|_| true);
     }
 
     /// A walk over all rows: the loss of a core is rare.

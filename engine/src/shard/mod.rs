@@ -254,7 +254,8 @@ impl Shard {
 
     fn note_departure(&mut self, gone: &Gone, reason: MissReason) {
         let is_here = !matches!(gone.place, Place::At(_));
-        self.ghosts.remember(gone.hash, reason, is_here.then_some(gone.value_bytes));
+        let value_bytes = is_here.then_some(gone.value_bytes);
+        self.ghosts.remember_departure(gone.hash, reason, value_bytes, gone.is_replica);
     }
 
     #[inline]

@@ -41,7 +41,9 @@ impl Shard {
         let (reply, found) = self.read(name, item, now);
         match found {
             Some(Found { position, place: Place::Here(extent) }) => {
-                self.touched.push((position, name.hash));
+                if item.flags & KeyItem::FOR_REPLICA == 0 {
+                    self.touched.push((position, name.hash));
+                }
                 self.counters.get_hits += 1;
                 self.counters.value_bytes_out += reply.value_bytes;
                 let extent = self.segments.pin(extent, reply.value_bytes);
@@ -89,14 +91,14 @@ impl Shard {
     #[inline]
     fn read(&mut self, name: HashedName<'_>, item: &KeyItem, now: Moment) -> (ItemReply, Option<Found>) {
         if item.version != Version::ANY {
-            return self.read_replica(name, item.version, now);
+            return self.read_replica(name, item, now);
         }
         let service = match self.answers_for(name.slot()) {
             Ok(service) => service,
             Err(status) => return (ItemReply::status(status), None),
         };
         match self.find_entry(name) {
-            Some(position) => self.read_row(position, now),
+            Some(position) => self.read_row(position, item, now),
             None => (ItemReply::miss(self.miss_reason(name.hash, service)), None),
         }
     }
@@ -105,25 +107,28 @@ impl Shard {
     fn read_replica(
         &mut self,
         name: HashedName<'_>,
-        version: Version,
+        item: &KeyItem,
         now: Moment,
     ) -> (ItemReply, Option<Found>) {
+        let version = item.version;
         let found = self.index.find(name).filter(|&position| {
             let row = self.index.row(position);
             (row.version() == version || seeded_bug!("version unchecked")) && !row.is_elsewhere()
         });
         match found {
-            Some(position) => self.read_row(position, now),
+            Some(position) => self.read_row(position, item, now),
             None => (ItemReply::miss(self.miss_reason(name.hash, Service::WrongHome)), None),
         }
     }
 
     #[inline]
-    fn read_row(&mut self, position: Position, now: Moment) -> (ItemReply, Option<Found>) {
-        if !seeded_bug!("read without lease") {
-            self.index.extend_lease(position, self.lease_end(now));
+    fn read_row(&mut self, position: Position, item: &KeyItem, now: Moment) -> (ItemReply, Option<Found>) {
+        if item.flags & KeyItem::FOR_REPLICA == 0 {
+            if !seeded_bug!("read without lease") {
+                self.index.extend_lease(position, self.lease_end(now));
+            }
+            self.soft_pins.renew(position, now);
         }
-        self.soft_pins.renew(position, now);
         let (row, place) = (self.index.row(position), self.index.place(position));
         let (status, holder) = match place {
             Place::Here(_) | Place::OnSsd(_) => (ItemStatus::Ok, self.me),

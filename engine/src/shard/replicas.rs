@@ -12,7 +12,7 @@
 //! `docs/notes/2026-11-28-replicas.md` has the argument.
 
 use super::Shard;
-use super::index::{Gone, Why};
+use super::index::Why;
 use super::remove::Dropped;
 use super::row::{Facts, Place, Position};
 use crate::shard::PutTicket;
@@ -183,10 +183,8 @@ impl Shard {
     /// Whether the replica that was asked for may be kept: nobody wants to change the object.
     pub fn may_keep(&mut self, name: HashedName<'_>, version: Version, holder: CoreId) -> bool {
         let Some(position) = self.entry_of_version(name, version) else { return false };
-        let is_asked = matches!(
-            self.replicas.find(position, holder),
-            Some(Replica { standing: Standing::Asked, .. })
-        );
+        let is_asked =
+            matches!(self.replicas.find(position, holder), Some(Replica { standing: Standing::Asked, .. }));
         is_asked && !self.replicas.releasing.contains(&position)
     }
 
@@ -246,16 +244,45 @@ impl Shard {
         self.replicas.look_whether_released(position);
     }
 
-    /// A holder that has let go of an object is not to have it any more; the home itself may be one. Whether it was one, and is not the
-    /// last one.
+    /// Nobody sees to it any more that holders let go of an object. Who wants to change it has them asked again.
+    pub fn end_release(&mut self, name: HashedName<'_>, version: Version) {
+        if let Some(position) = self.index.find(name)
+            && self.index.row(position).version() == version
+        {
+            self.replicas.releasing.remove(&position);
+        }
+    }
+
+    /// The bytes of an object that are here go, though it may be leased: the replica that takes their place is leased until then. Whether
+    /// there is one.
+    pub fn leave_home(&mut self, name: HashedName<'_>, version: Version, leased_until: Moment) -> bool {
+        let position = self.entry_of_version(name, version);
+        position.is_some_and(|position| {
+            self.index.row(position).lease_until() <= leased_until && self.retreat(position, Why::Dropped)
+        })
+    }
+
+    /// Milliseconds that the lease of an object runs, and which replica readers would be sent to if its bytes went.
+    pub fn next_holder(
+        &mut self,
+        name: HashedName<'_>,
+        version: Version,
+        now: Moment,
+    ) -> Option<(u32, CoreId)> {
+        self.take_in_uses(now);
+        let position = self.entry_of_version(name, version)?;
+        let lease = self.index.row(position).lease_until() - now;
+        let lease_ms = u32::try_from(lease.as_millis()).unwrap_or(u32::MAX);
+        Some((lease_ms, self.replicas.first(position)?))
+    }
+
+    /// A holder that has let go of an object is not to have it any more. Whether it was one, and is not the last one.
     pub fn leave_holder(&mut self, name: HashedName<'_>, version: Version, holder: CoreId) -> bool {
         let Some(position) = self.entry_of_version(name, version) else { return false };
-        if holder == self.me {
-            return !self.index.row(position).is_elsewhere() && self.retreat(position, Why::Dropped);
-        }
         let is_named = self.index.place(position) == Place::At(holder);
         let others = self.replicas.get(position).iter().any(|replica| replica.holder != holder);
-        let is_listed = self.replicas.find(position, holder).is_some_and(|replica| replica.standing == Standing::Loose);
+        let is_listed =
+            self.replicas.find(position, holder).is_some_and(|replica| replica.standing == Standing::Loose);
         if !(is_listed || is_named) || is_named && !others {
             return false;
         }
@@ -282,6 +309,7 @@ impl Shard {
         }
         let at = self.stand_at(position, Place::Here(ticket.publish()), Why::Dropped);
         self.replicas.add(at, Replica { holder, standing: Standing::Loose });
+        self.ghosts.forget(name.hash);
         true
     }
 
@@ -343,17 +371,19 @@ impl Shard {
             return;
         }
         let gone = self.take_out(position, Why::Dropped);
-        self.note_departure(&gone, reason);
+        let own = self.ghosts.reason(gone.hash).filter(|_| reason == MissReason::OwnerLost);
+        self.note_departure(&gone, own.unwrap_or(reason));
     }
 
-    /// A row goes whose bytes are damaged or reclaimed: an entry with replicas goes on with those.
-    pub(super) fn depart(&mut self, position: Position, why: Why, reason: MissReason) -> Option<Gone> {
+    /// The bytes of a row go, for that reason: an entry with replicas goes on with those.
+    pub(super) fn depart(&mut self, position: Position, why: Why, reason: MissReason) {
+        let (hash, bytes) = (self.index.name(position).hash(), self.index.row(position).value_bytes());
         if self.retreat(position, why) {
-            return None;
+            // Should the replicas go, too, that is why it is gone.
+            return self.ghosts.remember(hash, reason, Some(bytes));
         }
         let gone = self.take_out(position, why);
         self.note_departure(&gone, reason);
-        Some(gone)
     }
 
     /// A row is taken out: its further holders are told, if they are ours to tell.
@@ -396,7 +426,8 @@ impl Shard {
     /// What another home has known of an entry's holders.
     pub(super) fn add_holder(&mut self, position: Position, holder: CoreId, is_kept: bool) {
         let is_named = self.index.place(position) == Place::At(holder);
-        if holder == self.me || is_named && !is_kept || self.replicas.get(position).len() > MORE_REPLICAS_MAX {
+        if holder == self.me || is_named && !is_kept || self.replicas.get(position).len() > MORE_REPLICAS_MAX
+        {
             return;
         }
         let standing = if is_kept { Standing::Kept } else { Standing::Loose };
@@ -411,9 +442,10 @@ impl Shard {
 
     /// Entries with further holders: for walks over all of them.
     pub(super) fn with_holder(&self, lost: impl Fn(CoreId) -> bool) -> Vec<(Position, CoreId)> {
-        let all = self.replicas.of.iter().flat_map(|(position, replicas)| {
-            replicas.iter().map(move |replica| (*position, replica.holder))
-        });
+        let all =
+            self.replicas.of.iter().flat_map(|(position, replicas)| {
+                replicas.iter().map(move |replica| (*position, replica.holder))
+            });
         let mut found: Vec<_> = all.filter(|(_, holder)| lost(*holder)).collect();
         found.sort_unstable();
         found

@@ -19,7 +19,8 @@ fn holders(shard: &mut Shard, key: &str) -> Holders {
 
 fn order<'a>(verb: ReplicaVerb, name: &'a ObjectName, held: &Holders, home: Life) -> ReplicaOrder<'a> {
     let Holders { version, value_bytes, checksum, .. } = *held;
-    ReplicaOrder { verb, home, source: held.cores[0], name: name.as_ref(), version, value_bytes, checksum }
+    let (source, name) = (held.cores[0], name.as_ref());
+    ReplicaOrder { verb, home, source, name, version, value_bytes, checksum, lease_ms: 0 }
 }
 
 /// The holder has the bytes that `value` has; whether it takes them.
@@ -41,7 +42,8 @@ fn replicate(home: &mut Shard, holder: &mut Shard, key: &str, value: &[u8]) {
     assert!(home.begin_replica(hashed, held.version, holder.me));
     assert!(take(holder, &order(ReplicaVerb::Take, &name, &held, (home.me, home.incarnation)), value));
     assert!(home.may_keep(hashed, held.version, holder.me));
-    assert_eq!(holder.keep(hashed, held.version), ReplicaStatus::Done);
+    let keep = order(ReplicaVerb::Keep, &name, &held, (home.me, home.incarnation));
+    assert_eq!(holder.keep(&keep, NOW), ReplicaStatus::Done);
     home.end_replica(hashed, held.version, holder.me, ReplicaEnd::Kept);
 }
 
@@ -86,7 +88,9 @@ fn a_bound_object_changes_when_its_holders_have_let_go() {
     holder.release(hashed, version);
     home.replica_released(hashed, version, core(1));
     assert_eq!(holder.stats().replicas_kept, 0);
-    assert_eq!(holder.keep(hashed, version), ReplicaStatus::Absent, "what comes late keeps nothing");
+    let (held, home_life) = (holders(&mut home, "k"), (core(0), Incarnation(1)));
+    let keep = order(ReplicaVerb::Keep, &name, &held, home_life);
+    assert_eq!(holder.keep(&keep, NOW), ReplicaStatus::Absent, "what comes late keeps nothing");
     assert_eq!(put_named(&mut home, &name, b"two", PutHints::default(), true, NOW), ItemStatus::Ok);
     let dropped = Dropped { holder: core(1), name: name.clone(), version };
     assert_eq!(news(&home), [ReplicaNews::Drop(dropped)]);
@@ -116,7 +120,7 @@ fn an_entry_leaves_for_its_replica_when_its_bytes_go() {
     assert_eq!(get(&mut home, "k", later).unwrap().value(), b"value");
     assert_eq!(holders(&mut home, "k").cores, [core(0), core(1)]);
     // Not with other bytes.
-    assert!(home.leave_holder(name.as_ref().hashed(), held.version, core(0)));
+    assert!(home.leave_home(name.as_ref().hashed(), held.version, Moment::NEVER));
     let mut ticket = home.room_at_home(&order, later).unwrap();
     ticket.unfilled().copy_from_slice(b"wrong");
     ticket.advance(5);
@@ -132,7 +136,7 @@ fn who_has_lost_a_replica_is_taken_off_the_list_and_nobody_else() {
     replicate(&mut home, &mut two, "k", b"value");
     let name = name("k");
     let (hashed, version) = (name.as_ref().hashed(), holders(&mut home, "k").version);
-    assert!(home.leave_holder(hashed, version, core(0)));
+    assert!(home.leave_home(hashed, version, Moment::NEVER));
     assert_eq!(holders(&mut home, "k").cores, [core(1), core(2)]);
     let gone = |holder| KeyItem::at_holder(name.as_ref(), version).of_holder(holder);
     // Two readers find the first one empty: the second one's word comes when another is named.
@@ -149,13 +153,30 @@ fn the_only_holder_is_not_given_up_and_strangers_are_not_holders() {
     put(&mut home, "k", b"value");
     let (name, version) = (name("k"), holders(&mut home, "k").version);
     let hashed = name.as_ref().hashed();
-    assert!(!home.leave_holder(hashed, version, core(0)) && !home.leave_holder(hashed, version, core(1)));
+    assert!(!home.leave_home(hashed, version, NOW) && !home.leave_holder(hashed, version, core(1)));
     replicate(&mut home, &mut holder, "k", b"value");
     assert!(!home.leave_holder(hashed, version, core(1)), "it has not let go");
     holder.release(hashed, version);
     home.replica_released(hashed, version, core(1));
     assert!(home.leave_holder(hashed, version, core(1)));
     assert_eq!(holders(&mut home, "k").cores, [core(0)]);
+}
+
+#[test]
+fn a_leased_object_leaves_for_a_replica_that_is_leased_as_long() {
+    let (mut home, mut holder) = (shard(MEMORY), other(MEMORY));
+    put(&mut home, "k", b"value");
+    replicate(&mut home, &mut holder, "k", b"value");
+    get(&mut home, "k", NOW).unwrap();
+    let (key, held) = (name("k"), holders(&mut home, "k"));
+    let hashed = key.as_ref().hashed();
+    assert!(!home.leave_home(hashed, held.version, NOW), "it is leased");
+    assert_eq!(home.next_holder(hashed, held.version, NOW), Some((100, core(1))));
+    let keep = order(ReplicaVerb::Keep, &key, &held, (core(0), Incarnation(1)));
+    assert_eq!(holder.keep(&ReplicaOrder { lease_ms: 100, ..keep }, NOW), ReplicaStatus::Done);
+    assert!(home.leave_home(hashed, held.version, NOW + Duration::from_millis(100)));
+    assert_eq!(holder.victim(NOW + Duration::from_millis(99), 0, true), None);
+    assert!(holder.victim(NOW + Duration::from_millis(101), 0, true).is_some());
 }
 
 #[test]
@@ -220,6 +241,39 @@ fn holders_travel_with_their_slot() {
     assert_eq!(held.cores[0], core(1));
     assert!(held.cores.contains(&core(2)));
     assert_eq!(one.binding(name("k").as_ref().hashed(), held.version), [core(2)]);
+}
+
+#[test]
+fn who_may_have_been_given_up_keeps_nothing() {
+    let (mut home, mut holder) = (shard(MEMORY), other(MEMORY));
+    put(&mut home, "k", b"value");
+    replicate(&mut home, &mut holder, "k", b"value");
+    assert!(holder.keeps_replicas());
+    holder.let_all_go();
+    let all = Slot::all().fold(SlotSet::new(), |mut all, slot| {
+        all.insert(slot);
+        all
+    });
+    let page = holder.offer_page(&all, 0, NOW);
+    assert!(!holder.keeps_replicas() && Page::decode(&page).unwrap().entries.is_empty());
+    // The bytes are there, and may be named to readers.
+    let (name, version) = (name("k"), holders(&mut home, "k").version);
+    let item = KeyItem::at_holder(name.as_ref(), version);
+    assert!(matches!(holder.get(name.as_ref().hashed(), &item, NOW), Answer::Held(_)));
+}
+
+#[test]
+fn a_miss_says_that_it_was_evicted_though_a_replica_was_never_there() {
+    let mut home = shard(MEMORY);
+    put(&mut home, "k", b"value");
+    let (name, version) = (name("k"), holders(&mut home, "k").version);
+    assert!(home.begin_replica(name.as_ref().hashed(), version, core(1)));
+    let later = NOW + Duration::from_secs(10);
+    evict_all(&mut home, later);
+    assert_eq!(get(&mut home, "k", later).unwrap_err().status, ItemStatus::Elsewhere);
+    let item = KeyItem::at_holder(name.as_ref(), version).of_holder(core(1)).because(MissReason::NotHeld);
+    home.forget(name.as_ref().hashed(), &item);
+    assert_eq!(get(&mut home, "k", later).unwrap_err(), ItemReply::miss(MissReason::Evicted));
 }
 
 // -- a small cluster --
@@ -359,7 +413,7 @@ impl Cluster {
                 ReplicaStatus::Done
             }
             _ if !is_home => ReplicaStatus::NotYet,
-            ReplicaVerb::Keep => self.shards[holder].keep(hashed, held.version),
+            ReplicaVerb::Keep => self.shards[holder].keep(&order, self.now),
             ReplicaVerb::Take => {
                 let source = usize::from(held.cores[0].core);
                 let bytes = self.bytes_of(source, key, held.version);
@@ -457,7 +511,8 @@ impl Cluster {
                 };
                 let mut lost = SlotSet::new();
                 Slot::all().filter(|slot| gone(known.homes[slot.index()])).for_each(|slot| lost.insert(slot));
-                let is_gone = |member: &&Member| table.members.iter().all(|other| other.life() != member.life());
+                let is_gone =
+                    |member: &&Member| table.members.iter().all(|other| other.life() != member.life());
                 let dead = known.members.iter().filter(is_gone).map(|member| member.id).collect();
                 self.shards[number].note_lost_homes(&lost);
                 self.shards[number].apply_table(&table);

@@ -523,7 +523,8 @@ fn a_replica_of_another_history_is_not_taken_for_the_entry() {
         value_bytes: 9,
         checksum: Checksum::of(b"new bytes"),
         holder: core(1),
-        lease_ms: 0, is_kept: false,
+        lease_ms: 0,
+        is_kept: false,
     });
     for shard in [&mut old, &mut new] {
         shard.apply_table(&table(3, 0, 1));

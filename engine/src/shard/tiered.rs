@@ -321,6 +321,15 @@ impl Shard {
         pinned
     }
 
+    /// An object on the SSD takes more memory, with what stands beside it there, than any segment has: nobody can read it any more.
+    pub fn give_up_on_ssd(&mut self, name: HashedName<'_>, demoted: &Demoted) {
+        let Some(position) = self.row_of(name, demoted) else { return };
+        log::warn!("core {}: no segment is large enough for {:?} on the SSD; evicted", self.me, name.name);
+        self.counters.evicted += 1;
+        self.counters.evicted_bytes += demoted.value_bytes;
+        self.depart(position, Why::Dropped, MissReason::Evicted);
+    }
+
     /// The bytes of an object on the SSD are gone.
     pub fn lost_on_ssd(&mut self, name: HashedName<'_>, demoted: &Demoted) {
         let Some(position) = self.row_of(name, demoted) else { return };

@@ -90,7 +90,14 @@ impl<P: Platform> Tier<P> {
     }
 
     async fn read_one(&self, core: &PerCore<P>, Cold { name, demoted }: &Cold) -> Option<Extent> {
-        let room = core.room_for_demoted(room_bytes(name.as_ref(), demoted.value_bytes))?;
+        let bytes = room_bytes(name.as_ref(), demoted.value_bytes);
+        let Some(room) = core.room_for_demoted(bytes) else {
+            let mut shard = core.shard.borrow_mut();
+            if bytes > shard.segments().value_bytes_max() {
+                shard.give_up_on_ssd(name.as_ref().hashed(), demoted);
+            }
+            return None;
+        };
         let Demoted { record, version, value_bytes, checksum } = *demoted;
         let facts = Facts { version, value_bytes, checksum };
         let read = self.volume.read(self.address_of(record), name.as_ref(), facts, room).await;

@@ -80,7 +80,9 @@ pub(super) fn answer<P: Platform>(
             count(&core.traffic.data_frames_in);
             list_keys(core, header, &ListKeys::decode(body)?, reply);
         }
-        Opcode::TakeSlots | Opcode::SlotsTaken | Opcode::OfferReplicas | Opcode::ReplicasClaimed => hand_over(core, header, &TakeSlots::decode(body)?, reply),
+        Opcode::TakeSlots | Opcode::SlotsTaken | Opcode::OfferReplicas | Opcode::ReplicasClaimed => {
+            hand_over(core, header, &TakeSlots::decode(body)?, reply)
+        }
         Opcode::Table => {
             reply.head.extend_from_slice(&core.routing.borrow().encoded);
             finish(header, core.epoch(), 0, 0, reply);
@@ -89,7 +91,9 @@ pub(super) fn answer<P: Platform>(
             reply.head.extend_from_slice(bytemuck::bytes_of(&core.stats()));
             finish(header, core.epoch(), 0, 0, reply);
         }
-        Opcode::Hello | Opcode::Put | Opcode::Upsert | Opcode::Admin | Opcode::Replica => return Err(FrameError::Unexpected),
+        Opcode::Hello | Opcode::Put | Opcode::Upsert | Opcode::Admin | Opcode::Replica => {
+            return Err(FrameError::Unexpected);
+        }
         Opcode::Register | Opcode::Heartbeat | Opcode::Leave | Opcode::OfferTable => {
             count(&core.traffic.frames_refused);
             let sentence = "this is an engine's core: membership is the master's business";

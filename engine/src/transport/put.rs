@@ -11,10 +11,10 @@ use futures_util::future::join;
 use snowskin_io::framing::{FrameError, FrameReader};
 use snowskin_io::seeded_bug;
 use snowskin_io::{ByteReader, Platform};
-use snowskin_protocol::{HashedName, ObjectName};
 use snowskin_protocol::limits::HEADER_BYTES;
 use snowskin_protocol::wire::data::{Batch, ITEM_REPLY_BYTES, ItemReply, ItemStatus, PutHints, PutItem};
 use snowskin_protocol::wire::{Header, Opcode};
+use snowskin_protocol::{HashedName, ObjectName};
 use std::future::poll_fn;
 use std::rc::Rc;
 

@@ -53,7 +53,8 @@ impl TryFrom<String> for HexName {
 
     fn try_from(digits: String) -> Result<Self, String> {
         let pairs = digits.as_bytes().chunks(2);
-        let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let byte =
+            |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
         let bytes: Option<Vec<u8>> = pairs.map(|pair| byte(pair).filter(|_| pair.len() == 2)).collect();
         let bytes = bytes.ok_or("a name has two hexadecimal digits for each byte")?;
         NameRef::parse(&bytes).map(|name| HexName(name.to_owned())).map_err(|error| error.to_string())

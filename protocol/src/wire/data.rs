@@ -124,7 +124,7 @@ pub struct KeyItem {
     pub version: Version,
     /// Bytes of the name.
     pub name_bytes: u16,
-    /// [`KeyItem::FORCE`], [`KeyItem::CORRUPT`] or 0.
+    /// [`KeyItem::FORCE`], [`KeyItem::CORRUPT`], [`KeyItem::FOR_REPLICA`] or 0.
     pub flags: u8,
     /// Forget: the number of the reason why the holder has not got it; 0 if that is not known.
     pub miss: u8,
@@ -139,7 +139,8 @@ impl NamedItem for KeyItem {
 
     fn is_plain(&self) -> bool {
         let is_reason = self.miss == 0 || self.reason().is_some();
-        self.flags & !(KeyItem::FORCE | KeyItem::CORRUPT) == 0 && is_reason
+        let known = KeyItem::FORCE | KeyItem::CORRUPT | KeyItem::FOR_REPLICA;
+        self.flags & !known == 0 && is_reason
     }
 }
 
@@ -148,6 +149,8 @@ impl KeyItem {
     pub const FORCE: u8 = 1;
     /// Forget: the bytes of this version did not match their checksum when they arrived. Asked of the holder.
     pub const CORRUPT: u8 = 2;
+    /// Get: for a replica. Grants no lease, and is no use of the object.
+    pub const FOR_REPLICA: u8 = 4;
 
     /// The same, with the reason why the holder has not got it.
     pub fn because(self, reason: MissReason) -> Self {
@@ -171,13 +174,7 @@ impl KeyItem {
 
     /// The item for `name`, asked of its home.
     pub fn at_home(name: NameRef<'_>) -> Self {
-        KeyItem {
-            version: Version::ANY,
-            name_bytes: name.bytes().len() as u16,
-            flags: 0,
-            miss: 0,
-            holder: 0,
-        }
+        KeyItem { version: Version::ANY, name_bytes: name.bytes().len() as u16, flags: 0, miss: 0, holder: 0 }
     }
 
     /// The item for one version of `name`, asked of its holder.

@@ -45,6 +45,8 @@ pub struct ReplicaOrder<'a> {
     pub value_bytes: u64,
     /// Of the value.
     pub checksum: Checksum,
+    /// Keep: milliseconds for which it is not evicted.
+    pub lease_ms: u32,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -56,10 +58,11 @@ struct WireOrder {
     home_engine: EngineId,
     home_incarnation: Incarnation,
     source_engine: EngineId,
+    lease_ms: u32,
     home_core: u16,
     source_core: u16,
     verb: u8,
-    reserved: [u8; 3],
+    reserved: [u8; 7],
 }
 
 impl<'a> ReplicaOrder<'a> {
@@ -73,10 +76,11 @@ impl<'a> ReplicaOrder<'a> {
             home_engine: home.engine,
             home_incarnation,
             source_engine: self.source.engine,
+            lease_ms: self.lease_ms,
             home_core: home.core,
             source_core: self.source.core,
             verb: self.verb as u8,
-            reserved: [0; 3],
+            reserved: [0; 7],
         };
         [bytemuck::bytes_of(&head), self.name.bytes()].concat()
     }
@@ -87,7 +91,7 @@ impl<'a> ReplicaOrder<'a> {
         let head: WireOrder = rest.pod()?;
         let verbs = [ReplicaVerb::Take, ReplicaVerb::Keep, ReplicaVerb::Release];
         let verb = verbs.into_iter().find(|verb| *verb as u8 == head.verb);
-        if head.reserved != [0; 3] {
+        if head.reserved != [0; 7] {
             return Err(WireError::Value("reserved part of an order"));
         }
         if head.version == Version::ANY {
@@ -104,6 +108,7 @@ impl<'a> ReplicaOrder<'a> {
             version: head.version,
             value_bytes: head.value_bytes,
             checksum: head.checksum,
+            lease_ms: head.lease_ms,
         })
     }
 }
@@ -175,7 +180,7 @@ impl ReplicaReply {
     }
 }
 
-const _: () = assert!(size_of::<WireOrder>() == 56);
+const _: () = assert!(size_of::<WireOrder>() == 64);
 const _: () = assert!(size_of::<WireReply>() == 32);
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ fn order(name: &ObjectName) -> ReplicaOrder<'_> {
         version: Version(6),
         value_bytes: 7,
         checksum: Checksum(8),
+        lease_ms: 9,
     }
 }
 
@@ -38,14 +39,14 @@ fn what_makes_no_sense_is_refused() {
         body[at] = byte;
         ReplicaOrder::decode(&body).unwrap_err()
     };
-    assert_eq!(with(52, 0), WireError::Value("verb of an order"));
-    assert_eq!(with(52, 4), WireError::Value("verb of an order"));
-    assert_eq!(with(53, 1), WireError::Value("reserved part of an order"));
+    assert_eq!(with(56, 0), WireError::Value("verb of an order"));
+    assert_eq!(with(56, 4), WireError::Value("verb of an order"));
+    assert_eq!(with(57, 1), WireError::Value("reserved part of an order"));
     assert_eq!(with(0, 0), WireError::Value("version"));
     assert_eq!(with(8, 0), WireError::Value("value length"));
     assert_eq!(with(15, 0x80), WireError::Value("value length"));
-    assert!(matches!(ReplicaOrder::decode(&good[..56]), Err(WireError::Name(_))));
-    assert!(matches!(ReplicaOrder::decode(&good[..55]), Err(WireError::Short(1))));
+    assert!(matches!(ReplicaOrder::decode(&good[..64]), Err(WireError::Name(_))));
+    assert!(matches!(ReplicaOrder::decode(&good[..63]), Err(WireError::Short(1))));
 
     let mut reply = Vec::new();
     let status = ReplicaStatus::Done;

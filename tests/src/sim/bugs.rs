@@ -40,7 +40,27 @@ const TESTS: &str = "snowskin-tests";
 const SSD_TIER: &str = "snowskin-ssd-tier";
 
 /// All of them.
-pub const SEEDED_BUGS: [SeededBug; 59] = [
+pub const SEEDED_BUGS: [SeededBug; 63] = [
+    test(
+        "bound objects change",
+        "an object is removed or replaced while others keep replicas of it",
+        (ENGINE, "long_histories_of_replicas"),
+    ),
+    test(
+        "no retreat",
+        "an entry whose bytes are evicted goes, though there are replicas",
+        (ENGINE, "an_entry_leaves_for_its_replica_when_its_bytes_go"),
+    ),
+    test(
+        "kept after its release",
+        "an order to keep a replica that comes late is obeyed",
+        (ENGINE, "a_bound_object_changes_when_its_holders_have_let_go"),
+    ),
+    test(
+        "unclaimed replicas count",
+        "what a lost home was not told of is told to the next one",
+        (ENGINE, "long_histories_of_replicas"),
+    ),
     test(
         "version unchecked",
         "a holder gives whatever version it has",

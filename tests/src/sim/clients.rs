@@ -197,6 +197,7 @@ impl Asker {
             flags: (drawn as u32 >> 8) & (PutHints::CONTINUES | PutHints::LEAF)
                 | if is_durable { PutHints::DURABLE } else { 0 },
         }
+        .with_more_replicas(if drawn.is_multiple_of(4) { 1 + drawn as usize % 2 } else { 0 })
     }
 
     async fn read(&self, operation: Operation, keys: &[KeyId]) -> (Running, Vec<Outcome>) {

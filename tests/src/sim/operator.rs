@@ -1,4 +1,4 @@
-//! An operator who mounts and unmounts segments and evicts, while everything else goes on.
+//! An operator who mounts and unmounts segments, evicts, and has objects copied and moved, while everything else goes on.
 //!
 //! Nothing that it does may break a promise: what it evicts is a miss that says so, what it moves keeps its bytes. It
 //! leaves each core's first segment alone, so that every value has room somewhere.
@@ -6,8 +6,8 @@
 use super::book::SharedBook;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use snowskin_client::admin::{AdminReply, AdminRequest, Evict, Mount, Unmount};
-use snowskin_client::{ClientConfig, Session};
+use snowskin_client::admin::{AdminReply, AdminRequest, Evict, Mount, TaskState, Unmount};
+use snowskin_client::{ClientConfig, CoreId, Session, TaskStart};
 use snowskin_io::Platform;
 use snowskin_io::sim::SimPlatform;
 use std::cell::Cell;
@@ -50,13 +50,20 @@ async fn work(
         if table.members.is_empty() {
             continue;
         }
-        let core = table.members[random.random_range(0..table.members.len())].id;
+        let mut any = || table.members[random.random_range(0..table.members.len())].id;
+        let (core, other) = (any(), any());
+        if random.random_bool(0.5) {
+            let what = place(&session, &mut random, &book, core, other).await;
+            book.borrow_mut().coverage.count(format!("operator {what}"), 1);
+            continue;
+        }
         let request = request(&mut random);
         let what = match &request {
             AdminRequest::Segments => "segments",
             AdminRequest::Mount(_) => "mount",
             AdminRequest::Unmount(_) => "unmount",
             AdminRequest::Evict(_) => "evict",
+            _ => unreachable!("it is not asked for here"),
         };
         let outcome = match session.admin(core, &request, deadline).await {
             Ok(AdminReply::Refused(_)) => "refused",
@@ -64,6 +71,45 @@ async fn work(
             Err(_) => "without an answer",
         };
         book.borrow_mut().coverage.count(format!("operator {what} {outcome}"), 1);
+    }
+}
+
+/// Has an object copied, moved, or given up; what that came to.
+async fn place(
+    session: &Rc<Session<SimPlatform>>,
+    random: &mut StdRng,
+    book: &SharedBook,
+    core: CoreId,
+    other: CoreId,
+) -> String {
+    let deadline = session.platform().now() + Duration::from_secs(2);
+    let keys = book.borrow().keys.clone();
+    let name = keys.name(random.random_range(0..keys.count())).clone();
+    let (what, outcome) = match random.random_range(0..4) {
+        0 => {
+            let given_up = session.give_up(name, core, deadline).await;
+            return format!(
+                "gives up {}",
+                given_up.map_or("without an answer".into(), |held| format!("{held:?}"))
+            );
+        }
+        1 => ("copy", session.copy_object(name, vec![core, other], None, deadline).await),
+        _ => ("move", session.copy_object(name, vec![core], Some(other), deadline).await),
+    };
+    let task = match outcome {
+        Ok(TaskStart::Begun(task)) => task,
+        Ok(TaskStart::Refused(_)) => return format!("{what} refused"),
+        Ok(outcome) => return format!("{what} {outcome:?}"),
+        Err(_) => return format!("{what} without an answer"),
+    };
+    loop {
+        match session.task(task, deadline).await {
+            Ok(Some(info)) if info.state == TaskState::Running => {}
+            Ok(Some(info)) => return format!("{what} {:?}", info.state),
+            Ok(None) => return format!("{what} forgotten"),
+            Err(_) => return format!("{what} begun, and nothing heard"),
+        }
+        session.platform().sleep(Duration::from_millis(5)).await;
     }
 }
 

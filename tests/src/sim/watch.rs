@@ -90,7 +90,8 @@ impl Watch {
                 if let (MissReason::Evicted, Some(_), Some(key)) =
                     (departure.reason, departure.value_bytes, key)
                 {
-                    let value_bytes = departure.value_bytes;
+                    // The home of a replica may have the bytes still: what leases protect is another matter.
+                    let value_bytes = departure.value_bytes.filter(|_| !departure.is_replica);
                     book.note(Fact::Evicted { key, value_bytes, after: self.last, before: now });
                 }
             }
@@ -226,6 +227,10 @@ impl Watch {
                 ("core lane_puts", stats.lane_puts.min(1), 0),
                 ("core slots_awaited", stats.slots_awaited.min(1), 0),
                 ("core slots_frozen", stats.slots_frozen.min(1), 0),
+                ("core replicas_made", stats.replicas_made, before.replicas_made),
+                ("core replicas_not_made", stats.replicas_not_made, before.replicas_not_made),
+                ("core replicas_kept", stats.replicas_kept.min(1), 0),
+                ("core replicas_found", stats.replicas_found, before.replicas_found),
                 ("core demoted", stats.demoted, before.demoted),
                 ("core ssd_recovered", stats.ssd_recovered, before.ssd_recovered),
                 ("core shelf_hits", stats.shelf_hits, before.shelf_hits),
