@@ -16,9 +16,10 @@ use snowskin_protocol::wire::lane::{
     LaneRequest, PublishItem, RECORD_BYTES,
 };
 use snowskin_protocol::wire::list::{KeyPage, KeyPageWriter, ListKeys};
+use snowskin_protocol::wire::replica::{ReplicaOrder, ReplicaReply};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::wire::{Header, WireError, header};
-use snowskin_protocol::{Checksum, NameRef, ObjectName, RoutingTable, SLOT_COUNT};
+use snowskin_protocol::{Checksum, NameRef, ObjectName, RoutingTable, SLOT_COUNT, Version};
 
 /// Bytes of one bit per slot.
 const SLOT_SET_BYTES: usize = SLOT_COUNT / 8;
@@ -32,7 +33,7 @@ const FORMER_BYTES: usize = 24;
 pub type Oracle = fn(&[u8]);
 
 /// What is to be tried: the name of its corpus, and its function.
-pub const TARGETS: [(&str, Oracle); 18] = [
+pub const TARGETS: [(&str, Oracle); 20] = [
     ("header", header),
     ("hello", hello),
     ("welcome", welcome),
@@ -47,6 +48,8 @@ pub const TARGETS: [(&str, Oracle); 18] = [
     ("orders", orders),
     ("take_slots", take_slots),
     ("page", page),
+    ("replica_order", replica_order),
+    ("replica_reply", replica_reply),
     ("routing_table", routing_table),
     ("stats", stats),
     ("admin", admin),
@@ -200,6 +203,24 @@ pub fn take_slots(bytes: &[u8]) {
     check(bytes);
     if let Some((head, set)) = bytes.split_at_checked(24) {
         check(&[head, &drawn_out(set, SLOT_SET_BYTES)].concat());
+    }
+}
+
+/// What a home tells a holder of a replica.
+pub fn replica_order(bytes: &[u8]) {
+    if let Ok(order) = ReplicaOrder::decode(bytes) {
+        name_is_one(order.name);
+        assert!(order.value_bytes > 0 && order.version != Version::ANY);
+        assert!(order.encode() == bytes, "{order:?} is written otherwise than it was read");
+    }
+}
+
+/// The holder's answer.
+pub fn replica_reply(bytes: &[u8]) {
+    if let Ok(reply) = ReplicaReply::decode(bytes) {
+        let mut again = Vec::new();
+        reply.encode(&mut again);
+        assert!(again == bytes, "{reply:?} is written otherwise than it was read");
     }
 }
 

@@ -77,6 +77,9 @@ impl MemberState {
     }
 }
 
+/// Who is as close as this to being dead is waited for when somebody else has died: two heartbeats.
+pub(crate) const DYING_TIME: Duration = Duration::from_secs(2);
+
 /// What is known of a core.
 #[derive(Clone, Debug)]
 pub struct MemberRow {
@@ -335,6 +338,12 @@ impl Membership {
     pub fn is_anything_moving(&self, table: &RoutingTable) -> bool {
         let has_old_slots = |row: &MemberRow| row.epoch > Epoch(0) && row.epoch < table.epoch;
         self.alive().any(|row| row.slots_moving > 0 || has_old_slots(row))
+    }
+
+    /// Whether somebody who counts as alive has been silent for nearly as long as the dead.
+    pub fn is_anyone_dying(&self, now: Moment) -> bool {
+        let silence = self.timing.dead_after.saturating_sub(DYING_TIME);
+        self.alive().any(|row| row.state == MemberState::Suspect && now - row.last_seen >= silence)
     }
 
     /// Whether a live member of this table has not said yet that it knows it.

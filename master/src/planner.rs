@@ -9,7 +9,7 @@
 //! | it is gone, or in a new life | – | `old` as a former life if it kept its slots, else `LOST` |
 //! | there was no home | – | the origin stays: `NOBODY`, `LOST`, a former life, or the last who left; if that one is gone, as above |
 //!
-//! "Origin `old`" is right because a slot is not moved again before its home has its entries (`crate::state`, rule 5).
+//! "Origin `old`" is right because a slot is not moved again before its home has its entries (`crate::state`, rule 6).
 //! Who *kept* its slots has left their entries on its volume; whoever comes next may be its heir (`docs/notes/2026-11-28-lineage.md`). So a former
 //! life is only named if nobody has been the home since.
 //!

@@ -12,10 +12,12 @@
 //! 3. members of an adopted table have neither reported nor been silent for long enough to be dead: one of them may
 //!    have a table that is newer still;
 //! 4. an engine's cores are still coming in, for at most [`Timing::change_wait_max`];
-//! 5. slots are on their way, or a core that was given up has come back and does not know it yet. Then nobody joins,
+//! 5. somebody has died, and others have been silent for nearly as long: engines and hosts die with all that they have, and slots that
+//!    went from one of the dead to another would have been lost twice;
+//! 6. slots are on their way, or a core that was given up has come back and does not know it yet. Then nobody joins,
 //!    leaves or changes weight; who is dead is taken out all the same, since others may wait for it.
 //!
-//! Because of 5 a slot is never on two ways at once: whoever is named as its origin has its entries, and nobody who gave
+//! Because of 6 a slot is never on two ways at once: whoever is named as its origin has its entries, and nobody who gave
 //! them away waits for the thanks of a core that has passed them on since. (Chains of moves were allowed once. Each link
 //! then needs to know what became of all the others; `docs/notes/2026-11-21-simulated-cluster.md` has the end of that.)
 //!
@@ -25,7 +27,7 @@
 //! So a master can die and be replaced by one that knows nothing, and the epoch never goes back for anybody.
 
 use crate::config::Timing;
-use crate::membership::{EPOCH_MAX, Membership, RegisterError};
+use crate::membership::{DYING_TIME, EPOCH_MAX, Membership, RegisterError};
 use crate::planner;
 use crate::settings::SettingsChange;
 use snowskin_io::Moment;
@@ -215,6 +217,12 @@ impl MasterState {
         if self.membership.is_settling(now) && now - since < self.timing.change_wait_max {
             return false;
         }
+        if self.drops_anyone(&wanted)
+            && self.membership.is_anyone_dying(now)
+            && now - since < DYING_TIME
+        {
+            return false;
+        }
         // A core that skips a table does not learn that it was to give entries away. So each table is known to all
         // who live before there is the next one; a core that does not take it is dead soon.
         if self.membership.is_anyone_behind(&self.table) && !seeded_bug!("table before the last one is known")
@@ -229,6 +237,11 @@ impl MasterState {
         }
         self.publish(planner::plan(&self.table, &next, &self.kept));
         true
+    }
+
+    /// Whether a member of the table is not there any more.
+    fn drops_anyone(&self, wanted: &[Member]) -> bool {
+        self.survivors(wanted).len() < self.table.members.len()
     }
 
     /// The members of the table that are wanted in whatever way, as they are in it.

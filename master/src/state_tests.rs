@@ -327,3 +327,20 @@ fn a_table_is_known_to_all_who_live_before_there_is_the_next_one() {
     assert!(state.tick(at(20_100)));
     assert!(state.table().index_of(cores[2].member.id).is_none(), "the dead one is taken out");
 }
+
+#[test]
+fn who_dies_at_nearly_the_same_time_is_taken_out_with_one_table() {
+    let (mut state, cores) = two_engines();
+    // The second core of the first engine was heard of a little longer than the first one.
+    run(&mut state, 3_000, 4_100, &cores);
+    acknowledge(&mut state, 4_900, &cores[1..]);
+    assert_eq!(run(&mut state, 5_000, 16_000, &cores[2..]), [14_900]);
+    assert_eq!(state.table().members, [member(2, 0, 1)]);
+    // Who is silent for much shorter is not waited for.
+    let (mut state, cores) = two_engines();
+    run(&mut state, 3_000, 4_100, &cores);
+    run(&mut state, 5_000, 8_100, &cores[1..]);
+    assert_eq!(run(&mut state, 9_000, 17_000, &cores[2..]), [14_000]);
+    acknowledge(&mut state, 17_000, &cores[2..]);
+    assert_eq!(run(&mut state, 17_000, 19_000, &cores[2..]), [18_000]);
+}

@@ -79,9 +79,9 @@ impl Shard {
             checksum: order.checksum,
             generation: standing::LOOSE,
         };
+        // It is not copied to the SSD in write-through: its home sees to that.
         let place = Place::Here(ticket.publish());
-        let position = self.index.insert(name, facts, place, &PutHints::default());
-        self.note_fresh(position, false);
+        self.index.insert(name, facts, place, &PutHints::default());
         self.counters.value_bytes_in += order.value_bytes;
         true
     }
