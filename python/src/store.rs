@@ -51,6 +51,11 @@ impl Desk {
         Ok(Desk(Mutex::new(Some(Ours::new(Arc::new(handle))))))
     }
 
+    /// The same client, at another desk, which is closed for itself.
+    pub(crate) fn beside(&self, py: Python<'_>) -> PyResult<Desk> {
+        Ok(Desk(Mutex::new(Some(Ours::new(self.handle(py)?)))))
+    }
+
     pub(crate) fn handle(&self, py: Python<'_>) -> PyResult<Arc<Handle>> {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             None => Err(named(py, "ClosedError", "the store is closed: make another one")),

@@ -134,12 +134,7 @@ impl Buffer {
         Ok(Buffer { span, _holder: Holder::Tensor(object.clone().unbind()) })
     }
 
-    /// The bytes.
-    pub(crate) fn readable(&self) -> &[u8] {
-        // SAFETY: they stay where they are as long as we are there.
-        unsafe { self.span.to_read() }
-    }
-
+    /// Where the bytes are, as long as we are there.
     pub(crate) fn span(&self) -> Span {
         self.span
     }
