@@ -292,6 +292,9 @@ class Codes:
     """Verbs that answer in the numbers of Mooncake Store's API: 0 or a size is well, a negative number is an error's. All take lists."""
 
     def __new__(cls, seeds: Union[str, Sequence[str]], **settings: Unpack[Settings]) -> Self: ...
+    @staticmethod
+    def connect_now(seeds: Union[str, Sequence[str]], **settings: Unpack[Settings]) -> Codes:
+        """The same, but waits for no engine: `NoEnginesError` if the cluster has none."""
     def close(self) -> None: ...
     def is_usable(self) -> bool:
         """Whether calls can work: it is not closed, and was made by this process."""
@@ -327,7 +330,7 @@ class Codes:
     def homes(self, keys: Iterable[Key]) -> list[Optional[str]]:
         """Where the homes of keys listen; None of what is no key."""
     def cores(self) -> list[tuple[str, str]]:
-        """The cores of the cluster, and where each listens."""
+        """The cores of the cluster now, and where each listens."""
 
 class CodeRequests:
     """The verbs of `Codes` as calls that do not wait, by the same client: see `Requests`. Closed, they raise `ClosedError`."""

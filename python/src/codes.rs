@@ -260,6 +260,18 @@ impl Codes {
         Ok(Codes { desk: Desk::connect(py, config_of(py, seeds, settings)?)? })
     }
 
+    /// The same, but waits for no engine: raises if the cluster has none.
+    #[staticmethod]
+    #[pyo3(signature = (seeds, **settings))]
+    fn connect_now(
+        py: Python<'_>,
+        seeds: &Bound<'_, PyAny>,
+        settings: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let config = config_of(py, seeds, settings)?;
+        Ok(Codes { desk: Desk::connect_by(py, config, BlockingClient::connect_now)? })
+    }
+
     fn close(&self, py: Python<'_>) {
         self.desk.close(py);
     }
@@ -431,10 +443,10 @@ impl Codes {
         Ok(keys.slices().into_iter().map(home).collect())
     }
 
-    /// The cores of the cluster, and where each listens.
+    /// The cores of the cluster now, and where each listens.
     fn cores(&self, py: Python<'_>) -> PyResult<Vec<(String, String)>> {
         let Some(handle) = self.handle(py) else { return Ok(Vec::new()) };
-        let table = py.detach(|| handle.client().table()).map_err(|error| raised(py, &error))?;
+        let table = py.detach(|| handle.client().fresh_table()).map_err(|error| raised(py, &error))?;
         let member = |member: &Member| (member.id.to_string(), member.address.to_string());
         Ok(table.members.iter().map(member).collect())
     }

@@ -128,7 +128,9 @@ class Lifecycle(Base):
         engine = _engine(settings, settings.global_segment_size) if settings.global_segment_size else None
         link: Optional[Link] = None
         try:
-            link = Link([settings.master_server_addr], regions, client_settings(settings))
+            # An engine that is named instead of a master is about to have joined.
+            is_awaited = engine is not None or pool is not None
+            link = Link([settings.master_server_addr], regions, client_settings(settings), is_awaited)
             hostname = "" if pool is not None else _hostname(settings.local_hostname)
             place = Place(settings, hostname, regions, link, engine, pool=pool)
             if pool is not None and pool.size:

@@ -18,6 +18,7 @@ from . import checks
 from .base import Base, Place
 from .checks import Key
 from .codes import CHECKSUM_MISMATCH, INTERNAL, INVALID_PARAMETERS, OBJECT_EXISTS, OBJECT_NOT_FOUND, OK
+from .link import EmptyCluster
 from .pointers import NumberLists, Numbers
 from .ranges import Copies
 from .replicate import DEFAULT, ReplicateConfig, config as checked
@@ -127,7 +128,9 @@ class Sessions(Base):
         refusal = config._refusal(len(keys), takes_same_node=True)
         if refusal or len(keys) != len(sizes):
             return [refusal or INVALID_PARAMETERS] * len(keys)
-        return self._begin_all(place, keys, sizes, config, place.link.verbs.exist(keys))
+        verbs = place.link.verbs
+        held = verbs.begin(keys) if isinstance(verbs, EmptyCluster) else verbs.exist(keys)
+        return self._begin_all(place, keys, sizes, config, held)
 
     def batch_put_from_multi_buffer_ranges(
         self,

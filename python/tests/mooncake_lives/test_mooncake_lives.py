@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -221,12 +221,21 @@ def test_no_space(master: Master) -> None:
 
 
 def test_who_comes_before_the_first_memory_waits_for_it(master: Master) -> None:
+    began = time.monotonic()
     early = master.store(global_segment_size=0)
+    assert time.monotonic() - began < 1
     memory = ctypes.create_string_buffer(b"0123456789")
     start = ctypes.addressof(memory)
     assert early.register_buffer(start, 10) == 0 and early.health_check() == 0
     assert early.put("a", b"v") == -200 and early.get("a") == b"" and early.is_exist("a") == 0 and early.get_size("a") == -704
     assert early.put_from("a", start, 10) == -200 and early.batch_get_into(["a"], [start], [10]) == [-704]
+    assert early.put_batch(["a", "b"], [b"v", b"w"]) == early.put_parts("a", b"v") == early.upsert("a", b"v") == -200
+    assert early.batch_put_from(["a"], [start], [10]) == early.batch_put_from_multi_buffers(["a"], [[start]], [[10]]) == [-200]
+    assert early.get_batch(["a"]) == [b""] and early.get_buffer("a") is None and early.get_into("a", start, 10) == -704
+    assert early.remove("a") == -704 and early.remove_by_regex("a") == early.remove_all() == 0 and early.batch_is_exist(["a"]) == [0]
+    assert early.batch_get_session_start(["a"]) == [-704] and early.batch_put_session_start(["a"], [10]) == [-200]
+    assert early.get_replica_desc("a") == early.batch_replica_clear(["a"]) == [] and early.create_copy_task("a", ["x"]) == ((0, 0), -704)
+    assert time.monotonic() - began < 2
     lender = master.store()
     deadline = time.monotonic() + 20
     while early.put_from("a", start, 10) != 0:
@@ -243,6 +252,7 @@ def test_the_master_is_out_of_reach() -> None:
     master.stop()
     assert store.health_check() == 2
     assert store.put("a", b"v") == 0 and store.get("a") == b"v", "no byte passes the master"
+    assert cores(store) == 1, "others know, too"
     assert store.close() == 0
 
 
@@ -373,24 +383,28 @@ print("ready", flush=True)
     assert done.returncode == 0 and done.stdout == "ready\n", done.stderr
 
 
-def cores(master: Master) -> int:
-    """How many cores a client finds that asks anew."""
-    store = master.store(global_segment_size=0)
-    found = len(store._verbs.cores())  # type: ignore[union-attr]
-    store.close()
-    return found
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def cores(store: MooncakeDistributedStore) -> int:
+    """How many cores a store finds."""
+    return len(store._verbs.cores())  # type: ignore[union-attr]
 
 
 def test_a_store_that_nobody_knows_of_lends_nothing(master: Master) -> None:
-    one, two = master.store(), master.store()
-    assert one.put("a", b"v") == 0 and cores(master) == 2
+    one, two, watching = master.store(), master.store(), master.store(global_segment_size=0)
+    assert one.put("a", b"v") == 0 and cores(watching) == 2
     del one
     gc.collect()
-    deadline = time.monotonic() + 20
-    while cores(master) == 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    # It asks who is there now; the master says so a moment after a core has left.
+    until(lambda: cores(watching) == 1)
     assert two.put("b", b"v") == 0 and two.close() == 0
+    until(lambda: cores(watching) == 0)
+    assert watching.close() == 0
 
 
 def test_a_pool_waits_for_what_comes_back(store: MooncakeDistributedStore) -> None:
