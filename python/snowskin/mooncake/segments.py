@@ -41,7 +41,7 @@ class Segments(Base):
         return {"ret": OK, "segment_ids": [name], "allocated_size": size}
 
     def unmount_and_free_segment(self, segment_ids: Sequence[str], grace_period_seconds: int = 0) -> int:
-        """Takes back what was lent: 0, or -1 if some of it was not. What others take over is given to them, in its own time."""
+        """Takes back what was lent: 0, or -1 if some of it was not. Keys whose values lay there are gone."""
         return self._end_segments(segment_ids, grace_period_seconds)
 
     def mount_segment(
