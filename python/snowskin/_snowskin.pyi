@@ -195,7 +195,8 @@ class Engine:
     """An engine in this process: memory for values, a pinned thread for each core, and a master of its own unless it is given one.
 
     `memory` is a number of bytes, or a size such as `"4GB"`. `master` is where the master of a cluster to join answers (`"host:port"`). `listen` is
-    where the first core listens; port 0 is any that is free. All else that `snowskin-engine --help` names may be given by its name with
+    where the first core listens; port 0 is any that is free. `memory_file` names a file whose first bytes are the memory, of one core: it is there, and long
+    enough, and keeps its length; what these bytes had is gone, and nobody may make it shorter meanwhile. All else that `snowskin-engine --help` names may be given by its name with
     underscores: `ssd="/var/lib/snowskin", ssd_size="100GB"`. What it logs goes to standard error, from the level on that the environment
     variable `SNOWSKIN_LOG` names (`warn` if it names none).
 
@@ -210,6 +211,7 @@ class Engine:
         cores: int = 1,
         master: Optional[str] = None,
         listen: str = "127.0.0.1:0",
+        memory_file: Optional[Union[str, PathLike[str]]] = None,
         **flags: object,
     ) -> Self: ...
     @property

@@ -59,6 +59,18 @@ def test_two_engines_are_a_cluster() -> None:
             assert all(value == held for value, held in zip(values, left) if held)
 
 
+def test_its_memory_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "memory"
+    file.write_bytes(bytes(64 << 20))
+    with snowskin.Engine(memory=64 << 20, memory_file=file) as engine, snowskin.Store(engine.cores) as store:
+        assert store.put("key", b"a value in a file") is True and store.get("key") == b"a value in a file"
+        assert b"a value in a file" in file.read_bytes()
+        with pytest.raises(errors.EngineError, match="in use"):
+            snowskin.Engine(memory=64 << 20, memory_file=file)
+    with pytest.raises(errors.EngineError, match="one core, not of 2"):
+        snowskin.Engine(memory=64 << 20, cores=2, memory_file=file)
+
+
 def test_it_joins_engines_that_are_processes() -> None:
     process = Process("--memory", "64MB")
     try:

@@ -206,6 +206,41 @@ def test_segments_come_and_go(master: Master) -> None:
     assert two.close() == 0
 
 
+@pytest.fixture
+def file() -> Iterator[Path]:
+    """A file of memory."""
+    path = Path("/dev/shm") / f"snowskin-test-{os.getpid()}"
+    path.write_bytes(b"x" * (32 * MB))
+    yield path
+    path.unlink()
+
+
+def test_a_file_is_lent(master: Master, file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = master.store(global_segment_size=0)
+    assert store.put("a", b"v") == -200
+    lent = store.mount_segment(str(file), 16 * MB)
+    assert lent["ret"] == 0 and len(lent["segment_ids"]) == 1
+    until(lambda: store.put("a", bytes(range(256)) * 4000) == 0)
+    assert store.get("a") == bytes(range(256)) * 4000
+    now = file.read_bytes()
+    assert bytes(range(256)) * 4000 in now[: 16 * MB] and now[16 * MB :] == b"x" * (16 * MB), "the value lies in what was lent"
+    for wrong, code, words in (
+        ((str(file), 16 * MB), -1, "in use"),
+        ((str(file), 16 * MB, 4096), -600, "offset 4096"),
+        ((str(file) + "no", 16 * MB), -1, "No such file"),
+        (("/dev/null", 16 * MB), -1, "regular file"),
+        ((str(file), 1000), -1, "1000"),
+    ):
+        assert store.mount_segment(*wrong) == {"ret": code, "segment_ids": []}
+        assert words in caplog.records[-1].getMessage(), caplog.text
+    assert store.unmount_and_free_segment(lent["segment_ids"]) == -1, "it is a file"
+    assert store.unmount_segment(lent["segment_ids"]) == 0 and store.unmount_segment(lent["segment_ids"]) == -1
+    assert store.mount_segment(str(file), 64 * MB) == {"ret": -1, "segment_ids": []}
+    assert "has 32 MiB, and 64 MiB were asked for" in caplog.text
+    assert store.mount_segment(str(file), 32 * MB)["ret"] == 0, "again, and it goes with the store"
+    assert store.close() == 0 and file.stat().st_size == 32 * MB
+
+
 def test_no_space(master: Master) -> None:
     store = master.store()
     assert store.put("large", bytes(60 * MB)) == -200 and store.is_exist("large") == 0
