@@ -327,3 +327,33 @@ fn a_table_is_known_to_all_who_live_before_there_is_the_next_one() {
     assert!(state.tick(at(20_100)));
     assert!(state.table().index_of(cores[2].member.id).is_none(), "the dead one is taken out");
 }
+
+#[test]
+fn it_is_known_when_all_know_who_has_gone() {
+    assert!(fresh().do_all_know(), "nobody is there");
+    let (mut state, [one, other, staying]) = two_engines();
+    assert!(state.do_all_know());
+    let life = staying.member.life();
+    for core in [one, other] {
+        let mut gone = at_epoch(core, state.table().epoch);
+        gone.member.weight = 0;
+        state.leave(at(3_000), &gone);
+    }
+    assert!(!state.do_all_know(), "the table still has them");
+    assert!(state.tick(at(3_100)) && state.table().members.len() == 1);
+    assert!(!state.do_all_know(), "who stays has the old one");
+    state.note_told(life, Epoch(1));
+    state.note_told(one.member.life(), state.table().epoch);
+    assert!(!state.do_all_know(), "an older table, and somebody who has gone");
+    state.note_told(life, state.table().epoch);
+    assert!(state.do_all_know());
+    let (mut state, [one, other, staying]) = two_engines();
+    for core in [one, other] {
+        let mut gone = at_epoch(core, state.table().epoch);
+        gone.member.weight = 0;
+        state.leave(at(3_000), &gone);
+    }
+    assert!(state.tick(at(3_100)) && !state.do_all_know());
+    acknowledge(&mut state, 3_200, &[staying]);
+    assert!(state.do_all_know(), "it says itself that it has it");
+}
