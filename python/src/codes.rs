@@ -336,12 +336,19 @@ impl Codes {
         settings: &PutSettings,
     ) -> PyResult<Vec<i64>> {
         let keys = Keys::many(keys)?;
-        let named = Named::of_objects(buffers_of(&values)?);
+        let buffers = buffers_of(&values)?;
         let Some(handle) = self.handle(py) else { return Ok(vec![CLOSED; keys.count()]) };
-        match values.len() == keys.count() {
-            true => put(py, &handle, &keys, &named, settings),
-            false => Ok(vec![INVALID; keys.count()]),
+        if buffers.len() != keys.count() || !settings.fits(keys.count()) {
+            return Ok(vec![INVALID; keys.count()]);
         }
+        let bytes = |pieces: &Vec<Buffer>| pieces.iter().map(|piece| piece.span().bytes()).sum();
+        let results = steps(py, buffers.iter().map(bytes), |step| {
+            let values = buffers[step.clone()].iter();
+            let pieces: Vec<Vec<&[u8]>> =
+                values.map(|pieces| pieces.iter().map(Buffer::readable).collect()).collect();
+            put_pieces(handle.client(), &keys, &step.collect::<Vec<_>>(), &pieces, settings)
+        })?;
+        Ok(results.iter().map(code_of_put).collect())
     }
 
     /// Reads values into memory at addresses: how many bytes each has.

@@ -134,7 +134,12 @@ impl Buffer {
         Ok(Buffer { span, _holder: Holder::Tensor(object.clone().unbind()) })
     }
 
-    /// Where the bytes are, as long as we are there.
+    /// The bytes.
+    pub(crate) fn readable(&self) -> &[u8] {
+        // SAFETY: they stay where they are as long as we are there.
+        unsafe { self.span.to_read() }
+    }
+
     pub(crate) fn span(&self) -> Span {
         self.span
     }

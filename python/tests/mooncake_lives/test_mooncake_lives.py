@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import logging
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from conftest import Engine, binary
 
+from snowskin.mooncake.async_store import MooncakeDistributedStoreAsync
 from snowskin.mooncake.mooncake_config import MooncakeConfig
 from snowskin.mooncake.store import BufferPool, MooncakeDistributedStore, ReplicateConfig
 
@@ -239,6 +241,35 @@ def test_a_file_is_lent(master: Master, file: Path, caplog: pytest.LogCaptureFix
     assert "has 32 MiB, and 64 MiB were asked for" in caplog.text
     assert store.mount_segment(str(file), 32 * MB)["ret"] == 0, "again, and it goes with the store"
     assert store.close() == 0 and file.stat().st_size == 32 * MB
+
+
+def test_damaged_values_are_not_handed_out(master: Master, file: Path) -> None:
+    store = MooncakeDistributedStoreAsync()
+    assert store.setup(master.settings(global_segment_size=0)) == 0
+    assert store.mount_segment(str(file), 32 * MB)["ret"] == 0
+    values = {key: os.urandom(5000) for key in ("ranges", "session", "later", "sound")}
+    until(lambda: store.put_batch(list(values), list(values.values())) == 0)
+    with file.open("r+b") as memory:
+        for key in ("ranges", "session", "later"):
+            memory.seek(file.read_bytes().index(values[key]) + 2500)
+            memory.write(bytes([values[key][2500] ^ 1]))
+    room = ctypes.create_string_buffer(10)
+    start = ctypes.addressof(room)
+    assert store.register_buffer(start, 10) == 0
+    ranges = [start], [["ranges", "sound"]], [[[0], [5]]], [[[0], [0]]], [[[5], [5]]]
+    session = ["session", "sound"], [[start], [start]], [[5], [5]], [[0], [0]]
+
+    async def work() -> None:
+        assert await store.async_get_into_ranges(*ranges) == [[[-801], [5]]]
+        assert await store.async_batch_get_session_start(["session", "sound"]) == [0, 0]
+        assert await store.async_batch_get_into_multi_buffer_ranges(*session) == [-801, 5]
+
+    asyncio.run(work())
+    assert store.get_into_ranges(*ranges) == [[[-801], [5]]]
+    assert store.batch_get_into_multi_buffer_ranges(*session) == [-801, 5]
+    assert bytes(room) == values["sound"][:5] * 2, "nothing of a damaged value"
+    assert store.get_batch(["later", "sound"]) == [b"", values["sound"]]
+    assert store.close() == 0
 
 
 def test_no_space(master: Master) -> None:
