@@ -240,6 +240,14 @@ impl Client {
         self.driver.run(|session, deadline| async move { session.stats(deadline).await }).await?
     }
 
+    /// Does something between the client's other work, on the thread that does that: copies, say, for which whoever waits has no thread.
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        self.driver.run(move |_, _| async move { work() }).await
+    }
+
     /// The routing table in use.
     pub async fn table(&self) -> Result<Arc<RoutingTable>, Error> {
         self.driver.run(|session, deadline| async move { session.table(deadline).await }).await?

@@ -42,6 +42,13 @@ impl BlockingClient {
         Ok(client)
     }
 
+    /// The same, but waits for no engine: that there is none, it says at once.
+    pub fn connect_now(config: ClientConfig) -> Result<Self, Error> {
+        let client = BlockingClient { driver: Driver::new(config)? };
+        client.driver.block_on(|session, deadline| async move { session.first_table(deadline).await })??;
+        Ok(client)
+    }
+
     pub(crate) fn of(driver: Driver) -> Self {
         BlockingClient { driver }
     }
@@ -370,6 +377,11 @@ impl BlockingClient {
     /// The routing table in use.
     pub fn table(&self) -> Result<Arc<RoutingTable>, Error> {
         self.driver.block_on(|session, deadline| async move { session.table(deadline).await })?
+    }
+
+    /// The routing table as it is now, for whoever wants to know the members: that of the first seed, or of whoever answers in its place.
+    pub fn fresh_table(&self) -> Result<Arc<RoutingTable>, Error> {
+        self.driver.block_on(|session, deadline| async move { session.fresh_table(deadline).await })?
     }
 
     /// What this client and its clones have done so far.

@@ -389,11 +389,17 @@ fn no_seed_and_no_engine() {
     let config =
         ClientConfig { deadline: Duration::from_millis(200), ..ClientConfig::new(fake.addresses.clone()) };
     assert_eq!(BlockingClient::connect(config).err(), Some(Error::NoEngines));
+    let (now, begun) =
+        (|| BlockingClient::connect_now(ClientConfig::new(fake.addresses.clone())), Instant::now());
+    assert_eq!(now().err(), Some(Error::NoEngines));
+    let error = BlockingClient::connect_now(ClientConfig::new([closed])).err().unwrap();
+    assert!(matches!(error, Error::Unreachable { core: None, .. }), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(1));
     let late = ClientConfig::new([closed, fake.addresses[0]]);
     let waiting = std::thread::spawn(move || BlockingClient::connect(late));
     std::thread::sleep(Duration::from_millis(100));
     fake.move_slots_to(&[0]);
-    assert!(waiting.join().unwrap().is_ok());
+    assert!(waiting.join().unwrap().is_ok() && now().is_ok());
 }
 
 #[test]

@@ -39,7 +39,7 @@ use crate::tiering::{ScrubRate, Trim};
 use memory::{
     MEMORY_DEFAULT_BYTES_BLIND, MEMORY_DEFAULT_BYTES_MAX, MEMORY_DEFAULT_DIVISOR, MEMORY_PER_CORE_BYTES_MIN,
 };
-use snowskin_io::memory::{MappingRequest, PageChoice, PageFacts};
+use snowskin_io::memory::{PageChoice, PageFacts};
 use snowskin_io::topology::{Topology, TopologyError, cpu_list};
 use snowskin_io::{LocalUsers, local_folder};
 use snowskin_protocol::{ByteSize, Settings, Strategy};
@@ -124,6 +124,8 @@ pub struct Config {
     pub cpus: Setting<Option<Vec<usize>>>,
     /// Memory for values of all cores together.
     pub memory: Setting<ByteSize>,
+    /// A file that is the memory of the only core; see [`Config::lend_file`].
+    lent_file: Option<PathBuf>,
     /// The pages that segments lie in.
     pub huge_pages: Setting<PageChoice>,
     /// Fill segments before serving.
@@ -291,6 +293,7 @@ impl Config {
             log: layers.setting("log", value::log_level, || log::LevelFilter::Info)?,
             cores,
             memory,
+            lent_file: None,
             huge_pages,
             listen,
             connections_max,
@@ -409,11 +412,6 @@ impl Config {
             Some(Advertise { ip, .. }) => SocketAddr::new(ip, bound.port()),
             None => bound,
         }
-    }
-
-    /// How a core's segment gets its memory.
-    pub fn mapping_request(&self, core: u16) -> MappingRequest {
-        self.page_plan.request(&self.cpu_plan.cores[usize::from(core)], self.prefault.value)
     }
 
     /// The SSD tier that is asked for; `None`: there is none.

@@ -7,7 +7,7 @@
 //!
 //! Promises: whoever has an [`EmbeddedEngine`] has one that serves. When it has ended, by [`EmbeddedEngine::stop`] or
 //! because it was dropped, its slots are given away to those who took them in time, its threads are gone, and memory, sockets and locks are
-//! given back. A panic on one of its threads ends the process, one on any other thread is none of its business ([`crate::panics`]).
+//! given back. If its master ends with it, engines that stay have been told first that it is gone, unless they do not listen for two seconds. A panic on one of its threads ends the process, one on any other thread is none of its business ([`crate::panics`]).
 //! Nothing here touches signals, logging or the process's exit: these are the host's.
 //!
 //! The master is spoken to like any other one. This file is the only place of the engine that knows the master crate

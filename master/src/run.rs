@@ -3,7 +3,7 @@
 use crate::config::MasterConfig;
 use crate::http;
 use crate::master::MasterError;
-use crate::server::start;
+use crate::server::{see_off, start};
 use snowskin_io::sockets::{SocketsPlatform, SocketsRuntime};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Stop {
         Stop(Arc::new(watch::Sender::new(false)))
     }
 
-    /// Ends the master, now or as soon as it starts.
+    /// Ends the master, now or as soon as it starts. One that is embedded first tells those who stay who has gone.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
@@ -63,6 +63,7 @@ async fn run(
     ready: impl FnOnce(Addresses),
 ) -> Result<(), MasterError> {
     let (stop, stops_at_signals, http) = (config.stop.clone(), config.stops_at_signals, config.http);
+    let is_embedded = config.is_embedded;
     // Before anybody is told that we are ready: a signal right afterwards must find its handler.
     let signals = if stops_at_signals { Some(Signals::install()?) } else { None };
     let handle = start(&platform, config).await?;
@@ -72,9 +73,13 @@ async fn run(
     };
     ready(Addresses { frames: handle.address, http });
     tokio::select! {
-        () = stop.stopped() => Ok(()),
-        () = Signals::received(signals) => Ok(()),
+        () = stop.stopped() => {}
+        () = Signals::received(signals) => {}
     }
+    if is_embedded {
+        see_off(&platform, &handle.master).await;
+    }
+    Ok(())
 }
 
 struct Signals {

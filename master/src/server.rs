@@ -37,6 +37,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Cores of an engine come to keep their slots at about the same moment: a report that is to be written down waits so long for others, and they share
 /// one write of the ledger.
 const SHARED_WITHIN: Duration = Duration::from_millis(2);
+/// How long a master that ends with its engine waits for the others: they are heard of every second.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+/// How often it looks whether they know.
+const FAREWELL_CHECK: Duration = Duration::from_millis(10);
 /// Bytes of values that are read and thrown away behind a refused put, so that the connection stays of use.
 const DISCARD_BYTES_MAX: u64 = 1 << 20;
 
@@ -81,6 +85,14 @@ pub async fn serve<P: Platform>(platform: P, mut listener: P::Listener, master: 
                 platform.sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Waits until all members have a table without those that have gone, for [`FAREWELL_TIME`] at most: nobody tells them later.
+pub(crate) async fn see_off<P: Platform>(platform: &P, master: &Rc<RefCell<Master>>) {
+    let deadline = platform.now() + FAREWELL_TIME;
+    while platform.now() < deadline && !master.borrow().state.do_all_know() {
+        platform.sleep(FAREWELL_CHECK).await;
     }
 }
 
@@ -151,7 +163,11 @@ impl<P: Platform> Connection<P> {
                 Answer::Reported(orders, report) => Answer::Orders(self.remember(orders, &report).await),
                 decided => decided,
             };
+            let given = if let Answer::Table(epoch, _) = &answer { Some(*epoch) } else { None };
             self.answer(&header, answer).await?;
+            if let Some((life, epoch)) = self.introduced.zip(given) {
+                self.master.borrow_mut().state.note_told(life, epoch);
+            }
         }
     }
 

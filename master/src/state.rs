@@ -60,6 +60,8 @@ pub struct MasterState {
     table_bytes: Rc<[u8]>,
     /// Members that keep their slots.
     kept: BTreeSet<Life>,
+    /// Members that were given the table in force.
+    told: BTreeSet<Life>,
     /// Until when cores that have a table may show up; see 1.
     quiet_until: Moment,
     /// Since when a newer table is known to exist; see 2.
@@ -79,6 +81,7 @@ impl MasterState {
             table_bytes: encoded(&table),
             table,
             kept: BTreeSet::new(),
+            told: BTreeSet::new(),
             quiet_until: now + timing.quiet,
             newer_since: None,
             change_since: None,
@@ -278,7 +281,25 @@ impl MasterState {
         self.kept = planner::still_kept(&self.table, &table, &self.kept);
         self.table_bytes = encoded(&table);
         self.table = table;
+        self.told.clear();
         self.change_since = None;
+    }
+
+    /// A core was given the table of an epoch.
+    pub fn note_told(&mut self, life: Life, epoch: Epoch) {
+        if epoch == self.table.epoch && self.table.members.iter().any(|member| member.life() == life) {
+            self.told.insert(life);
+        }
+    }
+
+    /// Whether the table is what it should be, and all its members have it; or nobody is there any more.
+    pub fn do_all_know(&self) -> bool {
+        let wanted = planner::ordered(&self.table, &self.membership.wanted());
+        let knows = |member: &Member| {
+            let row = self.membership.row(member.id);
+            self.told.contains(&member.life()) || row.is_some_and(|row| row.epoch >= self.table.epoch)
+        };
+        wanted.is_empty() || wanted == self.table.members && wanted.iter().all(knows)
     }
 
     /// A core may have said that it keeps its slots, by the table in force.

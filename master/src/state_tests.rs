@@ -344,3 +344,33 @@ fn who_dies_at_nearly_the_same_time_is_taken_out_with_one_table() {
     acknowledge(&mut state, 17_000, &cores[2..]);
     assert_eq!(run(&mut state, 17_000, 19_000, &cores[2..]), [18_000]);
 }
+
+#[test]
+fn it_is_known_when_all_know_who_has_gone() {
+    assert!(fresh().do_all_know(), "nobody is there");
+    let (mut state, [one, other, staying]) = two_engines();
+    assert!(state.do_all_know());
+    let life = staying.member.life();
+    for core in [one, other] {
+        let mut gone = at_epoch(core, state.table().epoch);
+        gone.member.weight = 0;
+        state.leave(at(3_000), &gone);
+    }
+    assert!(!state.do_all_know(), "the table still has them");
+    assert!(state.tick(at(3_100)) && state.table().members.len() == 1);
+    assert!(!state.do_all_know(), "who stays has the old one");
+    state.note_told(life, Epoch(1));
+    state.note_told(one.member.life(), state.table().epoch);
+    assert!(!state.do_all_know(), "an older table, and somebody who has gone");
+    state.note_told(life, state.table().epoch);
+    assert!(state.do_all_know());
+    let (mut state, [one, other, staying]) = two_engines();
+    for core in [one, other] {
+        let mut gone = at_epoch(core, state.table().epoch);
+        gone.member.weight = 0;
+        state.leave(at(3_000), &gone);
+    }
+    assert!(state.tick(at(3_100)) && !state.do_all_know());
+    acknowledge(&mut state, 3_200, &[staying]);
+    assert!(state.do_all_know(), "it says itself that it has it");
+}

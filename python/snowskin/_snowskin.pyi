@@ -195,7 +195,8 @@ class Engine:
     """An engine in this process: memory for values, a pinned thread for each core, and a master of its own unless it is given one.
 
     `memory` is a number of bytes, or a size such as `"4GB"`. `master` is where the master of a cluster to join answers (`"host:port"`). `listen` is
-    where the first core listens; port 0 is any that is free. All else that `snowskin-engine --help` names may be given by its name with
+    where the first core listens; port 0 is any that is free. `memory_file` names a file whose first bytes are the memory, of one core: it is there, and long
+    enough, and keeps its length; what these bytes had is gone, and nobody may make it shorter meanwhile. All else that `snowskin-engine --help` names may be given by its name with
     underscores: `ssd="/var/lib/snowskin", ssd_size="100GB"`. What it logs goes to standard error, from the level on that the environment
     variable `SNOWSKIN_LOG` names (`warn` if it names none).
 
@@ -210,6 +211,7 @@ class Engine:
         cores: int = 1,
         master: Optional[str] = None,
         listen: str = "127.0.0.1:0",
+        memory_file: Optional[Union[str, PathLike[str]]] = None,
         **flags: object,
     ) -> Self: ...
     @property
@@ -292,6 +294,9 @@ class Codes:
     """Verbs that answer in the numbers of Mooncake Store's API: 0 or a size is well, a negative number is an error's. All take lists."""
 
     def __new__(cls, seeds: Union[str, Sequence[str]], **settings: Unpack[Settings]) -> Self: ...
+    @staticmethod
+    def connect_now(seeds: Union[str, Sequence[str]], **settings: Unpack[Settings]) -> Codes:
+        """The same, but waits for no engine: `NoEnginesError` if the cluster has none."""
     def close(self) -> None: ...
     def is_usable(self) -> bool:
         """Whether calls can work: it is not closed, and was made by this process."""
@@ -327,4 +332,39 @@ class Codes:
     def homes(self, keys: Iterable[Key]) -> list[Optional[str]]:
         """Where the homes of keys listen; None of what is no key."""
     def cores(self) -> list[tuple[str, str]]:
-        """The cores of the cluster, and where each listens."""
+        """The cores of the cluster now, and where each listens."""
+
+class CodeRequests:
+    """The verbs of `Codes` as calls that do not wait, by the same client: see `Requests`. Closed, they raise `ClosedError`."""
+
+    def __new__(cls, codes: Codes) -> Self: ...
+    def fileno(self) -> int: ...
+    def drain(self) -> list[tuple[int, bool, Any]]: ...
+    def close(self) -> None: ...
+    def submit_put_from(
+        self, keys: Iterable[Key], addresses: Sequence[int], sizes: Sequence[int], settings: PutSettings
+    ) -> int: ...
+    def submit_put_pieces(
+        self,
+        keys: Iterable[Key],
+        addresses: Sequence[Sequence[int]],
+        sizes: Sequence[Sequence[int]],
+        settings: PutSettings,
+    ) -> int: ...
+    def submit_put_values(
+        self, keys: Iterable[Key], values: Sequence[Sequence[Memory]], settings: PutSettings
+    ) -> int: ...
+    def submit_get_to(self, keys: Iterable[Key], addresses: Sequence[int], sizes: Sequence[int]) -> int: ...
+    def submit_get_pieces(
+        self, keys: Iterable[Key], addresses: Sequence[Sequence[int]], sizes: Sequence[Sequence[int]]
+    ) -> int: ...
+    def submit_get(self, keys: Iterable[Key]) -> int: ...
+    def submit_view(self, keys: Iterable[Key]) -> int: ...
+    def submit_sizes(self, keys: Iterable[Key]) -> int: ...
+    def submit_exist(self, keys: Iterable[Key]) -> int: ...
+    def submit_remove(self, keys: Iterable[Key], force: bool) -> int: ...
+    def submit_remove_matching(self, pattern: str, force: bool) -> int: ...
+    def submit_intact(self, views: Sequence[View]) -> int:
+        """Whether the bytes of each match its checksum."""
+    def submit_copy(self, to: Sequence[int], source: Sequence[int], sizes: Sequence[int], kept: object) -> int:
+        """Copies bytes between addresses. `kept` has them, or they are registered."""

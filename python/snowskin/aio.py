@@ -20,11 +20,67 @@ from types import TracebackType
 from typing import Any, Optional, Sequence, Union
 
 from . import _snowskin
-from ._snowskin import Requests
+from ._snowskin import CodeRequests, Requests
 from .errors import ClosedError
 from .outcomes import RemovedCount
 
 Seeds = Union[str, Sequence[str]]
+
+
+class Waiting:
+    """Who waits for which answer of requests, in the event loop that makes the first of them."""
+
+    def __init__(self, requests: Union[Requests, CodeRequests]) -> None:
+        self._requests = requests
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._is_closed = False
+
+    async def ask(self, submit: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Makes a request, and waits for its answer."""
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise RuntimeError("the store belongs to another event loop: make one for each")
+        number = submit(*arguments, **keywords)
+        if self._loop is None:
+            self._loop = loop
+            loop.add_reader(self._requests.fileno(), self._drain)
+        # It cannot have been drained yet: that is for the loop, and we are in it.
+        answer = loop.create_future()
+        self._answers[number] = answer
+        try:
+            return await answer
+        finally:
+            self._answers.pop(number, None)
+
+    def close(self) -> None:
+        """Ends all that is under way: whoever waits for it hears :class:`snowskin.errors.ClosedError`."""
+        answers, self._answers = self._answers, {}
+        for answer in answers.values():
+            if not answer.done():
+                answer.set_exception(ClosedError("the store was closed"))
+        self.finish()
+
+    def finish(self) -> None:
+        """Takes no more requests. What is under way is answered when it has ended: until then it may read and write memory."""
+        self._is_closed = True
+        self._requests.close()
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._is_closed and not self._answers and self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._requests.fileno())
+
+    def _drain(self) -> None:
+        for number, is_well, answer in self._requests.drain():
+            waiting = self._answers.pop(number, None)
+            if waiting is None or waiting.done():
+                continue
+            if is_well:
+                waiting.set_result(answer)
+            else:
+                waiting.set_exception(answer)
+        self._leave()
 
 
 class AsyncStore:
@@ -36,16 +92,13 @@ class AsyncStore:
     def __init__(self, seeds: Seeds, **settings: Any) -> None:
         self._seeds = seeds
         self._settings = settings
-        self._requests = Requests()
-        self._loop: Optional[asyncio.AbstractEventLoop] = None
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._is_closed = False
+        self._take(Requests())
 
     @classmethod
     def beside(cls, store: _snowskin.Store) -> AsyncStore:
         """One that shares the connections of a blocking store; it is connected already."""
         beside = cls("")
-        beside._requests = Requests.beside(store)
+        beside._take(Requests.beside(store))
         return beside
 
     async def connect(self) -> AsyncStore:
@@ -66,16 +119,7 @@ class AsyncStore:
 
     def close(self) -> None:
         """Ends all that is under way: whoever waits for it hears :class:`snowskin.errors.ClosedError`."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(self._requests.fileno())
-        waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
-            if not answer.done():
-                answer.set_exception(ClosedError("the store was closed"))
-        self._requests.close()
+        self._waiting.close()
 
     async def put(self, keys: Any, values: Any, **options: Any) -> Any:
         """Stores values whose keys are not held, see :meth:`snowskin.Store.put`."""
@@ -133,28 +177,7 @@ class AsyncStore:
         counters: dict[str, Any] = await self._ask(self._requests.submit_stats, deadline=deadline)
         return counters
 
-    async def _ask(self, submit: Any, *arguments: Any, **keywords: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-            loop.add_reader(self._requests.fileno(), self._drain)
-        elif self._loop is not loop:
-            raise RuntimeError("the store belongs to another event loop: make one for each")
-        number = submit(*arguments, **keywords)
-        # It cannot have been drained yet: that is for the loop, and we are in it.
-        answer = loop.create_future()
-        self._waiting[number] = answer
-        try:
-            return await answer
-        finally:
-            self._waiting.pop(number, None)
-
-    def _drain(self) -> None:
-        for number, is_well, answer in self._requests.drain():
-            waiting = self._waiting.pop(number, None)
-            if waiting is None or waiting.done():
-                continue
-            if is_well:
-                waiting.set_result(answer)
-            else:
-                waiting.set_exception(answer)
+    def _take(self, requests: Requests) -> None:
+        self._requests = requests
+        self._waiting = Waiting(requests)
+        self._ask = self._waiting.ask

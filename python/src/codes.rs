@@ -8,7 +8,7 @@ use crate::errors::raised;
 use crate::ffi::buffer::{Buffer, Use};
 use crate::ffi::fresh::Fresh;
 use crate::ffi::lists::integers;
-use crate::ffi::memory::Named;
+use crate::ffi::named::Named;
 use crate::ffi::span::Span;
 use crate::ffi::view;
 use crate::keys::Keys;
@@ -18,22 +18,24 @@ use crate::store::{Desk, Handle, config_of};
 use pyo3::prelude::{Bound, PyAny, PyResult, Python, pyclass, pymethods};
 use pyo3::types::{PyBytes, PyDict};
 use snowskin_client::{
-    BlockingClient, Code, Error, Found, Member, ObjectName, PutOptions, PutOutcome, RemoveOutcome, View,
+    BlockingClient, Code, Error, Found, Member, ObjectName, PutOptions, PutOutcome, RemoveOutcome,
+    RemovedCount, View,
 };
 use snowskin_protocol::Slot;
 use std::sync::Arc;
 use std::time::Duration;
 
-const INVALID: i64 = Code::InvalidParameters as i64;
+pub(crate) const INVALID: i64 = Code::InvalidParameters as i64;
 const NOT_FOUND: i64 = Code::ObjectNotFound as i64;
 const LEASED: i64 = Code::ObjectHasLease as i64;
 /// Not set up.
 const CLOSED: i64 = INVALID;
 
 /// What to do with objects besides storing them.
+#[derive(Clone)]
 #[pyclass(frozen, module = "snowskin._snowskin")]
 pub(crate) struct PutSettings {
-    replace: bool,
+    pub(crate) replace: bool,
     shared: PutOptions,
     /// One for each object, if there are any.
     groups: Option<Vec<Vec<u8>>>,
@@ -53,14 +55,20 @@ impl PutSettings {
 }
 
 impl PutSettings {
-    fn of_object(&self, number: usize) -> PutOptions {
+    /// Those of the object with this number.
+    pub(crate) fn of_object(&self, number: usize) -> PutOptions {
         let group =
             self.groups.as_ref().and_then(|groups| groups.get(number)).filter(|group| !group.is_empty());
         PutOptions { group: group.cloned(), ..self.shared.clone() }
     }
 
+    /// Whether there is nothing to say but whether to replace.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.groups.is_none() && self.shared == PutOptions::default()
+    }
+
     /// Whether there is a group for each of so many objects, or none at all.
-    fn fits(&self, objects: usize) -> bool {
+    pub(crate) fn fits(&self, objects: usize) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.len() == objects)
     }
 }
@@ -68,7 +76,7 @@ impl PutSettings {
 /// See the module's head.
 #[pyclass(frozen, module = "snowskin._snowskin")]
 pub(crate) struct Codes {
-    desk: Desk,
+    pub(crate) desk: Desk,
 }
 
 impl Codes {
@@ -78,7 +86,7 @@ impl Codes {
     }
 }
 
-fn code_of_error(error: &Error) -> i64 {
+pub(crate) fn code_of_error(error: &Error) -> i64 {
     match error {
         // Mooncake Store says so of all three.
         Error::BufferTooSmall { .. } | Error::InvalidKey(_) | Error::EmptyValue => INVALID,
@@ -86,18 +94,68 @@ fn code_of_error(error: &Error) -> i64 {
     }
 }
 
-fn code_of_put(result: &Result<PutOutcome, Error>) -> i64 {
+pub(crate) fn code_of_put(result: &Result<PutOutcome, Error>) -> i64 {
     match result {
         Ok(PutOutcome::Stored | PutOutcome::Existed) => 0,
         Err(error) => code_of_error(error),
     }
 }
 
-fn code_of_read<N: TryInto<i64>>(result: Result<Found<N>, Error>) -> i64 {
+pub(crate) fn code_of_read<N: TryInto<i64>>(result: Result<Found<N>, Error>) -> i64 {
     match result {
         Ok(Found::Hit(bytes)) => bytes.try_into().unwrap_or(i64::MAX),
         Ok(Found::Miss(_)) | Err(Error::InvalidKey(_)) => NOT_FOUND,
         Err(error) => code_of_error(&error),
+    }
+}
+
+/// The memory of objects, some for each key.
+pub(crate) fn buffers_of(values: &[Vec<Bound<'_, PyAny>>]) -> PyResult<Vec<Vec<Buffer>>> {
+    let own =
+        |pieces: &Vec<Bound<'_, PyAny>>| pieces.iter().map(|piece| Buffer::of(piece, Use::Read)).collect();
+    values.iter().map(own).collect()
+}
+
+pub(crate) fn code_of_exist(result: Result<Found<u64>, Error>) -> i64 {
+    match result {
+        Ok(Found::Hit(_)) => 1,
+        Ok(Found::Miss(_)) | Err(Error::InvalidKey(_)) => 0,
+        Err(error) => code_of_error(&error),
+    }
+}
+
+pub(crate) fn code_of_removal(result: Result<RemoveOutcome, Error>) -> i64 {
+    match result {
+        Ok(RemoveOutcome::Removed) => 0,
+        Ok(RemoveOutcome::Missing(_)) | Err(Error::InvalidKey(_)) => NOT_FOUND,
+        Ok(RemoveOutcome::Leased) => LEASED,
+        Err(error) => code_of_error(&error),
+    }
+}
+
+pub(crate) fn code_of_count(result: Result<RemovedCount, Error>) -> i64 {
+    match result {
+        Ok(count) => count.removed.try_into().unwrap_or(i64::MAX),
+        Err(error) => code_of_error(&error),
+    }
+}
+
+/// A value as `bytes`; one that cannot be had is `b""`.
+pub(crate) fn bytes_of<'py>(py: Python<'py>, value: Result<Found<Fresh>, Error>) -> Bound<'py, PyBytes> {
+    match value {
+        Ok(Found::Hit(fresh)) => fresh.into_bytes(py),
+        Ok(Found::Miss(_)) | Err(_) => PyBytes::new(py, b""),
+    }
+}
+
+/// A value where it lies; one that cannot be had is `None`.
+pub(crate) fn view_of<'py>(
+    py: Python<'py>,
+    found: Result<Found<View>, Error>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match found {
+        Ok(Found::Hit(value)) => view::new(py, value).map(Some),
+        Ok(Found::Miss(_)) | Err(_) => Ok(None),
     }
 }
 
@@ -134,7 +192,7 @@ fn put_pieces(
     settings: &PutSettings,
 ) -> Vec<Result<PutOutcome, Error>> {
     let named = numbers.iter().zip(pieces);
-    if settings.groups.is_none() && settings.shared == PutOptions::default() {
+    if settings.is_plain() {
         let items: Vec<(&[u8], &[&[u8]])> =
             named.map(|(&number, pieces)| (keys.get(number), pieces.as_slice())).collect();
         return if settings.replace { client.upsert_parts(&items) } else { client.put_parts(&items) };
@@ -202,6 +260,18 @@ impl Codes {
         Ok(Codes { desk: Desk::connect(py, config_of(py, seeds, settings)?)? })
     }
 
+    /// The same, but waits for no engine: raises if the cluster has none.
+    #[staticmethod]
+    #[pyo3(signature = (seeds, **settings))]
+    fn connect_now(
+        py: Python<'_>,
+        seeds: &Bound<'_, PyAny>,
+        settings: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let config = config_of(py, seeds, settings)?;
+        Ok(Codes { desk: Desk::connect_by(py, config, BlockingClient::connect_now)? })
+    }
+
     fn close(&self, py: Python<'_>) {
         self.desk.close(py);
     }
@@ -266,11 +336,7 @@ impl Codes {
         settings: &PutSettings,
     ) -> PyResult<Vec<i64>> {
         let keys = Keys::many(keys)?;
-        let mut buffers = Vec::with_capacity(values.len());
-        for value in &values {
-            buffers
-                .push(value.iter().map(|piece| Buffer::of(piece, Use::Read)).collect::<PyResult<Vec<_>>>()?);
-        }
+        let buffers = buffers_of(&values)?;
         let Some(handle) = self.handle(py) else { return Ok(vec![CLOSED; keys.count()]) };
         if buffers.len() != keys.count() || !settings.fits(keys.count()) {
             return Ok(vec![INVALID; keys.count()]);
@@ -324,11 +390,7 @@ impl Codes {
         let nothing = || PyBytes::new(py, b"");
         let Some(handle) = self.handle(py) else { return Ok((0..keys.count()).map(|_| nothing()).collect()) };
         let values = values_of(py, handle.client(), &keys)?;
-        let value = |value: Result<Found<Fresh>, Error>| match value {
-            Ok(Found::Hit(fresh)) => fresh.into_bytes(py),
-            Ok(Found::Miss(_)) | Err(_) => nothing(),
-        };
-        Ok(values.into_iter().map(value).collect())
+        Ok(values.into_iter().map(|value| bytes_of(py, value)).collect())
     }
 
     /// Values where they lie, as `View`; those that cannot be had are `None`.
@@ -339,11 +401,7 @@ impl Codes {
     ) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
         let keys = Keys::many(keys)?;
         let Some(handle) = self.handle(py) else { return Ok((0..keys.count()).map(|_| None).collect()) };
-        let view = |found: Result<Found<View>, Error>| match found {
-            Ok(Found::Hit(value)) => view::new(py, value).map(Some),
-            Ok(Found::Miss(_)) | Err(_) => Ok(None),
-        };
-        views(py, handle.client(), &keys)?.into_iter().map(view).collect()
+        views(py, handle.client(), &keys)?.into_iter().map(|found| view_of(py, found)).collect()
     }
 
     /// How many bytes the values have.
@@ -357,35 +415,21 @@ impl Codes {
     fn exist(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<Vec<i64>> {
         let keys = Keys::many(keys)?;
         let Some(handle) = self.handle(py) else { return Ok(vec![CLOSED; keys.count()]) };
-        let code = |result| match result {
-            Ok(Found::Hit(_)) => 1,
-            Ok(Found::Miss(_)) | Err(Error::InvalidKey(_)) => 0,
-            Err(error) => code_of_error(&error),
-        };
-        Ok(found(py, handle.client(), &keys)?.into_iter().map(code).collect())
+        Ok(found(py, handle.client(), &keys)?.into_iter().map(code_of_exist).collect())
     }
 
     /// 0 for each key that was removed.
     fn remove(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, force: bool) -> PyResult<Vec<i64>> {
         let keys = Keys::many(keys)?;
         let Some(handle) = self.handle(py) else { return Ok(vec![CLOSED; keys.count()]) };
-        let code = |result| match result {
-            Ok(RemoveOutcome::Removed) => 0,
-            Ok(RemoveOutcome::Missing(_)) | Err(Error::InvalidKey(_)) => NOT_FOUND,
-            Ok(RemoveOutcome::Leased) => LEASED,
-            Err(error) => code_of_error(&error),
-        };
         let results = py.detach(|| handle.client().remove(&keys.slices(), force));
-        Ok(results.into_iter().map(code).collect())
+        Ok(results.into_iter().map(code_of_removal).collect())
     }
 
     /// How many keys in which a regular expression is found were removed.
     fn remove_matching(&self, py: Python<'_>, pattern: &str, force: bool) -> i64 {
         let Some(handle) = self.handle(py) else { return CLOSED };
-        match py.detach(|| handle.client().remove_by_regex(pattern, force)) {
-            Ok(count) => count.removed.try_into().unwrap_or(i64::MAX),
-            Err(error) => code_of_error(&error),
-        }
+        code_of_count(py.detach(|| handle.client().remove_by_regex(pattern, force)))
     }
 
     /// Keys in which a regular expression is found, with the bytes of their values.
@@ -406,10 +450,10 @@ impl Codes {
         Ok(keys.slices().into_iter().map(home).collect())
     }
 
-    /// The cores of the cluster, and where each listens.
+    /// The cores of the cluster now, and where each listens.
     fn cores(&self, py: Python<'_>) -> PyResult<Vec<(String, String)>> {
         let Some(handle) = self.handle(py) else { return Ok(Vec::new()) };
-        let table = py.detach(|| handle.client().table()).map_err(|error| raised(py, &error))?;
+        let table = py.detach(|| handle.client().fresh_table()).map_err(|error| raised(py, &error))?;
         let member = |member: &Member| (member.id.to_string(), member.address.to_string());
         Ok(table.members.iter().map(member).collect())
     }

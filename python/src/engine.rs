@@ -9,6 +9,7 @@ use snowskin_engine::config::Config;
 use snowskin_engine::embedded::{EmbeddedEngine, EmbeddedError};
 use snowskin_engine::launch::Stop;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -43,7 +44,8 @@ static RUNNING: Mutex<Vec<Weak<Place>>> = Mutex::new(Vec::new());
 /// An engine in this process: memory for values, a pinned thread for each core, and a master of its own unless it is given one.
 ///
 /// `memory` is a number of bytes, or a size such as `"4GB"`. `master` is where the master of a cluster to join answers (`"host:port"`). `listen` is
-/// where the first core listens; port 0 is any that is free. All else that `snowskin-engine --help` names may be given by its name with
+/// where the first core listens; port 0 is any that is free. `memory_file` names a file whose first bytes are the memory, of one core: it is there, and long
+/// enough, and keeps its length; what these bytes had is gone, and nobody may make it shorter meanwhile. All else that `snowskin-engine --help` names may be given by its name with
 /// underscores: `ssd="/var/lib/snowskin", ssd_size="100GB"`. What it logs goes to standard error, from the level on that the environment
 /// variable `SNOWSKIN_LOG` names (`warn` if it names none).
 ///
@@ -60,13 +62,14 @@ pub(crate) struct Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, memory, cores = 1, master = None, listen = "127.0.0.1:0", **flags))]
+    #[pyo3(signature = (*, memory, cores = 1, master = None, listen = "127.0.0.1:0", memory_file = None, **flags))]
     fn new(
         py: Python<'_>,
         memory: &Bound<'_, PyAny>,
         cores: u16,
         master: Option<&str>,
         listen: &str,
+        memory_file: Option<PathBuf>,
         flags: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Engine> {
         let mut arguments = Vec::new();
@@ -90,7 +93,11 @@ impl Engine {
             }
             flag(&name.extract::<String>()?.replace('_', "-"), value.str()?.extract()?);
         }
-        let config = py.detach(|| Config::from_flags(&arguments)).map_err(|error| failed(py, &error))?;
+        let read = || {
+            let config = Config::from_flags(&arguments)?;
+            memory_file.map_or(Ok(config.clone()), |path| config.lend_file(path))
+        };
+        let config = py.detach(read).map_err(|error| failed(py, &error))?;
         let engine = start(py, config)?;
         let listed = |address: &SocketAddr| address.to_string();
         let (cores, master) = (engine.cores().iter().map(listed).collect(), listed(&engine.master()));

@@ -14,16 +14,19 @@
 //! | `store` | the class `Store`, and its life |
 //! | `write`, `read`, `ask` | its verbs |
 //! | `codes` | the same verbs in numbers, for `mooncake` |
-//! | `requests` | calls that do not wait, for event loops |
+//! | `requests`, `code_requests` | both as calls that do not wait, for event loops |
+//! | `mailbox` | how these are made, and answered |
 //! | `steps` | long batches, which can be interrupted |
 //! | `outcomes`, `errors` | what callers hear |
 
 mod ask;
+mod code_requests;
 mod codes;
 mod engine;
 mod errors;
 mod ffi;
 mod keys;
+mod mailbox;
 mod options;
 mod ours;
 mod outcomes;
@@ -48,6 +51,7 @@ fn _snowskin(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(engine::close_engines, module)?)?;
     module.add_class::<requests::Requests>()?;
     module.add_class::<codes::Codes>()?;
+    module.add_class::<code_requests::CodeRequests>()?;
     module.add_class::<codes::PutSettings>()?;
     module.add("View", store::view_class(py)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -42,7 +42,8 @@ pub(crate) fn values_of(
     copied(py, client, keys, views(py, client, keys)?)
 }
 
-fn copied(
+/// Values that were found, copied.
+pub(crate) fn copied(
     py: Python<'_>,
     client: &BlockingClient,
     keys: &Keys,

@@ -1,8 +1,4 @@
-//! `snowskin._snowskin.Requests`: calls that do not wait. Who made one is told by an event descriptor that its answer can be drained.
-//!
-//! ```text
-//!   submit_…() ──► future ──► the client's thread (the only one) polls it to its end ──► queue, bell ──► event loop: drain()
-//! ```
+//! `snowskin._snowskin.Requests`: calls that do not wait ([`crate::mailbox`]), on objects with memory.
 //!
 //! `snowskin/aio.py` makes coroutines of them. Buffers are held until nothing reads or writes them any more, whoever still waits for the answer.
 
@@ -11,51 +7,17 @@ use crate::errors::{answers, named, raised};
 use crate::ffi::buffer::Use;
 use crate::ffi::memory::{Memory, Room};
 use crate::keys::Keys;
+use crate::mailbox::{Mailbox, Say};
 use crate::options::{Options, duration};
 use crate::ours::Ours;
 use crate::outcomes::{miss, removal, removed_count};
 use crate::read::{integer, say_view, size_or_miss, spread_bytes};
 use crate::store::{Store, config_of, forked, memory_of};
-use async_task::Runnable;
-use pyo3::prelude::{Bound, IntoPyObject, Py, PyAny, PyErr, PyResult, Python, pyclass, pymethods};
-use pyo3::types::{PyBool, PyDict, PyList, PyListMethods};
-use rustix::event::{EventfdFlags, eventfd};
+use pyo3::prelude::{Bound, IntoPyObject, PyAny, PyResult, Python, pyclass, pymethods};
+use pyo3::types::{PyBool, PyDict, PyList};
 use snowskin_client::{Client, Error, Found, PutOutcome};
 use std::future::Future;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Says an answer when the interpreter is held.
-type Say = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
-
-/// Answers that have come, and the bell that tells of them.
-struct Queue {
-    answers: Mutex<Vec<(u64, Say)>>,
-    bell: OwnedFd,
-}
-
-impl Queue {
-    fn push(&self, number: u64, say: Say) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.push((number, say));
-        if answers.len() == 1 {
-            self.ring();
-        }
-    }
-
-    fn ring(&self) {
-        // It counts to 2^64, which nobody lives to see.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
-    }
-
-    /// What has come; the bell is silent then.
-    fn take(&self) -> Vec<(u64, Say)> {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
-        std::mem::take(&mut *answers)
-    }
-}
 
 /// The client, as soon as there is one.
 type Slot = Arc<Mutex<Option<Ours<Client>>>>;
@@ -64,19 +26,13 @@ type Slot = Arc<Mutex<Option<Ours<Client>>>>;
 #[pyclass(frozen, module = "snowskin._snowskin")]
 pub(crate) struct Requests {
     client: Slot,
-    queue: Arc<Queue>,
-    submitted: AtomicU64,
+    mailbox: Mailbox,
 }
 
 impl Requests {
     fn of(client: Option<Client>) -> PyResult<Self> {
-        let bell =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
-        Ok(Requests {
-            client: Arc::new(Mutex::new(client.map(Ours::new))),
-            queue: Arc::new(Queue { answers: Mutex::default(), bell }),
-            submitted: AtomicU64::new(0),
-        })
+        let client = Arc::new(Mutex::new(client.map(Ours::new)));
+        Ok(Requests { client, mailbox: Mailbox::new()? })
     }
 
     fn client(&self, py: Python<'_>, deadline: Option<f64>) -> PyResult<Client> {
@@ -90,18 +46,8 @@ impl Requests {
         }
     }
 
-    /// Has a future polled to its end: here until it waits for the first time, and then by whoever wakes it, which is the client's thread.
     fn launch(&self, py: Python<'_>, future: impl Future<Output = Say> + Send + 'static) -> u64 {
-        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
-        let queue = self.queue.clone();
-        let work = async move { queue.push(number, future.await) };
-        let run_at_once = |runnable: Runnable| {
-            runnable.run();
-        };
-        let (runnable, task) = async_task::spawn(work, run_at_once);
-        task.detach();
-        py.detach(|| runnable.run());
-        number
+        self.mailbox.launch(py, future)
     }
 
     /// The same of a batch, with an answer for each key.
@@ -166,20 +112,12 @@ impl Requests {
 
     /// Readable when something can be drained.
     fn fileno(&self) -> i32 {
-        self.queue.bell.as_raw_fd()
+        self.mailbox.fileno()
     }
 
     /// Answers that have come: the number of each request, whether it went well, and the answer or exception.
     fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        for (number, say) in self.queue.take() {
-            let (is_well, answer) = match say(py) {
-                Ok(answer) => (true, answer),
-                Err(error) => (false, PyErr::into_value(error, py).into_any()),
-            };
-            list.append((number, is_well, answer))?;
-        }
-        Ok(list)
+        self.mailbox.drain(py)
     }
 
     fn close(&self, py: Python<'_>) {

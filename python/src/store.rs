@@ -13,7 +13,7 @@ use crate::{read, write};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::{Bound, Py, PyAny, PyAnyMethods, PyErr, PyResult, Python, pyclass, pymethods};
 use pyo3::types::{PyDict, PyString};
-use snowskin_client::{BlockingClient, ClientConfig, Transport};
+use snowskin_client::{BlockingClient, ClientConfig, Error, Transport};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,10 +45,24 @@ pub(crate) struct Desk(Mutex<Option<Ours<Arc<Handle>>>>);
 
 impl Desk {
     pub(crate) fn connect(py: Python<'_>, config: ClientConfig) -> PyResult<Desk> {
+        Desk::connect_by(py, config, BlockingClient::connect)
+    }
+
+    /// Connects in a way of connecting.
+    pub(crate) fn connect_by(
+        py: Python<'_>,
+        config: ClientConfig,
+        connect: fn(ClientConfig) -> Result<BlockingClient, Error>,
+    ) -> PyResult<Desk> {
         let tenant = config.tenant.clone();
-        let client = py.detach(|| BlockingClient::connect(config)).map_err(|error| raised(py, &error))?;
+        let client = py.detach(|| connect(config)).map_err(|error| raised(py, &error))?;
         let handle = Handle { client, regions: Regions::default(), tenant };
         Ok(Desk(Mutex::new(Some(Ours::new(Arc::new(handle))))))
+    }
+
+    /// The same client, at another desk, which is closed for itself.
+    pub(crate) fn beside(&self, py: Python<'_>) -> PyResult<Desk> {
+        Ok(Desk(Mutex::new(Some(Ours::new(self.handle(py)?)))))
     }
 
     pub(crate) fn handle(&self, py: Python<'_>) -> PyResult<Arc<Handle>> {

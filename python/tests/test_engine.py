@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Engine as Process
-from conftest import value_of
+from conftest import binary, value_of
 
 import snowskin
 from snowskin import errors
@@ -59,6 +60,18 @@ def test_two_engines_are_a_cluster() -> None:
             assert all(value == held for value, held in zip(values, left) if held)
 
 
+def test_its_memory_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "memory"
+    file.write_bytes(bytes(64 << 20))
+    with snowskin.Engine(memory=64 << 20, memory_file=file) as engine, snowskin.Store(engine.cores) as store:
+        assert store.put("key", b"a value in a file") is True and store.get("key") == b"a value in a file"
+        assert b"a value in a file" in file.read_bytes()
+        with pytest.raises(errors.EngineError, match="in use"):
+            snowskin.Engine(memory=64 << 20, memory_file=file)
+    with pytest.raises(errors.EngineError, match="one core, not of 2"):
+        snowskin.Engine(memory=64 << 20, cores=2, memory_file=file)
+
+
 def test_it_joins_engines_that_are_processes() -> None:
     process = Process("--memory", "64MB")
     try:
@@ -66,6 +79,34 @@ def test_it_joins_engines_that_are_processes() -> None:
             assert len(store.stats()["cores"]) == 2
     finally:
         process.stop()
+
+
+def test_a_master_that_goes_first_tells_those_who_stay() -> None:
+    with snowskin.Engine(memory="64MB") as first, snowskin.Engine(memory="64MB", master=first.master) as second:
+        keys = [f"farewell {number}" for number in range(200)]
+        with snowskin.Store(first.cores) as store:
+            assert store.put(keys, [b"value"] * 200) == [True] * 200
+        first.close()
+        with snowskin.Store(second.cores) as store:
+            left = store.get(keys)
+            assert 30 < sum(bool(value) for value in left) < 200, "what only the first one had is a miss"
+            assert store.put("after", b"value") is True
+
+
+def test_a_master_that_goes_waits_for_nobody_who_does_not_listen() -> None:
+    with snowskin.Engine(memory="64MB") as engine:
+        command = [binary("snowskin-engine"), "--listen", "127.0.0.1:0", "--cores", "1", "--memory", "64MB"]
+        command += ["--master", engine.master, "--local-sockets", "off"]
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            assert other.stdout is not None and "is ready" in other.stdout.readline()
+            os.kill(other.pid, signal.SIGSTOP)
+            began = time.monotonic()
+            engine.close()
+            assert time.monotonic() - began < 12
+        finally:
+            other.kill()
+            other.communicate(timeout=20)
 
 
 def test_an_ssd_keeps_what_was_there(tmp_path: Path) -> None:

@@ -109,9 +109,12 @@ fn two_engines_of_one_process_share_a_master_and_the_second_takes_over() {
     let another = self::client(&first, sockets.path());
     assert_eq!(another.table().expect("a table").members.len(), 2);
     assert_eq!([found(&client), found(&another)], [kept; 2]);
-    // Without its master an engine goes on with what it knows, and has all slots. What it believes the other one to hold, nobody tells it.
+    // Without its master an engine goes on with what it knows: it has all slots, and what the other one held is a miss.
     first.stop().expect("a good end");
     let last = client_of(second.cores()[0], sockets.path());
+    assert_eq!(last.table().expect("a table").members.len(), 1);
+    let begun = Instant::now();
+    assert!(found(&last) < KEYS && begun.elapsed() < Duration::from_secs(1));
     for number in KEYS..2 * KEYS {
         let (key, value) = (key(number), value(number));
         assert_eq!(last.put(&[(&key, &value)]), [Ok(PutOutcome::Stored)], "key {number}");

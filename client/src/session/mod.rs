@@ -172,6 +172,31 @@ impl<P: Platform> Session<P> {
         }
     }
 
+    /// The table that somebody has now; that there is no engine in it is an error at once.
+    pub async fn first_table(self: &Rc<Self>, deadline: Moment) -> Result<Arc<RoutingTable>, Error> {
+        match self.alarm.until(deadline, pin!(self.refresh(None))).await {
+            Some(Ok(())) if self.table_now().members.is_empty() => Err(Error::NoEngines),
+            Some(refreshed) => refreshed.map(|()| self.table_now()),
+            None => Err(self.expired()),
+        }
+    }
+
+    /// The table that the first seed (or whoever answers in its place) has now; if nobody answers, the one in use.
+    pub async fn fresh_table(self: &Rc<Self>, deadline: Moment) -> Result<Arc<RoutingTable>, Error> {
+        let fetch = async {
+            let fetched = self.refresh(self.config.seeds.first().copied()).await;
+            // Requests go on with the last table that had somebody in it.
+            if fetched.is_ok() && self.found_no_engine.get() {
+                return Ok(Arc::new(RoutingTable::empty()));
+            }
+            self.some_table().await
+        };
+        match self.alarm.until(deadline, pin!(fetch)).await {
+            Some(result) => result,
+            None => Err(self.expired()),
+        }
+    }
+
     /// A lane of its own to a core of this machine; `None`: it cannot be had.
     pub(crate) async fn open_lane(
         self: &Rc<Self>,

@@ -1,9 +1,11 @@
 //! The page plan: what lies under each core's segment, as far as it can be known beforehand, and who fills it.
 
+use super::{Config, ConfigError, ValueError, refused};
 use crate::placement::{CorePlacement, CpuPlan};
 use snowskin_io::memory::{Backing, MappingRequest, PageChoice, PageFacts, PageForecast, Prefault};
 use snowskin_io::topology::{ProcessingUnit, Topology};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Where segments get their pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl PagePlan {
     }
 
     /// What a core asks for.
-    pub(super) fn request(&self, core: &CorePlacement, prefault: bool) -> MappingRequest {
+    fn request(&self, core: &CorePlacement, prefault: bool) -> MappingRequest {
         let helpers = &self.helpers[usize::from(core.core)];
         let processors = std::iter::once(core.cpu).chain(helpers.iter().copied()).collect();
         MappingRequest {
@@ -73,6 +75,26 @@ impl PagePlan {
             node: core.node,
             prefault: prefault.then_some(Prefault { processors }),
         }
+    }
+}
+
+impl Config {
+    /// How a core's segment gets its memory.
+    pub fn mapping_request(&self, core: u16) -> MappingRequest {
+        let request = self.page_plan.request(&self.cpu_plan.cores[usize::from(core)], self.prefault.value);
+        let lent = self.lent_file.clone().map(|path| Backing::Lent { path });
+        MappingRequest { backing: lent.unwrap_or(Backing::Anonymous), ..request }
+    }
+
+    /// For a program that embeds an engine of one core: its memory is the beginning of this file, which is there, and long enough. What was in it is thrown
+    /// away; it may be made shorter when the engine has ended.
+    pub fn lend_file(mut self, path: PathBuf) -> Result<Self, ConfigError> {
+        if self.cores.value != 1 {
+            let error = ValueError::FileOfOneCore { cores: self.cores.value };
+            return Err(refused("cores", &self.cores, error));
+        }
+        self.lent_file = Some(path);
+        Ok(self)
     }
 }
 

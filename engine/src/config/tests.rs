@@ -1,5 +1,5 @@
 use super::*;
-use snowskin_io::memory::HugePagePool;
+use snowskin_io::memory::{Backing, HugePagePool};
 use snowskin_io::topology::ProcessingUnit;
 use snowskin_protocol::units::{GIB, MIB};
 use std::collections::BTreeSet;
@@ -184,6 +184,16 @@ fn each_core_asks_for_its_segment() {
     let eager = from_flags(&flags[..2]).mapping_request(1);
     assert_eq!(eager.pages, PageChoice::Auto);
     assert_eq!(eager.prefault.expect("by default").processors, [1, 3]);
+}
+
+#[test]
+fn a_file_is_the_memory_of_one_core() {
+    let lent =
+        from_flags(&[("cores", "1"), ("memory", "64MB")]).lend_file("/dev/shm/x".into()).expect("one core");
+    let request = lent.mapping_request(0);
+    assert_eq!((request.bytes, request.backing), (64 << 20, Backing::Lent { path: "/dev/shm/x".into() }));
+    let error = from_flags(&[("cores", "2")]).lend_file("/dev/shm/x".into()).expect_err("two cores");
+    assert!(error.to_string().contains("not of 2"), "{error}");
 }
 
 #[test]

@@ -157,6 +157,12 @@ pub enum ValueError {
         /// Memory for a page for each core.
         least: ByteSize,
     },
+    /// A file is the memory of one core.
+    #[error("a file that is lent is the memory of one core, not of {cores}: give one")]
+    FileOfOneCore {
+        /// How many were given.
+        cores: u16,
+    },
     /// A name that cannot be printed on a line.
     #[error("a name has 1 to {NAME_CHARACTERS_MAX} characters that can be printed, without spaces")]
     Name,

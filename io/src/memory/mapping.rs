@@ -11,7 +11,7 @@
 //! * Huge pages are reserved when they are mapped and filled at once, so that a shortage is an error here and not a
 //!   SIGBUS later. Space of a file is set aside on its disk for the same reason.
 //! * Fresh memory reads as zero, that of a file too: what it had is thrown away unread. A device's has what was there
-//!   before. Only a file that is empty or was made here is used, and nobody else uses it meanwhile.
+//!   before. Only a file that is empty, was made here or is lent by its owner is used, and nobody else uses it meanwhile.
 //!
 //! Plain and transparent pages are not reserved by anybody. When they are filled and the machine or the cgroup has no
 //! more, the kernel ends a process, mostly this one (cgroup v2, or the whole machine), or says ENOMEM, which is an
@@ -64,6 +64,12 @@ pub enum Backing {
     /// A regular file, made if there is none, or a device-dax device. What changes in a file on a disk is written to
     /// the disk sooner or later, and filling it changes all of it.
     File {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// The beginning of a regular file that somebody lends: it is there, and long enough, and keeps its length. What was in these bytes is
+    /// thrown away; whoever makes the file shorter meanwhile ends this process.
+    Lent {
         /// Which one.
         path: PathBuf,
     },
@@ -216,18 +222,20 @@ impl Mapping {
     pub fn create(request: &MappingRequest, progress: Progress<'_>) -> Result<Mapping, MappingError> {
         match &request.backing {
             Backing::Anonymous => anonymous(request, progress),
-            Backing::File { path } => {
-                let opened = backing::open(path, request.bytes)?;
-                match of_opened(request, &opened, progress) {
-                    Ok((range, pages)) => {
-                        let Opened { file, lock, .. } = opened;
-                        Ok(Mapping { range, file, lock: Some(lock), pages, life: Life::default() })
-                    }
-                    Err(error) => {
-                        opened.undo();
-                        Err(error)
-                    }
-                }
+            Backing::File { path } => Mapping::of(request, backing::open(path, request.bytes)?, progress),
+            Backing::Lent { path } => Mapping::of(request, backing::lent(path, request.bytes)?, progress),
+        }
+    }
+
+    fn of(request: &MappingRequest, opened: Opened, progress: Progress<'_>) -> Result<Mapping, MappingError> {
+        match of_opened(request, &opened, progress) {
+            Ok((range, pages)) => {
+                let Opened { file, lock, .. } = opened;
+                Ok(Mapping { range, file, lock: Some(lock), pages, life: Life::default() })
+            }
+            Err(error) => {
+                opened.undo();
+                Err(error)
             }
         }
     }

@@ -34,6 +34,8 @@ class Place:
     engine: Optional[_snowskin.Engine] = None
     #: Engines of segments that were mounted later, by the segment's id.
     segments: dict[str, _snowskin.Engine] = field(default_factory=dict)
+    #: The same of segments that are files.
+    files: dict[str, _snowskin.Engine] = field(default_factory=dict)
     #: Memory of a store that lends nothing, see ``setup_dummy``.
     pool: Optional[Pool] = None
     web: Optional[WebServer] = None
@@ -63,7 +65,8 @@ class Place:
         with self.lock:
             self.reads.clear()
             self.writes.clear()
-            segments, self.segments = list(self.segments.values()), {}
+            segments = [*self.segments.values(), *self.files.values()]
+            self.segments, self.files = {}, {}
         for engine in [*segments, *([self.engine] if self.engine else [])]:
             engine.close()
 

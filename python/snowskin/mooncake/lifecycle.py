@@ -128,7 +128,9 @@ class Lifecycle(Base):
         engine = _engine(settings, settings.global_segment_size) if settings.global_segment_size else None
         link: Optional[Link] = None
         try:
-            link = Link([settings.master_server_addr], regions, client_settings(settings))
+            # An engine that is named instead of a master is about to have joined.
+            is_awaited = engine is not None or pool is not None
+            link = Link([settings.master_server_addr], regions, client_settings(settings), is_awaited)
             hostname = "" if pool is not None else _hostname(settings.local_hostname)
             place = Place(settings, hostname, regions, link, engine, pool=pool)
             if pool is not None and pool.size:
@@ -143,8 +145,8 @@ class Lifecycle(Base):
             raise
         return place
 
-    def _lend(self, place: Place, size: int) -> Any:
-        return _engine(place.settings, size, with_ssd=False)
+    def _lend(self, place: Place, size: int, file: Optional[str]) -> _snowskin.Engine:
+        return _engine(place.settings, size, with_ssd=False, file=file)
 
 
 def client_settings(settings: Settings) -> dict[str, Any]:
@@ -153,7 +155,9 @@ def client_settings(settings: Settings) -> dict[str, Any]:
     return {**found, "local_sockets": folder} if folder else found
 
 
-def _engine(settings: Settings, size: int, with_ssd: bool = True) -> _snowskin.Engine:
+def _engine(
+    settings: Settings, size: int, with_ssd: bool = True, file: Optional[str] = None
+) -> _snowskin.Engine:
     """An engine in this process that lends so many bytes."""
     flags: dict[str, Any] = {}
     folder = settings_module.folder_of_sockets(settings.ipc_socket_path)
@@ -166,7 +170,9 @@ def _engine(settings: Settings, size: int, with_ssd: bool = True) -> _snowskin.E
         except ValueError as error:
             raise Unusable(INVALID_PARAMETERS, str(error)) from None
     listen = sizes.join_address(_own_address(settings.local_hostname), 0)
-    return _snowskin.Engine(memory=size, cores=1, master=settings.master_server_addr, listen=listen, **flags)
+    return _snowskin.Engine(
+        memory=size, cores=1, master=settings.master_server_addr, listen=listen, memory_file=file, **flags
+    )
 
 
 def _own_address(hostname: str) -> str:

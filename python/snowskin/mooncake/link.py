@@ -64,6 +64,10 @@ class EmptyCluster:
         """Not held."""
         return [0] * len(keys)
 
+    def begin(self, keys: Sized) -> list[int]:
+        """No room."""
+        return [NO_SPACE] * len(keys)
+
     def remove(self, keys: Sized, force: bool) -> list[int]:
         """Not held."""
         return [OBJECT_NOT_FOUND] * len(keys)
@@ -87,8 +91,8 @@ Verbs = Union[Codes, EmptyCluster]
 class Link:
     """A client of a cluster, from the first moment on in which there is an engine to talk to."""
 
-    def __init__(self, seeds: Sequence[str], regions: Regions, settings: dict[str, Any]) -> None:
-        """Connects. Raises what :class:`Codes` raises, but for a cluster without engines."""
+    def __init__(self, seeds: Sequence[str], regions: Regions, settings: dict[str, Any], is_awaited: bool) -> None:
+        """Connects. Raises what :class:`Codes` raises, but for a cluster without engines. `is_awaited`: there will be one in a moment."""
         self._seeds = list(seeds)
         self._settings = settings
         self._regions = regions
@@ -96,7 +100,7 @@ class Link:
         self._ended = threading.Event()
         self.verbs: Verbs
         try:
-            self.verbs = Codes(self._seeds, **settings)
+            self.verbs = (Codes if is_awaited else Codes.connect_now)(self._seeds, **settings)
         except errors.NoEnginesError:
             log.warning("the cluster has no engine yet: it is empty until somebody lends memory")
             self.verbs = EmptyCluster()

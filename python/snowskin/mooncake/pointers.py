@@ -12,6 +12,7 @@ from . import checks
 from .base import Base
 from .checks import Key
 from .codes import INVALID_PARAMETERS, OK
+from .ranges import Asked, found
 from .replicate import DEFAULT, ReplicateConfig, config as checked
 
 Numbers = Sequence[int]
@@ -76,7 +77,7 @@ class Pointers(Base):
         config: ReplicateConfig = DEFAULT,
     ) -> list[int]:
         """Stores values that lie in pieces: the code of each key."""
-        keys, starts, sizes = checks.keys(keys), _lists("all_buffer_ptrs", all_buffer_ptrs), _lists("all_sizes", all_sizes)
+        keys, starts, sizes = checks.keys(keys), lists("all_buffer_ptrs", all_buffer_ptrs), lists("all_sizes", all_sizes)
         if self._verbs is None:
             checked(config)
             return []
@@ -92,7 +93,7 @@ class Pointers(Base):
         prefer_alloc_in_same_node: bool = False,
     ) -> list[int]:
         """Reads values into pieces: for each key how many bytes its value has, or a code. What is preferred is not heard."""
-        keys, starts, sizes = checks.keys(keys), _lists("all_buffer_ptrs", all_buffer_ptrs), _lists("all_sizes", all_sizes)
+        keys, starts, sizes = checks.keys(keys), lists("all_buffer_ptrs", all_buffer_ptrs), lists("all_sizes", all_sizes)
         verbs = self._verbs
         if verbs is None:
             return [INVALID_PARAMETERS] * len(keys)
@@ -111,17 +112,16 @@ class Pointers(Base):
         For each buffer there is a list of keys, for each of these a list of ranges: where a range begins in the buffer, where in the value, and
         how many bytes it has. The answer has the same shape: bytes copied, or a code.
         """
-        from . import ranges
-
-        return ranges.get_into(
-            self._place,
-            checks.numbers("buffer_ptrs", buffer_ptrs),
-            [list(checks.keys(keys)) for keys in checks.sequence("all_keys", all_keys)],
-            [checks.number_lists("all_dst_offsets", own) for own in checks.sequence("all_dst_offsets", all_dst_offsets)],
-            [checks.number_lists("all_src_offsets", own) for own in checks.sequence("all_src_offsets", all_src_offsets)],
-            [checks.number_lists("all_sizes", own) for own in checks.sequence("all_sizes", all_sizes)],
-            self._warn_unregistered,
-        )
+        asked = Asked.of(buffer_ptrs, all_keys, all_dst_offsets, all_src_offsets, all_sizes)
+        place = self._place
+        if place is None or not asked.fits():
+            return asked.refused()
+        keys = asked.once()
+        views = place.link.verbs.view(keys)
+        values = found(keys, views, [view.is_intact() for view in views if view is not None])
+        answer, copies = asked.plan(values, place.regions, self._warn_unregistered)
+        copies.make()
+        return answer
 
     def _put_one(self, key: Key, start: int, size: int, config: ReplicateConfig, replace: bool) -> int:
         checks.key(key)
@@ -171,5 +171,6 @@ def _ask(verb: Callable[..., list[int]], *arguments: object) -> list[int]:
         raise TypeError("addresses and sizes are integers from 0 to 64 bits") from None
 
 
-def _lists(what: str, values: Optional[object]) -> list[list[int]]:
+def lists(what: str, values: Optional[object]) -> list[list[int]]:
+    """A list of lists, whose numbers the native module looks at."""
     return [checks.sequence(what, own) for own in checks.sequence(what, values)]

@@ -1,7 +1,8 @@
 """`ReplicateConfig`: what a put says of an object besides its bytes, and what becomes of that here.
 
 Our engines have one copy of an object, and choose its place by its key. So more replicas than one are stored once, as Mooncake Store does where
-there are too few segments, and preferred segments are a wish that is not heard. Soft pins, hard pins and groups mean what they say.
+there are too few segments, and preferred segments are a wish that is not heard. Soft pins, hard pins and groups mean what they say. A soft pin is the value's and not the key's: one that
+an upsert replaces takes it along, and ``SoftPinAction.PRESERVE`` preserves that of a value that stays.
 """
 
 from __future__ import annotations

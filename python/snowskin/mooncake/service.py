@@ -8,10 +8,12 @@
 ``DELETE /api/remove_all``    removes all keys that nobody has just read
 ``POST /api/mount``           ``{"size": bytes}``: lends more memory; answers ``segment_ids``
 ``POST /api/unmount``         ``{"segment_ids": [...]}``: takes it back
+``POST /api/mount_shm``       ``{"name": ..., "size": bytes}``: lends a file in ``/dev/shm``; answers ``segment_ids``
+``POST /api/unmount_shm``     ``{"segment_ids": [...]}``: takes it back
+``POST /api/reconfigure``     ``{"mode": "decode", "path": ..., "size": bytes}`` lends a file, ``{"mode": "prefill"}`` takes that one back
 ============================  ==========================================================================
 
-``/api/mount_shm``, ``/api/unmount_shm``, ``/api/unmount_local_disk`` and ``/api/reconfigure`` answer as a store does that lends no files. There is no
-authentication: it listens on the loopback interface unless it is told otherwise.
+``/api/unmount_local_disk`` has nothing to take back. There is no authentication: it listens on the loopback interface unless it is told otherwise.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ class MooncakeStoreService:
         self._settings = _settings(config, cli_config or {})
         self.store = MooncakeDistributedStoreAsync()
         self._runner: Optional[web.AppRunner] = None
+        #: Segments that are lent for decode.
+        self._of_decode: list[str] = []
         #: Where it listens.
         self.port = 0
 
@@ -157,7 +161,10 @@ class MooncakeStoreService:
         name, size = body.get("name"), _positive("size", body.get("size"))
         if not isinstance(name, str) or not name or "/" in name:
             raise BadRequest("name is that of a file in /dev/shm")
-        return await self._mount_file(f"{SHARED_MEMORY}/{name}", size)
+        found = await self._mount_file(f"{SHARED_MEMORY}/{name}", size, body)
+        if found["ret"] != OK:
+            return _json(500, {"error": f"the store answers {found['ret']}"})
+        return _json(200, {"status": "success", "segment_ids": found["segment_ids"]})
 
     async def _unmount_shm(self, request: web.Request) -> web.Response:
         names = _names(await _body(request))
@@ -177,18 +184,28 @@ class MooncakeStoreService:
         if mode not in ("prefill", "decode"):
             raise BadRequest('mode is "prefill" or "decode"')
         if mode == "prefill":
+            await self._take_back()
             return _json(200, {"status": "success", "mode": mode})
-        path = body.get("path")
+        path, size = body.get("path"), _positive("size", body.get("size"))
         if not isinstance(path, str) or not path:
             raise BadRequest("decode needs the path of a file, and its size")
-        answer = await self._mount_file(path, _positive("size", body.get("size")))
-        return answer
-
-    async def _mount_file(self, path: str, size: int) -> web.Response:
-        found = await asyncio.to_thread(self.store.mount_segment, path, size)
+        await self._take_back()
+        found = await self._mount_file(path, size, body)
         if found["ret"] != OK:
             return _json(500, {"error": f"the store answers {found['ret']}", "mode": "prefill"})
-        return _json(200, {"status": "success", "segment_ids": found["segment_ids"]})
+        self._of_decode = found["segment_ids"]
+        return _json(200, {"status": "success", "mode": mode, "segment_ids": found["segment_ids"]})
+
+    async def _mount_file(self, path: str, size: int, body: dict[str, Any]) -> dict[str, Any]:
+        offset = body.get("offset", 0)
+        if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
+            raise BadRequest("offset is an integer from 0 on")
+        return await asyncio.to_thread(self.store.mount_segment, path, size, offset)
+
+    async def _take_back(self) -> None:
+        """What was lent for decode."""
+        names, self._of_decode = self._of_decode, []
+        await asyncio.to_thread(self.store.unmount_segment, names)
 
 
 def _settings(config: Optional[MooncakeConfig], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -9,17 +9,18 @@ else has put meanwhile keeps what he put.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Callable
+from typing import Optional
 
-from .._snowskin import PutSettings
+from .._snowskin import PutSettings, View
 from . import checks
 from .base import Base, Place
 from .checks import Key
 from .codes import CHECKSUM_MISMATCH, INTERNAL, INVALID_PARAMETERS, OBJECT_EXISTS, OBJECT_NOT_FOUND, OK
+from .link import EmptyCluster
 from .pointers import NumberLists, Numbers
-from .ranges import copy
+from .ranges import Copies
 from .replicate import DEFAULT, ReplicateConfig, config as checked
 
 
@@ -34,6 +35,51 @@ class Staged:
     group: str
 
 
+@dataclass
+class Put:
+    """Values that are put in one call; `numbers` are their places in the caller's."""
+
+    numbers: list[int]
+    keys: list[Key]
+    values: list[tuple[bytearray]]
+    settings: PutSettings
+
+    def take(self, codes: list[int], results: Sequence[int]) -> None:
+        """Writes results where they belong."""
+        for number, code in zip(self.numbers, results):
+            codes[number] = code
+
+
+@dataclass
+class Row:
+    """What is moved of one value: from or to addresses, to or from offsets in the value."""
+
+    name: bytes
+    starts: list[int]
+    sizes: list[int]
+    offsets: list[int]
+
+    def fits(self) -> bool:
+        """Whether there are as many of each."""
+        return len(self.starts) == len(self.sizes) == len(self.offsets)
+
+    def ranges(self) -> Iterator[tuple[int, int, int]]:
+        """Address, bytes and offset of each."""
+        return zip(self.starts, self.sizes, self.offsets)
+
+
+def rows_of(
+    keys: Sequence[Key], all_buffer_ptrs: NumberLists, all_sizes: NumberLists, what: str, all_offsets: NumberLists
+) -> Optional[list[Row]]:
+    """What is moved of each value. None: not one list of each for each key."""
+    keys, offsets = checks.keys(keys), checks.number_lists(what, all_offsets)
+    starts = checks.number_lists("all_buffer_ptrs", all_buffer_ptrs)
+    sizes = checks.number_lists("all_sizes", all_sizes)
+    if not len(keys) == len(starts) == len(sizes) == len(offsets):
+        return None
+    return [Row(checks.name(key), *row) for key, *row in zip(keys, starts, sizes, offsets)]
+
+
 class Sessions(Base):
     """See the module's head."""
 
@@ -43,12 +89,7 @@ class Sessions(Base):
         place = self._place
         if place is None:
             return []
-        views = place.link.verbs.view(keys)
-        with place.lock:
-            for key, view in zip(keys, views):
-                if view is not None:
-                    place.reads[checks.name(key)] = view, False
-        return [OBJECT_NOT_FOUND if view is None else OK for view in views]
+        return self._hold(place, keys, place.link.verbs.view(keys))
 
     def batch_get_into_multi_buffer_ranges(
         self,
@@ -58,27 +99,14 @@ class Sessions(Base):
         all_src_offsets: NumberLists,
     ) -> list[int]:
         """Copies ranges of values of the session to addresses: for each key how many bytes in all, or a code."""
-        offsets = checks.number_lists("all_src_offsets", all_src_offsets)
-        return self._each(keys, all_buffer_ptrs, all_sizes, offsets, self._read_ranges)
-
-    def _each(
-        self,
-        keys: Sequence[Key],
-        all_buffer_ptrs: NumberLists,
-        all_sizes: NumberLists,
-        offsets: list[list[int]],
-        move: Callable[[Place, bytes, list[int], list[int], list[int]], int],
-    ) -> list[int]:
-        keys = checks.keys(keys)
-        starts = checks.number_lists("all_buffer_ptrs", all_buffer_ptrs)
-        sizes = checks.number_lists("all_sizes", all_sizes)
-        place = self._place
-        if place is None:
-            return []
-        if not len(keys) == len(starts) == len(sizes) == len(offsets):
-            return [INVALID_PARAMETERS] * len(keys)
-        rows = zip(keys, starts, sizes, offsets)
-        return [move(place, checks.name(key), *row) for key, *row in rows]
+        place, rows = self._place, rows_of(keys, all_buffer_ptrs, all_sizes, "all_src_offsets", all_src_offsets)
+        if place is None or rows is None:
+            return [] if place is None else [INVALID_PARAMETERS] * len(keys)
+        for name, view in self._to_compare(place, rows).items():
+            self._compared(place, name, view, view.is_intact())
+        codes, copies = self._plan_reads(place, rows)
+        copies.make()
+        return codes
 
     def batch_get_session_end(self, keys: Sequence[Key]) -> int:
         """Lets go of values."""
@@ -100,20 +128,9 @@ class Sessions(Base):
         refusal = config._refusal(len(keys), takes_same_node=True)
         if refusal or len(keys) != len(sizes):
             return [refusal or INVALID_PARAMETERS] * len(keys)
-        held = place.link.verbs.exist(keys)
-        soft_pin_ms, hard_pin = config._pins()
-        groups = config.group_ids or [""] * len(keys)
-        begun: set[bytes] = set()
-        codes = []
-        with place.lock:
-            for key, size, is_held, group in zip(keys, sizes, held, groups):
-                name = checks.name(key)
-                code = OBJECT_EXISTS if name in begun else self._begin(place, name, size, is_held)
-                if code == OK:
-                    begun.add(name)
-                    place.writes[name] = Staged(bytearray(size), soft_pin_ms, hard_pin, group)
-                codes.append(code)
-        return codes
+        verbs = place.link.verbs
+        held = verbs.begin(keys) if isinstance(verbs, EmptyCluster) else verbs.exist(keys)
+        return self._begin_all(place, keys, sizes, config, held)
 
     def batch_put_from_multi_buffer_ranges(
         self,
@@ -123,8 +140,12 @@ class Sessions(Base):
         all_dst_offsets: NumberLists,
     ) -> list[int]:
         """Copies what lies at addresses into values of the session: for each key how many bytes in all, or a code."""
-        offsets = checks.number_lists("all_dst_offsets", all_dst_offsets)
-        return self._each(keys, all_buffer_ptrs, all_sizes, offsets, self._write_ranges)
+        place, rows = self._place, rows_of(keys, all_buffer_ptrs, all_sizes, "all_dst_offsets", all_dst_offsets)
+        if place is None or rows is None:
+            return [] if place is None else [INVALID_PARAMETERS] * len(keys)
+        codes, copies = self._plan_writes(place, rows)
+        copies.make()
+        return codes
 
     def batch_put_session_end(self, keys: Sequence[Key]) -> list[int]:
         """Puts values of the session as they are: the code of each."""
@@ -132,23 +153,9 @@ class Sessions(Base):
         place = self._place
         if place is None:
             return []
-        with place.lock:
-            staged = [place.writes.pop(checks.name(key), None) for key in keys]
-        codes = [INVALID_PARAMETERS] * len(keys)
-        # One call for all that are pinned in one way.
-        calls: dict[tuple[int, bool], list[int]] = {}
-        for number, value in enumerate(staged):
-            if value is not None:
-                calls.setdefault((value.soft_pin_ms, value.hard_pin), []).append(number)
-        for (soft_pin_ms, hard_pin), numbers in calls.items():
-            values = [value for number in numbers if (value := staged[number]) is not None]
-            groups = [value.group for value in values]
-            settings = PutSettings(soft_pin_ms=soft_pin_ms, hard_pin=hard_pin, groups=groups if any(groups) else None)
-            results = place.link.verbs.put_values(
-                [keys[number] for number in numbers], [(value.memory,) for value in values], settings
-            )
-            for number, code in zip(numbers, results):
-                codes[number] = code
+        codes, puts = self._end_all(place, keys)
+        for put in puts:
+            put.take(codes, place.link.verbs.put_values(put.keys, put.values, put.settings))
         return codes
 
     def batch_put_session_revoke(self, keys: Sequence[Key]) -> list[int]:
@@ -163,50 +170,113 @@ class Sessions(Base):
             ]
 
     @staticmethod
-    def _begin(place: Place, name: bytes, size: int, is_held: int) -> int:
-        if not name or size == 0 or name in place.writes:
-            return INVALID_PARAMETERS
-        if is_held:
-            return OBJECT_EXISTS if is_held == 1 else is_held
-        return OK
-
-    def _read_ranges(self, place: Place, name: bytes, starts: list[int], sizes: list[int], offsets: list[int]) -> int:
+    def _hold(place: Place, keys: Sequence[Key], views: Sequence[Optional[View]]) -> list[int]:
         with place.lock:
-            found = place.reads.get(name)
-        if found is None or not len(starts) == len(sizes) == len(offsets):
-            return INVALID_PARAMETERS
-        view, was_compared = found
-        if not was_compared:
-            if not view.is_intact():
-                return CHECKSUM_MISMATCH
+            for key, view in zip(keys, views):
+                if view is not None:
+                    place.reads[checks.name(key)] = view, False
+        return [OBJECT_NOT_FOUND if view is None else OK for view in views]
+
+    @staticmethod
+    def _begin_all(
+        place: Place, keys: Sequence[Key], sizes: list[int], config: ReplicateConfig, held: Sequence[int]
+    ) -> list[int]:
+        """Begins values of which it is known whether their keys are held."""
+        soft_pin_ms, hard_pin = config._pins()
+        groups = config.group_ids or [""] * len(keys)
+        begun: set[bytes] = set()
+        codes = []
+        with place.lock:
+            for key, size, is_held, group in zip(keys, sizes, held, groups):
+                name = checks.name(key)
+                code = OBJECT_EXISTS if name in begun else _refusal_to_begin(place, name, size, is_held)
+                if code == OK:
+                    begun.add(name)
+                    place.writes[name] = Staged(bytearray(size), soft_pin_ms, hard_pin, group)
+                codes.append(code)
+        return codes
+
+    @staticmethod
+    def _end_all(place: Place, keys: Sequence[Key]) -> tuple[list[int], list[Put]]:
+        """Takes values out of the session: codes for those that were not in it, and a put for all that are pinned in one way."""
+        with place.lock:
+            staged = [place.writes.pop(checks.name(key), None) for key in keys]
+        calls: dict[tuple[int, bool], list[int]] = {}
+        for number, value in enumerate(staged):
+            if value is not None:
+                calls.setdefault((value.soft_pin_ms, value.hard_pin), []).append(number)
+        puts = []
+        for (soft_pin_ms, hard_pin), numbers in calls.items():
+            values = [value for number in numbers if (value := staged[number]) is not None]
+            groups = [value.group for value in values]
+            settings = PutSettings(soft_pin_ms=soft_pin_ms, hard_pin=hard_pin, groups=groups if any(groups) else None)
+            puts.append(Put(numbers, [keys[number] for number in numbers], [(value.memory,) for value in values], settings))
+        return [INVALID_PARAMETERS] * len(keys), puts
+
+    @staticmethod
+    def _to_compare(place: Place, rows: list[Row]) -> dict[bytes, View]:
+        """Values of the session that nobody has compared with their checksum yet."""
+        with place.lock:
+            found = {row.name: place.reads[row.name] for row in rows if row.name in place.reads and row.fits()}
+        return {name: view for name, (view, was_compared) in found.items() if not was_compared}
+
+    @staticmethod
+    def _compared(place: Place, name: bytes, view: View, is_intact: bool) -> None:
+        """Remembers that it was compared, if it is the session's still and is what was put."""
+        with place.lock:
+            if is_intact and name in place.reads and place.reads[name][0] is view:
+                place.reads[name] = view, True
+
+    def _plan_reads(self, place: Place, rows: list[Row]) -> tuple[list[int], Copies]:
+        """The answers, if all that is to be copied is: of values that were compared with their checksums."""
+        copies, codes = Copies(), []
+        for row in rows:
             with place.lock:
-                if name in place.reads:
-                    place.reads[name] = view, True
-        if any(offset + size > view.size() for offset, size in zip(offsets, sizes)):
-            return INVALID_PARAMETERS
-        if not self._are_registered(place, starts, sizes):
-            return INVALID_PARAMETERS
-        for start, size, offset in zip(starts, sizes, offsets):
-            copy(start, view.ptr() + offset, size)
-        return sum(sizes)
+                found = place.reads.get(row.name)
+            if found is None or not row.fits():
+                codes.append(INVALID_PARAMETERS)
+                continue
+            view, was_compared = found
+            # Another session may have begun meanwhile with another value.
+            is_intact = was_compared or view.is_intact()
+            code = self._refusal_to_copy(place, row, view.size()) if is_intact else CHECKSUM_MISMATCH
+            if code == OK:
+                copies.kept.append(view)
+                for start, size, offset in row.ranges():
+                    copies.add(start, view.ptr() + offset, size)
+            codes.append(code or sum(row.sizes))
+        return codes, copies
 
-    def _write_ranges(self, place: Place, name: bytes, starts: list[int], sizes: list[int], offsets: list[int]) -> int:
-        with place.lock:
-            staged = place.writes.get(name)
-        if staged is None or not len(starts) == len(sizes) == len(offsets):
-            return INVALID_PARAMETERS
-        memory = staged.memory
-        if any(offset + size > len(memory) for offset, size in zip(offsets, sizes)):
-            return INVALID_PARAMETERS
-        if not self._are_registered(place, starts, sizes):
-            return INVALID_PARAMETERS
-        base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        for start, size, offset in zip(starts, sizes, offsets):
-            copy(base + offset, start, size)
-        return sum(sizes)
+    def _plan_writes(self, place: Place, rows: list[Row]) -> tuple[list[int], Copies]:
+        """The same for what is written."""
+        copies, codes = Copies(), []
+        for row in rows:
+            with place.lock:
+                staged = place.writes.get(row.name)
+            if staged is None or not row.fits():
+                codes.append(INVALID_PARAMETERS)
+                continue
+            code = self._refusal_to_copy(place, row, len(staged.memory))
+            if code == OK:
+                first = ctypes.c_char.from_buffer(staged.memory)
+                copies.kept.append(first)
+                for start, size, offset in row.ranges():
+                    copies.add(ctypes.addressof(first) + offset, start, size)
+            codes.append(code or sum(row.sizes))
+        return codes, copies
 
-    def _are_registered(self, place: Place, starts: list[int], sizes: list[int]) -> bool:
-        is_well = all(size == 0 or place.regions.holds(start, size) for start, size in zip(starts, sizes))
-        if not is_well:
-            self._warn_unregistered()
-        return is_well
+    def _refusal_to_copy(self, place: Place, row: Row, bytes_of_value: int) -> int:
+        if any(offset + size > bytes_of_value for _, size, offset in row.ranges()):
+            return INVALID_PARAMETERS
+        if all(size == 0 or place.regions.holds(start, size) for start, size, _ in row.ranges()):
+            return OK
+        self._warn_unregistered()
+        return INVALID_PARAMETERS
+
+
+def _refusal_to_begin(place: Place, name: bytes, size: int, is_held: int) -> int:
+    if not name or size == 0 or name in place.writes:
+        return INVALID_PARAMETERS
+    if is_held:
+        return OBJECT_EXISTS if is_held == 1 else is_held
+    return OK

@@ -108,18 +108,30 @@ impl Memory {
         if purpose == Use::Write { memory.without_overlap() } else { Ok(memory) }
     }
 
+    /// Spans, and the objects that keep them, if any do.
+    pub(super) fn new(spans: Vec<Span>, buffers: Vec<Buffer>) -> Memory {
+        Memory { spans, _buffers: buffers }
+    }
+
+    pub(super) fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
     /// The memory of each as bytes that keep all of it.
     pub(crate) fn into_bytes(self) -> Vec<Bytes> {
         let shared = Arc::new(self);
-        (0..shared.spans.len())
-            .map(|number| Bytes::from_owner(Piece { memory: shared.clone(), number }))
-            .collect()
+        (0..shared.spans.len()).map(|number| shared.piece(number)).collect()
+    }
+
+    /// A span as bytes that keep all of it.
+    pub(super) fn piece(self: &Arc<Self>, number: usize) -> Bytes {
+        Bytes::from_owner(Piece { memory: self.clone(), number })
     }
 
     /// The memory of each as a room to write into, that keeps all of it. No two overlap.
     pub(crate) fn into_rooms(self) -> Vec<Room> {
         let shared = Arc::new(self);
-        (0..shared.spans.len()).map(|number| Room { memory: shared.clone(), number }).collect()
+        (0..shared.spans.len()).map(|number| Room::new(shared.clone(), number)).collect()
     }
 
     fn without_overlap(self) -> PyResult<Memory> {
@@ -165,90 +177,17 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
-/// Memory that callers name by addresses, some pieces for each key. Keys whose pieces cannot be used are left out by all verbs.
-pub(crate) struct Named {
-    spans: Vec<Span>,
-    /// Where the pieces of each key are among the spans.
-    places: Vec<Range<usize>>,
-    is_usable: Vec<bool>,
-}
-
-impl Named {
-    /// A piece for each key. `None`: not one address and one size each.
-    pub(crate) fn of_one_each(
-        regions: &Regions,
-        keys: usize,
-        starts: &[usize],
-        sizes: &[usize],
-    ) -> Option<Named> {
-        if starts.len() != keys || sizes.len() != keys {
-            return None;
-        }
-        let spans: Vec<Span> =
-            starts.iter().zip(sizes).map(|(&start, &bytes)| Span::new(start, bytes)).collect();
-        let is_usable = regions.are_inside(&spans);
-        Some(Named { spans, places: (0..keys).map(|number| number..number + 1).collect(), is_usable })
-    }
-
-    /// Several pieces for each key; those of nothing are left out. `None`: not a list of addresses and one of sizes each.
-    pub(crate) fn of_pieces(
-        regions: &Regions,
-        keys: usize,
-        starts: &[Vec<usize>],
-        sizes: &[Vec<usize>],
-    ) -> Option<Named> {
-        if starts.len() != keys || sizes.len() != keys {
-            return None;
-        }
-        let mut named = Named { spans: Vec::new(), places: Vec::new(), is_usable: Vec::new() };
-        for (starts, sizes) in starts.iter().zip(sizes) {
-            let first = named.spans.len();
-            let pieces = starts.iter().zip(sizes).map(|(&start, &bytes)| Span::new(start, bytes));
-            named.spans.extend(pieces.filter(|span| span.bytes() > 0));
-            let own = &named.spans[first..];
-            let is_inside = !own.is_empty() && regions.are_inside(own).into_iter().all(|is_inside| is_inside);
-            named.is_usable.push(is_inside && starts.len() == sizes.len());
-            named.places.push(first..named.spans.len());
-        }
-        Some(named)
-    }
-
-    /// The keys with memory of use.
-    pub(crate) fn usable(&self) -> Vec<usize> {
-        (0..self.places.len()).filter(|&number| self.is_usable[number]).collect()
-    }
-
-    /// Bytes for a key.
-    pub(crate) fn bytes(&self, number: usize) -> usize {
-        self.spans[self.places[number].clone()].iter().map(|span| span.bytes()).sum()
-    }
-
-    /// The pieces of some keys, to be read.
-    pub(crate) fn readable(&self, numbers: &[usize]) -> Vec<Vec<&[u8]>> {
-        let own = |number: &usize| self.spans[self.places[*number].clone()].iter();
-        // SAFETY: they are within regions that the caller has registered, and promises to keep until these are unregistered and no call
-        // uses them.
-        let pieces = |number: &usize| own(number).map(|span| unsafe { span.to_read() }).collect();
-        numbers.iter().map(pieces).collect()
-    }
-
-    /// The pieces of some keys, to be written. `None`: some of them overlap.
-    pub(crate) fn writable(&mut self, numbers: &[usize]) -> Option<Vec<Vec<&mut [u8]>>> {
-        let own = |number: &usize| self.spans[self.places[*number].clone()].iter().copied();
-        let all: Vec<Span> = numbers.iter().flat_map(own).collect();
-        if first_overlap(&all).is_some() {
-            return None;
-        }
-        // SAFETY: as in `readable`; no two overlap, and we are borrowed for writing.
-        let pieces = |number: &usize| own(number).map(|span| unsafe { span.to_write() }).collect();
-        Some(numbers.iter().map(pieces).collect())
-    }
-}
-
 /// One span of memory to write into, whose others are written by others.
 pub(crate) struct Room {
     memory: Arc<Memory>,
     number: usize,
+}
+
+impl Room {
+    /// The room of a span that overlaps none which another room has.
+    pub(super) fn new(memory: Arc<Memory>, number: usize) -> Room {
+        Room { memory, number }
+    }
 }
 
 impl AsMut<[u8]> for Room {

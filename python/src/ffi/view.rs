@@ -5,7 +5,7 @@
 use super::buffer::RawBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
-use pyo3::prelude::{Bound, Py, PyAny, PyResult, Python};
+use pyo3::prelude::{Bound, Py, PyAny, PyAnyMethods, PyResult, Python};
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use snowskin_client::View;
@@ -52,6 +52,35 @@ pub(crate) fn new(py: Python<'_>, value: View) -> PyResult<Bound<'_, PyAny>> {
     // SAFETY: nobody else knows the object yet; it was filled with zeros.
     unsafe { (*object.as_ptr().cast::<Instance>()).value = Box::into_raw(Box::new(value)) };
     Ok(object)
+}
+
+/// A view that is looked at where the interpreter is not.
+pub(crate) struct Held {
+    _object: Py<PyAny>,
+    value: *const View,
+}
+
+// SAFETY: the value is there as long as the object, and any thread may look at it.
+unsafe impl Send for Held {}
+// SAFETY: as above.
+unsafe impl Sync for Held {}
+
+impl Held {
+    /// `None`: it is no view, or one without a value.
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Option<Held>> {
+        if !object.is_exact_instance(class(object.py())?) {
+            return Ok(None);
+        }
+        // SAFETY: it is an instance of the class, which is held from here on.
+        let found = unsafe { value(object.as_ptr()) };
+        Ok(found.map(|value| Held { _object: object.clone().unbind(), value }))
+    }
+
+    /// Whether the bytes match their checksum.
+    pub(crate) fn is_intact(&self) -> bool {
+        // SAFETY: the object is held.
+        unsafe { &*self.value }.is_intact()
+    }
 }
 
 fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {

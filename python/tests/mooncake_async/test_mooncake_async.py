@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import inspect
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 import pytest
 from conftest import Engine
 
+from snowskin import _snowskin, errors
 from snowskin.mooncake.async_store import MooncakeDistributedStoreAsync
+from snowskin.mooncake.loops import LoopVerbs
 from snowskin.mooncake.store import MooncakeDistributedStore, ReplicateConfig, SoftPinAction
 
-OWN = {
-    *("is_exist", "batch_is_exist", "get_size", "get", "get_batch", "get_buffer", "batch_get_buffer", "put", "upsert", "put_parts", "upsert_parts"),
-    *("put_batch", "upsert_batch", "put_from", "upsert_from", "batch_put_from", "batch_upsert_from", "get_into", "batch_get_into", "remove"),
-    *("batch_remove", "remove_by_regex", "remove_all"),
+#: Verbs whose coroutines wait in threads of Python's, or for nobody.
+NOT_OWN = {
+    *("setup", "setup_dummy", "close", "health_check", "mount_segment", "unmount_segment", "allocate_and_mount_segment", "unmount_and_free_segment"),
+    *("unmount_local_disk_segment", "get_replica_desc", "batch_get_replica_desc", "batch_replica_clear", "create_copy_task", "create_move_task"),
+    *("query_task", "get_offload_rpc_read_count", "register_buffer", "unregister_buffer", "get_hostname", "alloc_from_mem_pool"),
 }
 
 
@@ -43,7 +47,8 @@ def test_every_verb_has_a_coroutine(store: MooncakeDistributedStoreAsync) -> Non
         parameters = list(inspect.signature(coroutine).parameters)
         wanted = list(inspect.signature(getattr(store, name)).parameters)
         assert parameters in (wanted, ["self", *wanted]), name
-    assert {name for name in verbs if f"async_{name}" in vars(MooncakeDistributedStoreAsync)} == OWN
+    own = {name for name in verbs if inspect.getattr_static(MooncakeDistributedStoreAsync, f"async_{name}", None)}
+    assert {name for name in verbs if "tensor" not in name} - own == NOT_OWN
     for name in ("async_nosuch", "nosuch", "async_", "async___init__"):
         with pytest.raises(AttributeError):
             getattr(store, name)
@@ -135,3 +140,150 @@ def test_closed_while_asked(engine: Engine) -> None:
         assert set(answers) <= {b"", bytes(1 << 20)}
 
     asyncio.run(work())
+
+
+def sockets() -> int:
+    """How many this process has."""
+    folder = "/proc/self/fd"
+    found = 0
+    for descriptor in os.listdir(folder):
+        try:
+            found += os.readlink(f"{folder}/{descriptor}").startswith("socket:")
+        except OSError:
+            continue
+    return found
+
+
+def test_all_loops_use_the_connections_of_the_store(engine: Engine) -> None:
+    store = MooncakeDistributedStoreAsync()
+    assert store.setup(settings_of(engine)) == 0
+    counted: list[tuple[int, int]] = []
+
+    async def work() -> None:
+        keys = [f"k{number}" for number in range(10)]
+        assert await store.async_put_batch(keys, [b"v"] * 10) == 0 and await store.async_get_batch(keys) == [b"v"] * 10
+        counted.append((sockets(), threading.active_count()))
+
+    for _ in range(4):
+        asyncio.run(work())
+    assert len(set(counted)) == 1, counted
+    assert store.close() == 0
+
+
+def test_addresses_ranges_and_sessions_without_threads(store: MooncakeDistributedStoreAsync) -> None:
+    size, count = 1 << 12, 100
+    memory = ctypes.create_string_buffer(2 * size * count)
+    start = ctypes.addressof(memory)
+
+    async def one(number: int) -> None:
+        key, own, value = f"k{number}", start + 2 * number * size, bytes([number]) * size
+        halves = [[own, own + size // 2]], [[size // 2, size // 2]]
+        ctypes.memmove(own, value, size)
+        assert await store.async_batch_put_from_multi_buffers([key], *halves) == [0]
+        ctypes.memset(own, 0, size)
+        assert await store.async_batch_get_into_multi_buffers([key], *halves) == [size]
+        assert ctypes.string_at(own, size) == value
+        assert await store.async_put_from_with_metadata(key + "m", own, own, size, 8) == 0
+        assert await store.async_get_into(key + "m", own, 2 * size) == size + 8
+        assert await store.async_get_into_ranges([own], [[key, "no"]], [[[5], [0]]], [[[1], [0]]], [[[7], [1]]]) == [[[7], [-704]]]
+        assert await store.async_batch_put_session_start([key + "s"], [size]) == [0]
+        assert await store.async_batch_put_from_multi_buffer_ranges([key + "s"], [[own]], [[size]], [[0]]) == [size]
+        assert await store.async_get_size(key + "s") == -703
+        assert await store.async_batch_put_session_end([key + "s"]) == [0]
+        assert await store.async_batch_get_session_start([key + "s", "no"]) == [0, -704]
+        assert await store.async_batch_get_into_multi_buffer_ranges([key + "s"], [[own + size]], [[9]], [[size - 9]]) == [9]
+        assert await store.async_batch_get_session_end([key + "s"]) == 0
+        assert ctypes.string_at(own + size, 9) == value[:9]
+
+    async def work() -> None:
+        assert await store.async_register_buffer(start, len(memory)) == 0
+        await one(0)
+        before = threading.active_count()
+        await asyncio.gather(*(one(number) for number in range(1, count)))
+        assert threading.active_count() == before
+
+    asyncio.run(work())
+
+
+def test_what_overlaps(store: MooncakeDistributedStoreAsync) -> None:
+    memory = ctypes.create_string_buffer(100)
+    start = ctypes.addressof(memory)
+
+    async def work() -> None:
+        assert await store.async_register_buffer(start, 100) == 0
+        assert await store.async_put_batch(["a", "b"], [b"a" * 10, b"b" * 10]) == 0
+        assert await store.async_batch_get_into(["a", "b"], [start, start + 5], [10, 10]) == [10, 10]
+        assert memory.raw[:15] == b"aaaaabbbbbbbbbb", "the last one stays"
+        pieces = [[start, start + 2], [start + 50, start + 55]], [[5, 5], [5, 5]]
+        assert await store.async_batch_get_into_multi_buffers(["a", "b"], *pieces) == [-600, 10]
+        with pytest.raises(TypeError):
+            await store.async_batch_get_into(["a"], [-1], [10])
+        with pytest.raises(TypeError):
+            await store.async_batch_put_from_multi_buffers(["a"], [[1 << 64]], [[10]])
+
+    asyncio.run(work())
+
+
+def test_large_copies_take_turns(store: MooncakeDistributedStoreAsync) -> None:
+    size = 40 << 20
+    memory = ctypes.create_string_buffer(size)
+    start = ctypes.addressof(memory)
+    ctypes.memset(start, 7, size)
+
+    async def work() -> None:
+        assert await store.async_register_buffer(start, size) == 0
+        assert await store.async_put("small", b"v") == 0
+        assert await store.async_batch_put_session_start(["large"], [size]) == [0]
+        writing = asyncio.ensure_future(store.async_batch_put_from_multi_buffer_ranges(["large"], [[start]], [[size]], [[0]]))
+        assert await store.async_get("small") == b"v"
+        assert await writing == [size] and await store.async_batch_put_session_end(["large"]) == [0]
+        ctypes.memset(start, 0, size)
+        assert await store.async_get_into_ranges([start], [["large"]], [[[0, size - 1]]], [[[0, size - 1]]], [[[size - 1, 1]]]) == [[[size - 1, 1]]]
+        assert memory.raw.count(7) == size
+
+    asyncio.run(work())
+
+
+def test_closed_while_ranges_are_copied(engine: Engine) -> None:
+    size = 32 << 20
+    memory = ctypes.create_string_buffer(size)
+    start = ctypes.addressof(memory)
+
+    async def work() -> None:
+        store = MooncakeDistributedStoreAsync()
+        assert await store.async_setup(settings_of(engine)) == 0 and await store.async_register_buffer(start, size) == 0
+        assert await store.async_batch_put_session_start(["s"], [size]) == [0] and await store.async_put("k", b"0123456789") == 0
+        asked: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(store.async_batch_put_from_multi_buffer_ranges(["s"], [[start]], [[size]], [[0]])) for _ in range(5)
+        ]
+        asked += [asyncio.ensure_future(store.async_get_into_ranges([start], [["k"]], [[[0]]], [[[0]]], [[[5]]])) for _ in range(5)]
+        asked.append(asyncio.ensure_future(store.async_remove_by_regex("x")))
+        await asyncio.sleep(0)
+        assert await store.async_close() == 0
+        answers = await asyncio.wait_for(asyncio.gather(*asked), 30)
+        assert all(answer in ([size], [-600]) for answer in answers[:5])
+        assert all(answer in ([[[5]]], [[[-600]]], [[[-704]]]) for answer in answers[5:10]) and answers[10] in (0, -600)
+
+    asyncio.run(work())
+
+
+def test_the_native_calls_refuse_what_does_not_fit(store: MooncakeDistributedStoreAsync) -> None:
+    codes = store._verbs
+    assert isinstance(codes, _snowskin.Codes)
+    requests, verbs = _snowskin.CodeRequests(codes), LoopVerbs(codes)
+    with pytest.raises(ValueError, match="as many"):
+        requests.submit_copy([1], [1, 2], [1], None)
+    with pytest.raises(ValueError, match="as many"):
+        requests.submit_copy([1], [(1 << 64) - 1], [2], None)
+
+    async def work() -> None:
+        assert await verbs.intact([_snowskin.View()]) == [False], "a view without a value"
+        assert await verbs.put_from(["a"], [], [], _snowskin.PutSettings()) == await verbs.get_to(["a"], [1, 2], [3]) == [-600]
+        assert await verbs.put_values(["a"], [], _snowskin.PutSettings()) == [-600]
+        verbs.close()
+        assert await verbs.exist(["a"]) == [-600] and await verbs.get(["a"]) == [b""] and await verbs.view(["a"]) == [None]
+
+    asyncio.run(work())
+    requests.close()
+    with pytest.raises(errors.ClosedError):
+        requests.submit_exist(["a"])

@@ -242,6 +242,24 @@ def test_a_rest_service(master: Front, tmp_path: Path, sockets: str) -> None:
         assert ask_json(f"{api}/unmount_local_disk", "POST", {"grace_period_seconds": -1})[0] == 400
         assert ask_json(f"{api}/reconfigure", "POST", {"mode": "prefill"}) == (200, {"status": "success", "mode": "prefill"})
         assert ask_json(f"{api}/reconfigure", "POST", {"mode": "decode", "path": "/nosuch", "size": 5})[0] == 500
+        lent = Path("/dev/shm") / f"snowskin-test-{os.getpid()}"
+        lent.write_bytes(bytes(16 << 20))
+        try:
+            file = {"name": lent.name, "size": 16 << 20}
+            assert ask_json(f"{api}/mount_shm", "POST", {**file, "offset": 4096})[0] == 500
+            assert ask_json(f"{api}/mount_shm", "POST", {**file, "offset": -1})[0] == 400
+            status, found = ask_json(f"{api}/mount_shm", "POST", file)
+            assert status == 200 and ask_json(f"{api}/mount_shm", "POST", file)[0] == 500, "it is lent once"
+            assert ask_json(f"{api}/unmount_shm", "POST", {"segment_ids": found["segment_ids"]}) == well
+            assert ask_json(f"{api}/unmount_shm", "POST", {"segment_ids": found["segment_ids"]})[0] == 500
+            decode = {"mode": "decode", "path": str(lent), "size": 16 << 20}
+            for _ in range(2):
+                status, found = ask_json(f"{api}/reconfigure", "POST", decode)
+                assert (status, found["mode"], len(found["segment_ids"])) == (200, "decode", 1)
+            assert ask_json(f"{api}/reconfigure", "POST", {"mode": "prefill"}) == (200, {"status": "success", "mode": "prefill"})
+            assert ask_json(f"{api}/unmount_shm", "POST", {"segment_ids": found["segment_ids"]})[0] == 500, "it is taken back"
+        finally:
+            lent.unlink()
     finally:
         assert front.stop() == 0
 

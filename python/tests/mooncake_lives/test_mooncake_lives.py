@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import logging
@@ -12,13 +13,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Engine, binary
 
+from snowskin.mooncake.async_store import MooncakeDistributedStoreAsync
 from snowskin.mooncake.mooncake_config import MooncakeConfig
 from snowskin.mooncake.store import BufferPool, MooncakeDistributedStore, ReplicateConfig
 
@@ -206,6 +208,70 @@ def test_segments_come_and_go(master: Master) -> None:
     assert two.close() == 0
 
 
+@pytest.fixture
+def file() -> Iterator[Path]:
+    """A file of memory."""
+    path = Path("/dev/shm") / f"snowskin-test-{os.getpid()}"
+    path.write_bytes(b"x" * (32 * MB))
+    yield path
+    path.unlink()
+
+
+def test_a_file_is_lent(master: Master, file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = master.store(global_segment_size=0)
+    assert store.put("a", b"v") == -200
+    lent = store.mount_segment(str(file), 16 * MB)
+    assert lent["ret"] == 0 and len(lent["segment_ids"]) == 1
+    until(lambda: store.put("a", bytes(range(256)) * 4000) == 0)
+    assert store.get("a") == bytes(range(256)) * 4000
+    now = file.read_bytes()
+    assert bytes(range(256)) * 4000 in now[: 16 * MB] and now[16 * MB :] == b"x" * (16 * MB), "the value lies in what was lent"
+    for wrong, code, words in (
+        ((str(file), 16 * MB), -1, "in use"),
+        ((str(file), 16 * MB, 4096), -600, "offset 4096"),
+        ((str(file) + "no", 16 * MB), -1, "No such file"),
+        (("/dev/null", 16 * MB), -1, "regular file"),
+        ((str(file), 1000), -1, "1000"),
+    ):
+        assert store.mount_segment(*wrong) == {"ret": code, "segment_ids": []}
+        assert words in caplog.records[-1].getMessage(), caplog.text
+    assert store.unmount_and_free_segment(lent["segment_ids"]) == -1, "it is a file"
+    assert store.unmount_segment(lent["segment_ids"]) == 0 and store.unmount_segment(lent["segment_ids"]) == -1
+    assert store.mount_segment(str(file), 64 * MB) == {"ret": -1, "segment_ids": []}
+    assert "has 32 MiB, and 64 MiB were asked for" in caplog.text
+    assert store.mount_segment(str(file), 32 * MB)["ret"] == 0, "again, and it goes with the store"
+    assert store.close() == 0 and file.stat().st_size == 32 * MB
+
+
+def test_damaged_values_are_not_handed_out(master: Master, file: Path) -> None:
+    store = MooncakeDistributedStoreAsync()
+    assert store.setup(master.settings(global_segment_size=0)) == 0
+    assert store.mount_segment(str(file), 32 * MB)["ret"] == 0
+    values = {key: os.urandom(5000) for key in ("ranges", "session", "later", "sound")}
+    until(lambda: store.put_batch(list(values), list(values.values())) == 0)
+    with file.open("r+b") as memory:
+        for key in ("ranges", "session", "later"):
+            memory.seek(file.read_bytes().index(values[key]) + 2500)
+            memory.write(bytes([values[key][2500] ^ 1]))
+    room = ctypes.create_string_buffer(10)
+    start = ctypes.addressof(room)
+    assert store.register_buffer(start, 10) == 0
+    ranges = [start], [["ranges", "sound"]], [[[0], [5]]], [[[0], [0]]], [[[5], [5]]]
+    session = ["session", "sound"], [[start], [start]], [[5], [5]], [[0], [0]]
+
+    async def work() -> None:
+        assert await store.async_get_into_ranges(*ranges) == [[[-801], [5]]]
+        assert await store.async_batch_get_session_start(["session", "sound"]) == [0, 0]
+        assert await store.async_batch_get_into_multi_buffer_ranges(*session) == [-801, 5]
+
+    asyncio.run(work())
+    assert store.get_into_ranges(*ranges) == [[[-801], [5]]]
+    assert store.batch_get_into_multi_buffer_ranges(*session) == [-801, 5]
+    assert bytes(room) == values["sound"][:5] * 2, "nothing of a damaged value"
+    assert store.get_batch(["later", "sound"]) == [b"", values["sound"]]
+    assert store.close() == 0
+
+
 def test_no_space(master: Master) -> None:
     store = master.store()
     assert store.put("large", bytes(60 * MB)) == -200 and store.is_exist("large") == 0
@@ -221,12 +287,21 @@ def test_no_space(master: Master) -> None:
 
 
 def test_who_comes_before_the_first_memory_waits_for_it(master: Master) -> None:
+    began = time.monotonic()
     early = master.store(global_segment_size=0)
+    assert time.monotonic() - began < 1
     memory = ctypes.create_string_buffer(b"0123456789")
     start = ctypes.addressof(memory)
     assert early.register_buffer(start, 10) == 0 and early.health_check() == 0
     assert early.put("a", b"v") == -200 and early.get("a") == b"" and early.is_exist("a") == 0 and early.get_size("a") == -704
     assert early.put_from("a", start, 10) == -200 and early.batch_get_into(["a"], [start], [10]) == [-704]
+    assert early.put_batch(["a", "b"], [b"v", b"w"]) == early.put_parts("a", b"v") == early.upsert("a", b"v") == -200
+    assert early.batch_put_from(["a"], [start], [10]) == early.batch_put_from_multi_buffers(["a"], [[start]], [[10]]) == [-200]
+    assert early.get_batch(["a"]) == [b""] and early.get_buffer("a") is None and early.get_into("a", start, 10) == -704
+    assert early.remove("a") == -704 and early.remove_by_regex("a") == early.remove_all() == 0 and early.batch_is_exist(["a"]) == [0]
+    assert early.batch_get_session_start(["a"]) == [-704] and early.batch_put_session_start(["a"], [10]) == [-200]
+    assert early.get_replica_desc("a") == early.batch_replica_clear(["a"]) == [] and early.create_copy_task("a", ["x"]) == ((0, 0), -704)
+    assert time.monotonic() - began < 2
     lender = master.store()
     deadline = time.monotonic() + 20
     while early.put_from("a", start, 10) != 0:
@@ -243,6 +318,7 @@ def test_the_master_is_out_of_reach() -> None:
     master.stop()
     assert store.health_check() == 2
     assert store.put("a", b"v") == 0 and store.get("a") == b"v", "no byte passes the master"
+    assert cores(store) == 1, "others know, too"
     assert store.close() == 0
 
 
@@ -373,24 +449,28 @@ print("ready", flush=True)
     assert done.returncode == 0 and done.stdout == "ready\n", done.stderr
 
 
-def cores(master: Master) -> int:
-    """How many cores a client finds that asks anew."""
-    store = master.store(global_segment_size=0)
-    found = len(store._verbs.cores())  # type: ignore[union-attr]
-    store.close()
-    return found
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def cores(store: MooncakeDistributedStore) -> int:
+    """How many cores a store finds."""
+    return len(store._verbs.cores())  # type: ignore[union-attr]
 
 
 def test_a_store_that_nobody_knows_of_lends_nothing(master: Master) -> None:
-    one, two = master.store(), master.store()
-    assert one.put("a", b"v") == 0 and cores(master) == 2
+    one, two, watching = master.store(), master.store(), master.store(global_segment_size=0)
+    assert one.put("a", b"v") == 0 and cores(watching) == 2
     del one
     gc.collect()
-    deadline = time.monotonic() + 20
-    while cores(master) == 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    # It asks who is there now; the master says so a moment after a core has left.
+    until(lambda: cores(watching) == 1)
     assert two.put("b", b"v") == 0 and two.close() == 0
+    until(lambda: cores(watching) == 0)
+    assert watching.close() == 0
 
 
 def test_a_pool_waits_for_what_comes_back(store: MooncakeDistributedStore) -> None:

@@ -9,7 +9,7 @@ use rustix::fs::{
     fgetxattr, flock, fremovexattr, fsetxattr, fstatfs, fstatvfs, major, memfd_create, minor,
 };
 use rustix::io::Errno;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ enum Before {
     Nothing,
     /// It was so long.
     Length(u64),
-    /// A device: nothing was changed.
+    /// A device, or a file that keeps its length.
     Same,
 }
 
@@ -102,19 +102,8 @@ pub(super) fn open(path: &Path, bytes: usize) -> Result<Opened, MappingError> {
         }
         Err(error) => return Err(failed(error)),
     };
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Err(MappingError::InUse { path: path.to_owned() }),
-        Err(errno) => return Err(failed(errno.into())),
-    }
-    let found = lock.metadata().map_err(failed)?;
+    let (file, found) = locked(&lock, path)?;
     let before = if is_new { Before::Nothing } else { Before::Length(found.len()) };
-    // Another description of the same file: a lock belongs to a description, and this one is given away.
-    let file = options().open(path).map_err(failed)?;
-    let same = file.metadata().is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()));
-    if !same {
-        return Err(failed(io::Error::other("it was replaced while it was opened")));
-    }
     let path = path.to_owned();
     if found.file_type().is_char_device() {
         let (bytes, kind) = size_device(&path, found.rdev(), bytes)?;
@@ -143,6 +132,65 @@ pub(super) fn open(path: &Path, bytes: usize) -> Result<Opened, MappingError> {
     }
 }
 
+/// Locks a file. Answers another description of it: a lock belongs to a description, and that one is given away.
+fn locked(lock: &File, path: &Path) -> Result<(File, Metadata), MappingError> {
+    let failed = |source| MappingError::Open { path: path.to_owned(), source };
+    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Err(MappingError::InUse { path: path.to_owned() }),
+        Err(errno) => return Err(failed(errno.into())),
+    }
+    let found = lock.metadata().map_err(failed)?;
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    let same = file.metadata().is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()));
+    match same {
+        true => Ok((file, found)),
+        false => Err(failed(io::Error::other("it was replaced while it was opened"))),
+    }
+}
+
+/// Opens and locks a file that has at least `bytes`, of which blocks are set aside: these bytes are zero then, and others stay as they are.
+pub(super) fn lent(path: &Path, bytes: usize) -> Result<Opened, MappingError> {
+    let failed = |source| MappingError::Open { path: path.to_owned(), source };
+    let nonblocking = OFlags::NONBLOCK.bits() as i32;
+    let lock =
+        OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open(path).map_err(failed)?;
+    let (file, found) = locked(&lock, path)?;
+    if !found.is_file() {
+        return Err(MappingError::NotLent { path: path.to_owned() });
+    }
+    let own_page_bytes = huge_page_bytes(&lock).map_err(failed)?;
+    let asked = whole(bytes, own_page_bytes.unwrap_or_else(rustix::param::page_size))?;
+    if asked == 0 {
+        return Err(MappingError::Empty);
+    }
+    if found.len() < asked as u64 {
+        let (has, asked) = (found.len(), asked as u64);
+        return Err(MappingError::TooSmall { path: path.to_owned(), has, asked });
+    }
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let filled = match retried(|| fallocate(&lock, punch, 0, asked as u64)) {
+        Ok(()) | Err(Errno::OPNOTSUPP) => {
+            retried(|| fallocate(&lock, FallocateFlags::KEEP_SIZE, 0, asked as u64))
+        }
+        failed => failed,
+    };
+    filled.map_err(|errno| no_space(path, asked, errno, own_page_bytes.is_some()))?;
+    let (path, own_pages) = (path.to_owned(), own_page_bytes.map(PageKind::Huge));
+    Ok(Opened { file, lock, path, bytes: asked, own_pages, notes: None, before: Before::Same })
+}
+
+fn no_space(path: &Path, bytes: usize, errno: Errno, is_huge: bool) -> MappingError {
+    let remedy = match errno {
+        Errno::OPNOTSUPP => {
+            "this file system cannot set space aside: use another, such as ext4, xfs or tmpfs"
+        }
+        _ if is_huge => "ask for less, or set more huge pages aside",
+        _ => "ask for less, or make room",
+    };
+    MappingError::NoSpace { path: path.to_owned(), bytes, source: errno.into(), remedy }
+}
+
 /// Why no file is made where there is none; `None`: it is.
 fn why_not_made(path: &Path, bytes: usize) -> Option<&'static str> {
     let folder = path.parent().and_then(|folder| folder.canonicalize().ok()).unwrap_or_default();
@@ -166,20 +214,8 @@ fn size_file(file: &File, path: &Path, length: u64, bytes: usize) -> Result<Size
     }
     let own_page_bytes = huge_page_bytes(file).map_err(failed)?;
     let bytes = whole(asked, own_page_bytes.unwrap_or_else(rustix::param::page_size))?;
-    let marked = set_aside(file, length, bytes as u64, own_page_bytes.is_some()).map_err(|errno| {
-        MappingError::NoSpace {
-            path: path.to_owned(),
-            bytes,
-            source: errno.into(),
-            remedy: match errno {
-                Errno::OPNOTSUPP => {
-                    "this file system cannot set space aside: use another, such as ext4, xfs or tmpfs"
-                }
-                _ if own_page_bytes.is_some() => "ask for less, or set more huge pages aside",
-                _ => "ask for less, or make room",
-            },
-        }
-    })?;
+    let marked = set_aside(file, length, bytes as u64, own_page_bytes.is_some())
+        .map_err(|errno| no_space(path, bytes, errno, own_page_bytes.is_some()))?;
     let notes = marked.err().map(|error| {
         format!("{} cannot be marked ({error}): remove it before it is to be used again", path.display())
     });

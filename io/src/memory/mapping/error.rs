@@ -89,6 +89,12 @@ pub enum MappingError {
         /// Which one.
         path: PathBuf,
     },
+    /// Not a regular file.
+    #[error("{} is not a regular file: only such a file can be lent", path.display())]
+    NotLent {
+        /// Which one.
+        path: PathBuf,
+    },
     /// The disk is full, or the file system cannot set space aside.
     #[error("cannot set aside {} for {}: {source}; {remedy}", ByteSize(*bytes as u64), path.display())]
     NoSpace {
@@ -101,7 +107,7 @@ pub enum MappingError {
         /// What to do.
         remedy: &'static str,
     },
-    /// The device has less.
+    /// The device or file has less.
     #[error("{} has {}, and {} were asked for: ask for at most that", path.display(), ByteSize(*has), ByteSize(*asked))]
     TooSmall {
         /// Which one.

@@ -396,3 +396,28 @@ fn bytes_survive_on_the_way_through_the_file() {
     file.write_all(&[4]).expect("a byte");
     assert_eq!(bytes_of(&mut mapping)[0], 4);
 }
+
+#[test]
+fn a_file_that_is_lent_keeps_its_length() {
+    let directory = Directory::new("lent");
+    let path = directory.file("segment");
+    let lent = |bytes| MappingRequest {
+        backing: Backing::Lent { path: path.clone() },
+        ..MappingRequest::plain(bytes)
+    };
+    assert!(matches!(create(&lent(MIB)), Err(MappingError::Open { .. })) && !path.exists());
+    fs::write(&path, vec![7; 3 * MIB]).expect("a file");
+    let error = create(&lent(4 * MIB)).expect_err("too long").to_string();
+    assert!(error.contains("has 3 MiB, and 4 MiB were asked for"), "{error}");
+    assert!(matches!(create(&lent(0)), Err(MappingError::Empty)));
+    let mut mapping = create(&lent(2 * MIB)).expect("its beginning");
+    assert!(bytes_of(&mut mapping).iter().all(|&byte| byte == 0) && !mapping.is_writable_by_others());
+    bytes_of(&mut mapping).fill(9);
+    assert!(matches!(create(&lent(MIB)), Err(MappingError::InUse { .. })));
+    drop(mapping);
+    let left = fs::read(&path).expect("a file");
+    assert!(left.len() == 3 * MIB && left[..2 * MIB].iter().all(|&byte| byte == 9));
+    assert!(left[2 * MIB..].iter().all(|&byte| byte == 7), "what was not lent is as it was");
+    let device = MappingRequest { backing: Backing::Lent { path: "/dev/null".into() }, ..lent(MIB) };
+    assert!(matches!(create(&device), Err(MappingError::NotLent { .. })));
+}
