@@ -335,7 +335,7 @@ fn who_dies_at_nearly_the_same_time_is_taken_out_with_one_table() {
     run(&mut state, 3_000, 4_100, &cores);
     acknowledge(&mut state, 4_900, &cores[1..]);
     assert_eq!(run(&mut state, 5_000, 16_000, &cores[2..]), [14_900]);
-    assert_eq!(state.table().members, [member(2, 0, 1)]);
+    assert_eq!(state.table().members, [member(2, 0, 64)]);
     // Who is silent for much shorter is not waited for.
     let (mut state, cores) = two_engines();
     run(&mut state, 3_000, 4_100, &cores);
