@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct PutOptions {
     /// Evict it last, for so long from each use on: a millisecond at least, 49 days at most.
     pub soft_pin: Option<Duration>,
+    /// If it replaces an object that is pinned softly, it is, too, and for as long. For upserts without a soft pin of their own.
+    pub keep_soft_pin: bool,
     /// Never evict it. It stays until it is removed or replaced, or until its key gets another home core (one comes or
     /// goes): from then on it is evicted last.
     pub hard_pin: bool,
@@ -54,6 +56,7 @@ pub(crate) fn hints(tenant: &str, items: &[(&[u8], &PutOptions)]) -> Vec<PutHint
             (continues, PutHints::CONTINUES),
             (is_leaf, PutHints::LEAF),
             (options.durability == Durability::Ssd, PutHints::DURABLE),
+            (options.keep_soft_pin, PutHints::KEEP_SOFT_PIN),
         ];
         let hash = |key: &Vec<u8>| name_hash(tenant, key);
         let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1);
@@ -135,11 +138,13 @@ mod tests {
             parent: Some(b"not\0valid".to_vec()),
             durability: Durability::Ssd,
             more_replicas: 100,
+            keep_soft_pin: true,
         };
         let [hints] = hints("t", &[(b"k", &options)])[..] else { panic!() };
         let group = ObjectName::new("t", b"g").unwrap().hash();
         assert_eq!((hints.soft_pin_ms, hints.group, hints.parent), (2_000, group, 0));
         let flags = PutHints::HARD_PIN | PutHints::CONTINUES | PutHints::LEAF | PutHints::DURABLE;
+        let flags = flags | PutHints::KEEP_SOFT_PIN;
         assert_eq!((hints.flags, hints.more_replicas()), (flags | 15 << 8, 15));
     }
 }

@@ -304,3 +304,27 @@ quickcheck! {
         (stats.capacity_bytes, stats.objects, shard.is_unmounting()) == (0, 0, false)
     }
 }
+
+#[test]
+fn a_value_inherits_the_soft_pin_of_what_it_replaces_if_that_is_asked_for() {
+    let mut shard = shard(16 * 4096);
+    let pinned = PutHints { soft_pin_ms: 1_000_000, ..PutHints::default() };
+    let replace = |shard: &mut Shard, key: &str, hints| {
+        let name = super::tests::name(key);
+        assert_eq!(super::tests::put_named(shard, &name, &VALUE, hints, true, NOW), ItemStatus::Ok);
+    };
+    for key in ["kept", "given up", "its own", "nothing"] {
+        let hints = if key == "nothing" { hinted(0) } else { pinned };
+        assert_eq!(put_hinted(&mut shard, key, &VALUE, hints, NOW), ItemStatus::Ok);
+    }
+    replace(&mut shard, "kept", hinted(PutHints::KEEP_SOFT_PIN));
+    replace(&mut shard, "given up", hinted(0));
+    let own = PutHints { soft_pin_ms: 7, ..hinted(PutHints::KEEP_SOFT_PIN) };
+    replace(&mut shard, "its own", own);
+    replace(&mut shard, "nothing", hinted(PutHints::KEEP_SOFT_PIN));
+    let time = |key: &str| {
+        let position = shard.index.find(super::tests::name(key).as_ref().hashed()).unwrap();
+        shard.soft_pins.time_of(position).as_millis()
+    };
+    assert_eq!(["kept", "given up", "its own", "nothing"].map(time), [1_000_000, 0, 7, 0]);
+}

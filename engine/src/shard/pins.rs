@@ -46,6 +46,11 @@ impl SoftPins {
         }
     }
 
+    /// For how long after each use a row is pinned; zero, if it is not.
+    pub(super) fn time_of(&self, position: Position) -> Duration {
+        self.pins.get(&position).map_or(Duration::ZERO, |pin| pin.time)
+    }
+
     /// Whether a row is pinned, as far as it was looked at.
     pub(super) fn is_pinned(&self, position: Position) -> bool {
         !self.pins.is_empty() && self.pins.contains_key(&position)

@@ -130,7 +130,9 @@ impl Shard {
         if seeded_bug!("upsert lost") && replace && self.find_entry(name).is_some() {
             return (ItemStatus::Ok, None);
         }
-        let replaced = self.find_entry(name).map(|position| self.take_out(position, Why::Dropped));
+        let old = self.find_entry(name);
+        let hints = self.hints_after(old, &ticket.hints);
+        let replaced = old.map(|position| self.take_out(position, Why::Dropped));
         if replaced.is_none() && !self.index.has_room(name.name) {
             self.counters.puts_no_space += 1;
             return (ItemStatus::NoSpace, None);
@@ -141,7 +143,6 @@ impl Shard {
             checksum: ticket.expected,
             generation: self.slots.generation(name.slot()),
         };
-        let hints = ticket.hints;
         let place = Place::Here(ticket.publish());
         let position = self.index.insert(name, facts, place, &hints);
         self.protect(position, &hints, now);
@@ -152,6 +153,17 @@ impl Shard {
         self.counters.value_bytes_in += value_bytes;
         self.evict_slice(now);
         (ItemStatus::Ok, replaced.and_then(|gone| Dropped::of(name.name, &gone)))
+    }
+
+    /// What is said of a value that takes the place of this row: it may inherit a soft pin.
+    fn hints_after(&self, old: Option<Position>, hints: &PutHints) -> PutHints {
+        match old {
+            Some(position) if hints.has(PutHints::KEEP_SOFT_PIN) && pin_of(hints) == Pin::None => {
+                let time = self.soft_pins.time_of(position).as_millis();
+                PutHints { soft_pin_ms: u32::try_from(time).unwrap_or(u32::MAX), ..*hints }
+            }
+            _ => *hints,
+        }
     }
 
     /// Memory for a value, evicting what may be evicted.

@@ -55,7 +55,7 @@ pub struct PutHints {
     pub group: u64,
     /// Milliseconds for which the object goes last, from each use on; 0: it is not soft-pinned.
     pub soft_pin_ms: u32,
-    /// [`PutHints::HARD_PIN`], [`PutHints::CONTINUES`], [`PutHints::LEAF`], [`PutHints::DURABLE`]; in bits 8 to 11, how many
+    /// [`PutHints::HARD_PIN`], [`PutHints::CONTINUES`], [`PutHints::LEAF`], [`PutHints::DURABLE`], [`PutHints::KEEP_SOFT_PIN`]; in bits 8 to 11, how many
     /// replicas to make besides the first.
     pub flags: u32,
 }
@@ -69,6 +69,8 @@ impl PutHints {
     pub const LEAF: u32 = 4;
     /// Acknowledge it when it is on the SSD, and flushed.
     pub const DURABLE: u32 = 8;
+    /// What it replaces may be pinned softly: then it is, too, and for as long.
+    pub const KEEP_SOFT_PIN: u32 = 16;
 
     /// Whether a flag is set.
     pub fn has(&self, flag: u32) -> bool {
@@ -91,6 +93,7 @@ impl PutHints {
         | PutHints::CONTINUES
         | PutHints::LEAF
         | PutHints::DURABLE
+        | PutHints::KEEP_SOFT_PIN
         | PutHints::MORE_REPLICAS;
 }
 
