@@ -220,10 +220,7 @@ impl MasterState {
         if self.membership.is_settling(now) && now - since < self.timing.change_wait_max {
             return false;
         }
-        if self.drops_anyone(&wanted)
-            && self.membership.is_anyone_dying(now)
-            && now - since < DYING_TIME
-        {
+        if self.drops_anyone(&wanted) && self.membership.is_anyone_dying(now) && now - since < DYING_TIME {
             return false;
         }
         // A core that skips a table does not learn that it was to give entries away. So each table is known to all

@@ -115,9 +115,8 @@ fn a_lost_engine_loses_nothing_that_has_a_replica_at_another() {
         cluster.pass(Duration::from_secs(12));
         cluster.settle();
         let ours = client.clone();
-        let (replicated, alone) = cluster.run(&node, async move {
-            (found(&ours, 0..60, 1).await, found(&ours, 60..120, 1).await)
-        });
+        let (replicated, alone) =
+            cluster.run(&node, async move { (found(&ours, 0..60, 1).await, found(&ours, 60..120, 1).await) });
         assert_eq!(replicated, 60, "seed {seed}");
         assert!(alone < 60, "who was alone at the lost engine is lost");
         assert_eq!(cluster.stats().replicas_found, at_victim, "seed {seed}");
@@ -164,8 +163,7 @@ fn tasks_copy_and_move_objects_and_say_what_came_of_it() {
         let home = holders(&client, 0).await[0];
         let others: Vec<CoreId> =
             table.members.iter().map(|member| member.id).filter(|id| id.engine != home.engine).collect();
-        let (one, two) =
-            (others[0], *others.iter().find(|other| other.engine != others[0].engine).unwrap());
+        let (one, two) = (others[0], *others.iter().find(|other| other.engine != others[0].engine).unwrap());
 
         let copy = client.copy_object(name(0), vec![one], None, deadline).await.unwrap();
         assert_eq!(outcome(&client, copy).await.0, TaskState::Done);

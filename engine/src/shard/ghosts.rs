@@ -23,8 +23,6 @@ pub struct Departure {
     pub reason: MissReason,
     /// The length of its value, if its bytes were here.
     pub value_bytes: Option<u64>,
-    /// Whether it was a replica by order of another core, which may have its bytes still.
-    pub is_replica: bool,
 }
 
 /// Name hashes and why they are gone.
@@ -57,20 +55,9 @@ impl Hasher for AsItIs {
 impl Ghosts {
     /// Remembers why the object is gone.
     pub(crate) fn remember(&mut self, hash: u64, reason: MissReason, value_bytes: Option<u64>) {
-        self.remember_departure(hash, reason, value_bytes, false);
-    }
-
-    /// The same, of a replica or not.
-    pub(crate) fn remember_departure(
-        &mut self,
-        hash: u64,
-        reason: MissReason,
-        value_bytes: Option<u64>,
-        is_replica: bool,
-    ) {
         self.count += 1;
         self.reasons.insert(hash, (reason, self.count));
-        self.departures.push_back(Departure { number: self.count, hash, reason, value_bytes, is_replica });
+        self.departures.push_back(Departure { number: self.count, hash, reason, value_bytes });
         if self.departures.len() > MEMORIES_MAX
             && let Some(Departure { number, hash, .. }) = self.departures.pop_front()
             && self.reasons.get(&hash).is_some_and(|(_, newest)| *newest == number)
@@ -106,13 +93,7 @@ mod tests {
         ghosts.remember(1, MissReason::Evicted, Some(7));
         ghosts.remember(1, MissReason::Removed, None);
         assert_eq!(ghosts.reason(1), Some(MissReason::Removed));
-        let second = Departure {
-            number: 2,
-            hash: 1,
-            reason: MissReason::Removed,
-            value_bytes: None,
-            is_replica: false,
-        };
+        let second = Departure { number: 2, hash: 1, reason: MissReason::Removed, value_bytes: None };
         assert_eq!(ghosts.departures_after(1).collect::<Vec<_>>(), [second]);
         for hash in 2..MEMORIES_MAX as u64 + 1 {
             ghosts.remember(hash, MissReason::Evicted, None);

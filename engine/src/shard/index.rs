@@ -29,8 +29,6 @@ pub(crate) struct Gone {
     pub(crate) version: Version,
     pub(crate) value_bytes: u64,
     pub(crate) place: Place,
-    /// Whether it was a replica by order of another core.
-    pub(crate) is_replica: bool,
 }
 
 /// Why a row goes.
@@ -234,8 +232,7 @@ impl Index {
         let hash = self.name(position).hash();
         let row = self.row(position);
         let (version, value_bytes) = (row.version(), row.value_bytes());
-        let is_replica = row.generation() >= standing::FIRST;
-        let gone = Gone { hash, version, value_bytes, place: self.place(position), is_replica };
+        let gone = Gone { hash, version, value_bytes, place: self.place(position) };
         assert!(self.table.remove(hash, position), "a row is in the table");
         match gone.place {
             Place::Here(_) => self.leave_memory(position, hash, why == Why::Evicted),

@@ -33,6 +33,7 @@ fn inherited(epoch: u64, former: Life) -> RoutingTable {
 }
 
 fn is_found(shard: &mut Shard, key: &str) -> bool {
+    claim_all(shard);
     let name = name(key);
     matches!(
         shard.get(name.as_ref().hashed(), &KeyItem::at_home(name.as_ref()), NOW),

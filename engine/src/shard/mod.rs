@@ -206,6 +206,11 @@ impl Shard {
         self.index.find(name).is_some()
     }
 
+    /// Whether there are bytes of that name here, whatever they mean.
+    pub fn has_bytes(&self, name: HashedName<'_>) -> bool {
+        self.index.find(name).is_some_and(|position| !self.index.row(position).is_elsewhere())
+    }
+
     /// Asks the processor for what [`Shard::knows`] will read.
     pub fn prefetch_rows(&self, hashes: impl Iterator<Item = u64> + Clone) {
         self.index.prefetch(hashes);
@@ -254,8 +259,7 @@ impl Shard {
 
     fn note_departure(&mut self, gone: &Gone, reason: MissReason) {
         let is_here = !matches!(gone.place, Place::At(_));
-        let value_bytes = is_here.then_some(gone.value_bytes);
-        self.ghosts.remember_departure(gone.hash, reason, value_bytes, gone.is_replica);
+        self.ghosts.remember(gone.hash, reason, is_here.then_some(gone.value_bytes));
     }
 
     #[inline]

@@ -66,8 +66,6 @@ pub(crate) mod standing {
     pub(crate) const KEPT: u32 = u32::MAX - 1;
     /// They were kept, and are not any more, nor ever again.
     pub(crate) const RELEASED: u32 = u32::MAX - 2;
-    /// All of these, and nothing else, are this or more.
-    pub(crate) const FIRST: u32 = RELEASED;
 }
 
 /// What is known of an object beside its name and its place.

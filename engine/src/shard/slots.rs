@@ -14,7 +14,7 @@
 //! ```
 //!
 //! An origin that is a former life (`RoutingTable::former`) is lost, unless this core has opened that life's volume: then what it has found there
-//! counts, and the slot is served with it, though what was only in memory is lost.
+//! counts, and the slot is served with it and with what others keep; what was only in memory is lost.
 //!
 //! *Frozen*: has the entries and changes nothing, until the taker confirms.
 //!
@@ -183,7 +183,8 @@ impl Slots {
             }
             (State::NotMine | State::Frozen, true) => match table.origin(slot) {
                 Origin::Nobody => self.set(slot, State::Serving),
-                Origin::Former(life) if Some(life) == heir_of => self.set(slot, State::ServingAfterLoss),
+                // What was found counts; what was only in memory may have replicas.
+                Origin::Former(life) if Some(life) == heir_of => self.ask_all(slot),
                 Origin::Lost | Origin::Former(_) => self.claim(slot),
                 Origin::Member(index) if Some(index) == my_index || seeded_bug!("serve before taking") => {
                     self.set(slot, State::Serving);
@@ -320,6 +321,10 @@ impl Slots {
     fn claim(&mut self, slot: Slot) {
         self.give_up(slot);
         self.has_raised = true;
+        self.ask_all(slot);
+    }
+
+    fn ask_all(&mut self, slot: Slot) {
         self.claiming.insert(slot);
         self.set(slot, State::Awaiting);
     }

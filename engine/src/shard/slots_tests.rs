@@ -159,6 +159,7 @@ fn an_heir_serves_what_its_former_life_has_left_and_nobody_else_does() {
     left.former.push(former);
     let (mut heir, mut other) = (Slots::new(), Slots::new());
     heir.apply(&left, life(1), Some(former));
+    heir.finish_claiming(&one(S));
     other.apply(&left, life(1), Some((core(1), Incarnation(99))));
     other.finish_claiming(&one(S));
     for slots in [&heir, &other] {

@@ -461,7 +461,8 @@ impl Shard {
             let Some(row) = self.index.get(position) else { continue };
             let is_inherited = heir_of.is_some_and(|life| table.origin(row.slot()) == Origin::Former(life))
                 || seeded_bug!("everybody is an heir");
-            if is_inherited && self.serves(row.slot()) && self.is_entry(row) {
+            let is_home = self.serves(row.slot()) || self.claiming().contains(row.slot());
+            if is_inherited && is_home && self.is_entry(row) {
                 self.counters.ssd_recovered += 1;
             } else {
                 self.take_out(position, Why::Dropped);

@@ -82,6 +82,7 @@ impl Watch {
 
     fn note_departures(&mut self, now: Stamp) {
         let mut book = self.book.borrow_mut();
+        let cores: Vec<Core> = self.lives.values().map(|watched| watched.core.clone()).collect();
         for watched in self.lives.values_mut() {
             for departure in watched.core.shard.borrow().departures_after(watched.departures) {
                 watched.departures = departure.number;
@@ -90,8 +91,10 @@ impl Watch {
                 if let (MissReason::Evicted, Some(_), Some(key)) =
                     (departure.reason, departure.value_bytes, key)
                 {
-                    // The home of a replica may have the bytes still: what leases protect is another matter.
-                    let value_bytes = departure.value_bytes.filter(|_| !departure.is_replica);
+                    // What others have as well may go here: what leases protect is all of it together.
+                    let name = book.keys.name(key).as_ref().hashed();
+                    let is_elsewhere = cores.iter().any(|core| core.shard.borrow().has_bytes(name));
+                    let value_bytes = departure.value_bytes.filter(|_| !is_elsewhere);
                     book.note(Fact::Evicted { key, value_bytes, after: self.last, before: now });
                 }
             }
