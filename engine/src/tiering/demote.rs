@@ -68,6 +68,9 @@ impl<P: Platform> Tier<P> {
     pub(super) fn begin_record(&self, demotion: &Demotion) -> Result<Writing<P>, TierError> {
         let Demotion { name, version, checksum, extent, .. } = demotion;
         let facts = Facts { version: *version, value_bytes: extent.bytes(), checksum: *checksum };
+        if facts.value_bytes > self.value_bytes_max {
+            return Err(TierError::TooLarge(facts.value_bytes));
+        }
         self.volume.begin(name.as_ref(), facts, Value::Extent(extent.clone()))
     }
 

@@ -94,6 +94,8 @@ pub struct Tier<P: Platform> {
     is_given_up: Cell<bool>,
     /// This life, as the volume has it.
     owner: Owner,
+    /// Bytes of a value that is written, at most.
+    value_bytes_max: u64,
     /// Requests that find no memory to load into.
     starving: Cell<u32>,
     /// What leaves memory, ...

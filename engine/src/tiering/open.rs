@@ -52,6 +52,9 @@ pub struct SsdError {
     pub source: TierError,
 }
 
+/// Bytes of the longest head of a record, which is read with the value if it has the end of it.
+const HEAD_BYTES_MAX: u64 = 3 * SECTOR_BYTES as u64;
+
 impl<P: Platform> PerCore<P> {
     /// Opens the core's volume, or makes it if there is none, and takes over what it holds.
     pub(crate) async fn open_tier(&self, config: &SsdConfig) -> Result<(), SsdError> {
@@ -83,8 +86,10 @@ impl<P: Platform> PerCore<P> {
             log::warn!("core {}: {} goes through the page cache", self.identity.id, path.display());
         }
         let now = self.platform.now();
-        let tier = Tier::new(volume, disk, (now - begun, now), owner, &config.settings);
-        let value_bytes_max = tier.volume.value_bytes_max();
+        // What is written is to be read into memory again, with what stands before it there.
+        let in_memory = self.shard.borrow().segments().value_bytes_max().saturating_sub(HEAD_BYTES_MAX);
+        let value_bytes_max = volume.value_bytes_max().min(in_memory);
+        let tier = Tier::new(volume, disk, (now - begun, now), (owner, value_bytes_max), &config.settings);
         self.shard.borrow_mut().enable_tier(config.settings.policy, value_bytes_max, heir_of);
         tier.take_over(self, objects);
         tier.register_segments(self);
@@ -130,7 +135,7 @@ impl<P: Platform> Tier<P> {
         volume: Volume<P>,
         disk: P::Disk,
         (open_time, now): (Duration, Moment),
-        owner: Owner,
+        (owner, value_bytes_max): (Owner, u64),
         settings: &TierSettings,
     ) -> Self {
         let budget = settings.write_bytes_per_day.map(|bytes| Budget::new(bytes, now));
@@ -145,6 +150,7 @@ impl<P: Platform> Tier<P> {
             buried: Cell::new(0),
             is_given_up: Cell::new(false),
             owner,
+            value_bytes_max,
             starving: Cell::new(0),
             demoted: BytesUnderWay::default(),
             copied: BytesUnderWay::default(),
@@ -157,7 +163,6 @@ impl<P: Platform> Tier<P> {
 
     fn take_over(&self, core: &PerCore<P>, objects: Vec<Found>) {
         let mut shard = core.shard.borrow_mut();
-        let value_bytes_max = shard.segments().value_bytes_max();
         for Found { name, facts, address } in objects {
             let name = name.as_ref();
             let demoted = Demoted {
@@ -167,7 +172,7 @@ impl<P: Platform> Tier<P> {
                 checksum: facts.checksum,
             };
             // What has no room in memory can never be read.
-            let is_kept = facts.value_bytes <= value_bytes_max && shard.recover(name, &demoted);
+            let is_kept = facts.value_bytes <= self.value_bytes_max && shard.recover(name, &demoted);
             if !is_kept {
                 // Somebody may put it again, and it must not come back then.
                 self.volume.bury(name, facts.version);
