@@ -9,9 +9,10 @@ use snowskin_io::Platform;
 use snowskin_io::sim::SimPlatform;
 use snowskin_protocol::wire::data::PutHints;
 use snowskin_protocol::{ObjectName, Settings};
-use snowskin_tests::processes::Process;
+use snowskin_tests::processes::{Process, binary};
 use snowskin_tests::simulated::{Shape, SimCluster, patiently};
 use snowskin_tests::values::{generation_of, value_of};
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -297,4 +298,56 @@ fn values_with_a_replica_outlive_a_killed_engine() {
     }
     assert!(sum(&client).replicas_found > 0);
     drop(a);
+}
+
+/// Runs `snowskin-ctl`: whether it succeeded, and what it said.
+fn ctl(at: std::net::SocketAddr, arguments: &[&str]) -> (bool, String) {
+    let output =
+        Command::new(binary("snowskin-ctl")).args(["--at", &at.to_string()]).args(arguments).output();
+    let output = output.expect("it can be started");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).expect("text"))
+}
+
+#[test]
+fn an_operator_copies_and_moves_objects() {
+    let master = Process::master("127.0.0.1:0");
+    let _engines = ["a", "b"].map(|name| Process::engine(name, master.address(), "32MB"));
+    let client = connect(master.address());
+    let limit = Instant::now() + Duration::from_secs(20);
+    while client.table().map_or(0, |table| table.members.len()) < 4 {
+        assert!(Instant::now() < limit, "two engines with two cores");
+        std::thread::sleep(Duration::from_millis(20));
+        let _ = client.stats();
+    }
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), value_of(b"object", 1, BYTES)).expect("it can be written");
+    let path = file.path().to_str().expect("text");
+    let ask = |arguments: &[&str]| ctl(master.address(), arguments);
+    assert_eq!(ask(&["put", "object", path]), (true, String::new()));
+    let (_, alone) = ask(&["holders", "object", "nothing"]);
+    let (home, rest) = alone.strip_prefix("object: 3000 bytes at ").unwrap().split_once('\n').unwrap();
+    assert_eq!(rest, format!("nothing: {}\n", MissReason::NotHeld.words()));
+    let table = client.table().unwrap();
+    let home = table.members.iter().find(|member| member.id.to_string() == home).unwrap().id;
+    let other = table.members.iter().find(|member| member.id.engine != home.engine).unwrap().id;
+    let (home, other) = (home.to_string(), other.to_string());
+    assert_eq!(ask(&["copy", "object", "--to", &other]), (true, String::new()));
+    assert_eq!(ask(&["holders", "object"]).1, format!("object: 3000 bytes at {home}, {other}\n"));
+    assert_eq!(ask(&["put", "--replace", "object", path]), (true, String::new()));
+    assert_eq!(ask(&["move", "object", "--from", &home, "--to", &other]), (true, String::new()));
+    assert_eq!(ask(&["holders", "object"]).1, format!("object: 3000 bytes at {other}\n"));
+    assert_eq!(client.get(&[b"object"]), [Ok(Found::Hit(value_of(b"object", 1, BYTES)))]);
+    let (is_done, said) = ask(&["copy", "nothing", "--to", &other]);
+    assert!(!is_done && said.contains("nothing is not held"), "{said}");
+    let (is_done, said) = ask(&["copy", "object", "--to", "0/0"]);
+    assert!(!is_done && said.contains("there is no core 0/0"), "{said}");
+    let (is_done, said) = ask(&["copy", "object"]);
+    assert!(!is_done && said.contains("name a core"), "{said}");
+    let (is_done, said) = ask(&["move", "object", "--from", &home, "--to", &home]);
+    assert!(!is_done && said.contains("where it comes from"), "{said}");
+    let (is_done, said) = ask(&["holders"]);
+    assert!(!is_done && said.contains("which keys"), "{said}");
+    assert_eq!(ask(&["put", "--replicas", "2", "twice", path]), (true, String::new()));
+    assert_eq!(ask(&["holders", "twice"]).1.matches('/').count(), 2);
 }

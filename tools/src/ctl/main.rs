@@ -3,13 +3,15 @@
 //! It is a client like any other: what it shows it has asked the cores themselves.
 
 mod keys;
+mod objects;
 mod segments;
 mod status;
 
 use argh::FromArgs;
 use keys::KeysVerb;
+use objects::{CopyVerb, HoldersVerb, MoveVerb};
 use segments::{EvictVerb, MountVerb, SegmentsVerb, UnmountVerb};
-use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOutcome, RemoveOutcome};
+use snowskin_client::{BlockingClient, ClientConfig, Error, Found, PutOptions, PutOutcome, RemoveOutcome};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -44,6 +46,9 @@ enum Verb {
     Get(GetVerb),
     Lookup(LookupVerb),
     Keys(KeysVerb),
+    Holders(HoldersVerb),
+    Copy(CopyVerb),
+    Move(MoveVerb),
     Remove(RemoveVerb),
     RemoveMatching(RemoveMatchingVerb),
     Segments(SegmentsVerb),
@@ -69,6 +74,9 @@ struct PutVerb {
     /// replace the value if the key is held
     #[argh(switch)]
     replace: bool,
+    /// how many engines are to have it, as far as there are so many (default: 1)
+    #[argh(option, default = "1")]
+    replicas: usize,
     /// the key
     #[argh(positional)]
     key: String,
@@ -147,12 +155,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    if let Verb::Lookup(LookupVerb { keys }) | Verb::Remove(RemoveVerb { keys, .. }) = &args.verb
+    if let Verb::Lookup(LookupVerb { keys })
+    | Verb::Holders(HoldersVerb { keys })
+    | Verb::Remove(RemoveVerb { keys, .. }) = &args.verb
         && keys.is_empty()
     {
         return Err(Failure::NoKeys);
     }
     let client = connect(args)?;
+    let patience = Duration::from_secs_f64(args.deadline);
     let mut out = io::stdout().lock();
     let written = |error| Failure::File("standard output".to_owned(), error);
     match &args.verb {
@@ -162,6 +173,9 @@ fn run(args: &Args) -> Result<(), Failure> {
         Verb::Mount(verb) => write!(out, "{}", segments::mount(&client, verb)?).map_err(written),
         Verb::Unmount(verb) => write!(out, "{}", segments::unmount(&client, verb)?).map_err(written),
         Verb::Evict(verb) => write!(out, "{}", segments::evict(&client, verb)?).map_err(written),
+        Verb::Holders(verb) => write!(out, "{}", objects::holders(&client, verb)?).map_err(written),
+        Verb::Copy(verb) => objects::copy(&client, verb, patience),
+        Verb::Move(verb) => objects::move_to(&client, verb, patience),
         Verb::Put(verb) => put(&client, verb),
         Verb::Get(verb) => match client.get(&[verb.key.as_bytes()]).remove(0)? {
             Found::Hit(value) => out.write_all(&value).map_err(written),
@@ -205,8 +219,9 @@ fn put(client: &BlockingClient, verb: &PutVerb) -> Result<(), Failure> {
             value
         }
     };
-    let items = [(verb.key.as_bytes(), &value[..])];
-    let mut outcomes = if verb.replace { client.upsert(&items) } else { client.put(&items) };
+    let options = PutOptions { more_replicas: verb.replicas.saturating_sub(1), ..PutOptions::default() };
+    let items = [(verb.key.as_bytes(), &value[..], options)];
+    let mut outcomes = if verb.replace { client.upsert_with(&items) } else { client.put_with(&items) };
     match outcomes.remove(0)? {
         PutOutcome::Stored => Ok(()),
         PutOutcome::Existed => {

@@ -151,7 +151,7 @@ fn cores(client: &BlockingClient, only: Option<&str>) -> Result<Vec<CoreId>, Fai
     }
 }
 
-fn one_core(client: &BlockingClient, id: &str) -> Result<CoreId, Failure> {
+pub(crate) fn one_core(client: &BlockingClient, id: &str) -> Result<CoreId, Failure> {
     Ok(cores(client, Some(id))?[0])
 }
 
