@@ -15,8 +15,11 @@ const IDLE_MAX: usize = 4;
 /// How long a connection is kept on which nothing is asked.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 
-/// Connections on which nothing is under way, and since when.
-pub struct Peers<P: Platform>(RefCell<HashMap<Life, Vec<(Moment, Channel<P>)>>>);
+/// Connections to one core on which nothing is under way, and since when.
+type Idle<P> = Vec<(Moment, Channel<P>)>;
+
+/// Those to all cores.
+pub struct Peers<P: Platform>(RefCell<HashMap<Life, Idle<P>>>);
 
 impl<P: Platform> Default for Peers<P> {
     fn default() -> Self {

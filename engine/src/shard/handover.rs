@@ -173,6 +173,11 @@ impl Shard {
         self.follow_slots();
     }
 
+    /// Whether it has gone.
+    pub fn is_retired(&self) -> bool {
+        self.slots.is_retired()
+    }
+
     /// Whether slots are on their way here.
     pub fn is_taking(&self) -> bool {
         self.slots.counts().awaited > 0

@@ -43,6 +43,8 @@ mod lineage_tests;
 #[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
+mod replicas_cluster_tests;
+#[cfg(test)]
 mod replicas_tests;
 #[cfg(test)]
 mod tests;

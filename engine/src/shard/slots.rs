@@ -120,6 +120,11 @@ impl Slots {
         }
     }
 
+    /// Whether it does.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired
+    }
+
     /// Asks the processor for what is known of a slot.
     pub(crate) fn prefetch(&self, slot: Slot) {
         prefetch(&self.states[slot.index()]);

@@ -197,7 +197,9 @@ impl<P: Platform> Answers<'_, P> {
 /// Whether this core has all entries of its slots, by the asker's table.
 fn knows_its_keys<P: Platform>(core: &PerCore<P>, header: &Header) -> bool {
     // A life that is not in the table yet may be the heir of one that is: then what it has found counts with the next one.
-    header.epoch == core.epoch() && !core.shard.borrow().is_taking() && core.is_listed()
+    // Who has said farewell knows nothing of its slots any more, and others may keep replicas of what was there.
+    let shard = core.shard.borrow();
+    header.epoch == core.epoch() && !shard.is_taking() && !shard.is_retired() && core.is_listed()
 }
 
 /// A pattern that is to be looked for, if one was given; or what is wrong with it.
