@@ -5,7 +5,7 @@ use snowskin_io::framing::{Channel, FrameError};
 use snowskin_io::{Moment, Platform, with_deadline};
 use snowskin_protocol::{CoreId, Life, Member};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const IDLE_TIME: Duration = Duration::from_secs(1);
 type Idle<P> = Vec<(Moment, Channel<P>)>;
 
 /// Those to all cores.
-pub struct Peers<P: Platform>(RefCell<HashMap<Life, Idle<P>>>);
+pub struct Peers<P: Platform>(RefCell<BTreeMap<Life, Idle<P>>>);
 
 impl<P: Platform> Default for Peers<P> {
     fn default() -> Self {

@@ -162,8 +162,8 @@ impl Shard {
         let is_member = table.members.iter().any(|member| member.life() == me);
         let heir_of = if is_member { self.take_heritage() } else { None };
         self.slots.apply(table, me, heir_of);
-        if table.members.iter().all(|member| member.id == self.me) {
-            // Nobody else is there who could keep anything.
+        if table.members.iter().all(|member| member.id == self.me) && !self.keeps_replicas() {
+            // Nobody is there who could keep anything.
             let all = self.slots.claiming().clone();
             self.slots.finish_claiming(&all);
         }

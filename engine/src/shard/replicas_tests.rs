@@ -208,6 +208,26 @@ fn the_next_home_finds_what_was_kept_and_says_so() {
 }
 
 #[test]
+fn who_is_left_alone_claims_what_it_keeps_itself() {
+    let (mut home, mut holder) = (shard(MEMORY), other(MEMORY));
+    put(&mut home, "k", b"value");
+    replicate(&mut home, &mut holder, "k", b"value");
+    let mut alone = table(2, 0, LOST);
+    alone.members.remove(0);
+    let mut empty = other(MEMORY);
+    for shard in [&mut holder, &mut empty] {
+        shard.apply_table(&alone);
+    }
+    assert_eq!(get(&mut empty, "k", NOW).unwrap_err(), ItemReply::miss(MissReason::OwnerLost), "at once");
+    assert_eq!(get(&mut holder, "k", NOW).unwrap_err().status, ItemStatus::Moving);
+    let slots = holder.claiming().clone();
+    let page = holder.offer_page(&slots, 0, NOW);
+    holder.take_offered(&Page::decode(&page).unwrap(), NOW);
+    holder.finish_claiming(&slots);
+    assert_eq!(get(&mut holder, "k", NOW).unwrap().value(), b"value");
+}
+
+#[test]
 fn a_removal_of_all_waits_for_holders_and_then_goes_on() {
     let (mut home, mut holder) = (shard(MEMORY), other(MEMORY));
     for key in ["a", "b", "c"] {
