@@ -33,8 +33,10 @@ pub(crate) async fn holders(client: &Client, keys: Vec<Vec<u8>>) -> Vec<Held> {
         Ok(table) if !found.iter().all(|found| knows_all(&table, found)) => client.fresh_table().await,
         table => table,
     };
-    let Ok(table) = table else { return vec![(INVALID, Vec::new()); found.len()] };
-    found.into_iter().map(|found| addresses(&table, found)).collect()
+    match table {
+        Ok(table) => found.into_iter().map(|found| addresses(&table, found)).collect(),
+        Err(error) => vec![(code_of_error(&error), Vec::new()); found.len()],
+    }
 }
 
 fn knows_all(table: &RoutingTable, found: &Result<Found<Holders>, Error>) -> bool {
