@@ -253,6 +253,11 @@ impl Client {
         self.driver.run(|session, deadline| async move { session.table(deadline).await }).await?
     }
 
+    /// [`crate::BlockingClient::fresh_table`].
+    pub async fn fresh_table(&self) -> Result<Arc<RoutingTable>, Error> {
+        self.driver.run(|session, deadline| async move { session.fresh_table(deadline).await }).await?
+    }
+
     /// What this client and its clones have done so far.
     pub async fn counters(&self) -> ClientCounters {
         let counters = self.driver.run(|session, _| async move { session.counters() }).await;

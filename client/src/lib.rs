@@ -58,4 +58,6 @@ pub use outcome::{
 pub use session::{PutValue, Session};
 pub use snowskin_protocol::wire::admin;
 pub use snowskin_protocol::wire::stats::CoreStats;
-pub use snowskin_protocol::{Code, CoreId, Member, MissReason, NameError, ObjectName, RoutingTable};
+pub use snowskin_protocol::{
+    Code, CoreId, EngineId, Member, MissReason, NameError, ObjectName, RoutingTable,
+};

@@ -19,7 +19,7 @@ from . import errors
 from ._snowskin import Engine, Store, View, __version__, close_engines
 from .aio import AsyncStore
 from .errors import BatchError, SnowskinError
-from .outcomes import Miss, Removal, RemovedCount
+from .outcomes import Holders, Miss, Removal, RemovedCount, Task, TaskInfo, TaskState
 
 # What was lent is given away before the interpreter ends.
 atexit.register(close_engines)
@@ -28,11 +28,15 @@ __all__ = [
     "AsyncStore",
     "BatchError",
     "Engine",
+    "Holders",
     "Miss",
     "Removal",
     "RemovedCount",
     "SnowskinError",
     "Store",
+    "Task",
+    "TaskInfo",
+    "TaskState",
     "View",
     "__version__",
     "errors",

@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional, Protocol, TypedDict, Union, overload
 
 from typing_extensions import Buffer, Self, Unpack
 
-from .outcomes import Miss, Removal, RemovedCount
+from .outcomes import Holders, Miss, Removal, RemovedCount, Task, TaskInfo
 
 __version__: str
 
@@ -45,6 +45,9 @@ class Options(TypedDict, total=False):
     """Replace what is held; else the first writer wins."""
     durability: Literal["memory", "ssd"]
     """When the put is acknowledged: when the value is in memory, or when it is on the SSD as well."""
+    replicas: int
+    """How many there shall be in all, 1 to 16, each at another engine, on other hosts first: as many as there can be. The put is acknowledged when they
+    are there, or are known not to be. If an engine is lost, the object is found at another one."""
     soft_pin: Optional[float]
     """Evict it last, for so many seconds from each use on."""
     hard_pin: bool
@@ -173,6 +176,28 @@ class Store:
         """
     def stats(self, *, deadline: Optional[float] = None) -> dict[str, Any]:
         """Counters: `"cores"` has a dictionary for each core of the cluster (or its `"error"`), `"client"` has those of this store."""
+    @overload  # A str is also an iterable of them.
+    def holders(self, keys: Key, *, deadline: Optional[float] = None) -> Union[Holders, Miss]: ...  # type: ignore[overload-overlap]
+    @overload
+    def holders(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> list[Union[Holders, Miss]]:
+        """Who has objects: the bytes of the value, and the names of the cores that have it, as `stats` has them; first the one that readers are
+        sent to. Grants no leases.
+        """
+    def copy(
+        self, key: Key, targets: Union[str, Sequence[str]], *, deadline: Optional[float] = None
+    ) -> Union[Task, Miss]:
+        """Begins to copy an object to cores, which are named as `stats` has them, or by where they listen: the task, or a `Miss`.
+
+        Any core of an engine stands for the engine: where it has the object already, nothing is copied.
+        """
+    def move(
+        self, key: Key, source: str, target: str, *, deadline: Optional[float] = None
+    ) -> Union[Task, Miss]:
+        """Begins to move an object from the engine of one core to another's: as `copy`, and then the first one gives it up."""
+    def task(self, task: tuple[str, int], *, deadline: Optional[float] = None) -> Optional[TaskInfo]:
+        """How far a task of `copy` or `move` is; None if it is not known any more. The newest some thousand of a core are remembered."""
+    def give_up(self, key: Key, core: str, *, deadline: Optional[float] = None) -> Union[bool, Miss]:
+        """Has the engine of a core give up an object that others have, too: whether it did. False: it did not have it, or nobody else has."""
     def register(self, address: int, size: int) -> None:
         """From now on `put_from` and `get_to` may use these bytes. They must stay mapped until they are unregistered."""
     def unregister(self, address: int) -> None:
@@ -276,10 +301,22 @@ class Requests:
         self, pattern: str, *, force: bool = False, deadline: Optional[float] = None
     ) -> int: ...
     def submit_list_keys(self, pattern: str, *, deadline: Optional[float] = None) -> int: ...
+    def submit_holders(self, keys: Union[Key, Iterable[Key]], *, deadline: Optional[float] = None) -> int: ...
+    def submit_copy(
+        self,
+        key: Key,
+        targets: Union[str, Sequence[str]],
+        source: Optional[str],
+        *,
+        deadline: Optional[float] = None,
+    ) -> int:
+        """With a source, the object moves."""
+    def submit_task(self, task: tuple[str, int], *, deadline: Optional[float] = None) -> int: ...
+    def submit_give_up(self, key: Key, core: str, *, deadline: Optional[float] = None) -> int: ...
     def submit_stats(self, *, deadline: Optional[float] = None) -> int: ...
 
 class PutSettings:
-    """What to do with objects besides storing them. `soft_pin_ms`: 0 for none; `groups`: one for each object."""
+    """What to do with objects besides storing them. `soft_pin_ms`: 0 for none; `replicas`: how many in all; `groups`: one for each object."""
 
     def __new__(
         cls,
@@ -287,6 +324,7 @@ class PutSettings:
         replace: bool = False,
         soft_pin_ms: int = 0,
         hard_pin: bool = False,
+        replicas: int = 1,
         groups: Optional[Sequence[str]] = None,
     ) -> Self: ...
 
@@ -329,8 +367,15 @@ class Codes:
     def remove_matching(self, pattern: str, force: bool) -> int: ...
     def keys(self, pattern: str) -> list[tuple[bytes, int]]:
         """The keys in which a regular expression is found, each with the bytes of its value; raises what went wrong."""
-    def homes(self, keys: Iterable[Key]) -> list[Optional[str]]:
-        """Where the homes of keys listen; None of what is no key."""
+    def holders(self, keys: Iterable[Key]) -> list[tuple[int, list[str]]]:
+        """Who has objects: bytes of the value or a code, and where the cores listen that have it. Grants no leases."""
+    def copy(self, key: Key, targets: Sequence[str], source: Optional[str] = None) -> tuple[int, int, int]:
+        """Has an object copied to segments, or, with a source, moved from there: the two numbers of a task, and 0; or a code."""
+    def task(self, high: int, low: int) -> tuple[Optional[tuple[bool, int, int, int, str]], int]:
+        """How far a task is, and 0; or a code: whether it moves the object, its state, when it was asked for and when it changed last
+        (milliseconds of the epoch), and what came of it."""
+    def clear(self, keys: Iterable[Key], segment: str) -> list[int]:
+        """Has a segment give up objects; what nobody else has is removed. 0 for each that is not there any more."""
     def cores(self) -> list[tuple[str, str]]:
         """The cores of the cluster now, and where each listens."""
 
@@ -364,6 +409,10 @@ class CodeRequests:
     def submit_exist(self, keys: Iterable[Key]) -> int: ...
     def submit_remove(self, keys: Iterable[Key], force: bool) -> int: ...
     def submit_remove_matching(self, pattern: str, force: bool) -> int: ...
+    def submit_holders(self, keys: Iterable[Key]) -> int: ...
+    def submit_copy_object(self, key: Key, targets: Sequence[str], source: Optional[str]) -> int: ...
+    def submit_task(self, high: int, low: int) -> int: ...
+    def submit_clear(self, keys: Iterable[Key], segment: str) -> int: ...
     def submit_intact(self, views: Sequence[View]) -> int:
         """Whether the bytes of each match its checksum."""
     def submit_copy(self, to: Sequence[int], source: Sequence[int], sizes: Sequence[int], kept: object) -> int:

@@ -22,8 +22,9 @@ from typing import Any, Optional, Sequence, Union
 from . import _snowskin
 from ._snowskin import CodeRequests, Requests
 from .errors import ClosedError
-from .outcomes import RemovedCount
+from .outcomes import Miss, RemovedCount, Task, TaskInfo
 
+Key = Union[str, bytes]
 Seeds = Union[str, Sequence[str]]
 
 
@@ -171,6 +172,34 @@ class AsyncStore:
         """The keys in which a regular expression is found, see :meth:`snowskin.Store.list_keys`."""
         keys: list[tuple[bytes, int]] = await self._ask(self._requests.submit_list_keys, pattern, deadline=deadline)
         return keys
+
+    async def holders(self, keys: Any, *, deadline: Optional[float] = None) -> Any:
+        """Who has objects, see :meth:`snowskin.Store.holders`."""
+        return await self._ask(self._requests.submit_holders, keys, deadline=deadline)
+
+    async def copy(
+        self, key: Key, targets: Union[str, Sequence[str]], *, deadline: Optional[float] = None
+    ) -> Union[Task, Miss]:
+        """Begins to copy an object, see :meth:`snowskin.Store.copy`."""
+        task: Union[Task, Miss] = await self._ask(self._requests.submit_copy, key, targets, None, deadline=deadline)
+        return task
+
+    async def move(
+        self, key: Key, source: str, target: str, *, deadline: Optional[float] = None
+    ) -> Union[Task, Miss]:
+        """Begins to move an object, see :meth:`snowskin.Store.move`."""
+        task: Union[Task, Miss] = await self._ask(self._requests.submit_copy, key, target, source, deadline=deadline)
+        return task
+
+    async def task(self, task: tuple[str, int], *, deadline: Optional[float] = None) -> Optional[TaskInfo]:
+        """How far a task is, see :meth:`snowskin.Store.task`."""
+        info: Optional[TaskInfo] = await self._ask(self._requests.submit_task, task, deadline=deadline)
+        return info
+
+    async def give_up(self, key: Key, core: str, *, deadline: Optional[float] = None) -> Union[bool, Miss]:
+        """Has an engine give up an object, see :meth:`snowskin.Store.give_up`."""
+        given_up: Union[bool, Miss] = await self._ask(self._requests.submit_give_up, key, core, deadline=deadline)
+        return given_up
 
     async def stats(self, *, deadline: Optional[float] = None) -> dict[str, Any]:
         """Counters of every core, and of this client."""

@@ -53,3 +53,43 @@ class RemovedCount(NamedTuple):
     removed: int
     #: Keys that matched and that a lease protects.
     leased: int
+
+
+class Holders(NamedTuple):
+    """Who has an object."""
+
+    #: Bytes of its value.
+    value_bytes: int
+    #: The names of cores, as ``Store.stats`` has them, as far as the object's home knows; first the one that readers are sent to.
+    cores: list[str]
+
+
+class Task(NamedTuple):
+    """A task of the cluster: the core that carries it out, and its number there."""
+
+    core: str
+    number: int
+
+
+class TaskState(enum.Enum):
+    """How far a task is."""
+
+    RUNNING = 1
+    #: All of it was done.
+    DONE = 2
+    #: Not all of it could be.
+    FAILED = 3
+
+
+class TaskInfo(NamedTuple):
+    """What has come of a task."""
+
+    state: TaskState
+    #: Whether the object is moved; else it is copied.
+    is_move: bool
+    #: When it was asked for: seconds of the Unix epoch.
+    created: float
+    #: When that has changed last.
+    updated: float
+    #: For people.
+    message: str

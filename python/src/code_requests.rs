@@ -3,6 +3,7 @@
 //! They are answered in the same numbers, by the same client: what a store has connected to and registered is there for both. `snowskin/mooncake/loops.py`
 //! makes coroutines of them. Memory is held until nothing reads or writes it any more, whoever still waits for the answer.
 
+use crate::code_replicas;
 use crate::codes::{
     Codes, INVALID, PutSettings, buffers_of, bytes_of, code_of_count, code_of_exist, code_of_put,
     code_of_read, code_of_removal, view_of,
@@ -12,6 +13,7 @@ use crate::ffi::copies::Copies;
 use crate::ffi::lists::integers;
 use crate::ffi::memory::Room;
 use crate::ffi::named::Named;
+use crate::ffi::text::key_bytes;
 use crate::ffi::view::Held;
 use crate::keys::Keys;
 use crate::mailbox::{Mailbox, Say};
@@ -278,6 +280,38 @@ impl CodeRequests {
         let client = self.desk.handle(py)?.client().asynchronous();
         let removed = async move { say(Ok(code_of_count(client.remove_by_regex(pattern, force).await))) };
         Ok(self.mailbox.launch(py, removed))
+    }
+
+    fn submit_holders(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let (names, handle) = (Keys::many(keys)?.to_vecs(), self.desk.handle(py)?);
+        let client = handle.client().asynchronous();
+        Ok(self.mailbox.launch(py, async move { say(Ok(code_replicas::holders(&client, names).await)) }))
+    }
+
+    #[pyo3(signature = (key, targets, source))]
+    fn submit_copy_object(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        targets: Vec<String>,
+        source: Option<String>,
+    ) -> PyResult<u64> {
+        let (key, handle) = (key_bytes(key)?.to_vec(), self.desk.handle(py)?);
+        let client = handle.client().asynchronous();
+        Ok(self.mailbox.launch(py, async move {
+            say(Ok(code_replicas::begin(&client, &key, &targets, source.as_ref()).await))
+        }))
+    }
+
+    fn submit_task(&self, py: Python<'_>, high: u64, low: u64) -> PyResult<u64> {
+        let client = self.desk.handle(py)?.client().asynchronous();
+        Ok(self.mailbox.launch(py, async move { say(Ok(code_replicas::progress(&client, high, low).await)) }))
+    }
+
+    fn submit_clear(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, segment: String) -> PyResult<u64> {
+        let (names, handle) = (Keys::many(keys)?.to_vecs(), self.desk.handle(py)?);
+        let client = handle.client().asynchronous();
+        Ok(self.launch(py, async move { code_replicas::clear(&client, names, &segment).await }))
     }
 
     /// Whether the bytes of views match their checksums.

@@ -4,24 +4,26 @@
 //! A key with wrong arguments has its code, and the others of the batch have theirs.
 
 use crate::ask::{found, list_keys, say_keys};
+use crate::code_replicas::{self, Begun, Held, Progress};
 use crate::errors::raised;
 use crate::ffi::buffer::{Buffer, Use};
 use crate::ffi::fresh::Fresh;
 use crate::ffi::lists::integers;
 use crate::ffi::named::Named;
 use crate::ffi::span::Span;
+use crate::ffi::text::key_bytes;
 use crate::ffi::view;
 use crate::keys::Keys;
+use crate::options::REPLICAS_MAX;
 use crate::read::{values_of, views};
+use crate::replicas::wait;
 use crate::steps::steps;
 use crate::store::{Desk, Handle, config_of};
 use pyo3::prelude::{Bound, PyAny, PyResult, Python, pyclass, pymethods};
 use pyo3::types::{PyBytes, PyDict};
 use snowskin_client::{
-    BlockingClient, Code, Error, Found, Member, ObjectName, PutOptions, PutOutcome, RemoveOutcome,
-    RemovedCount, View,
+    BlockingClient, Code, Error, Found, Member, PutOptions, PutOutcome, RemoveOutcome, RemovedCount, View,
 };
-use snowskin_protocol::Slot;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,12 +45,19 @@ pub(crate) struct PutSettings {
 
 #[pymethods]
 impl PutSettings {
-    /// `soft_pin_ms`: 0 for none. `groups`: one for each object.
+    /// `soft_pin_ms`: 0 for none. `replicas`: how many in all. `groups`: one for each object.
     #[new]
-    #[pyo3(signature = (*, replace = false, soft_pin_ms = 0, hard_pin = false, groups = None))]
-    fn new(replace: bool, soft_pin_ms: u64, hard_pin: bool, groups: Option<Vec<String>>) -> Self {
+    #[pyo3(signature = (*, replace = false, soft_pin_ms = 0, hard_pin = false, replicas = 1, groups = None))]
+    fn new(
+        replace: bool,
+        soft_pin_ms: u64,
+        hard_pin: bool,
+        replicas: u64,
+        groups: Option<Vec<String>>,
+    ) -> Self {
         let soft_pin = Some(Duration::from_millis(soft_pin_ms)).filter(|time| !time.is_zero());
-        let shared = PutOptions { soft_pin, hard_pin, ..PutOptions::default() };
+        let more_replicas = replicas.clamp(1, REPLICAS_MAX as u64) as usize - 1;
+        let shared = PutOptions { soft_pin, hard_pin, more_replicas, ..PutOptions::default() };
         let groups = groups.map(|groups| groups.into_iter().map(String::into_bytes).collect());
         PutSettings { replace, shared, groups }
     }
@@ -438,16 +447,39 @@ impl Codes {
         say_keys(py, list_keys(py, handle.client(), pattern)?)
     }
 
-    /// Where the homes of keys listen.
-    fn homes(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<Vec<Option<String>>> {
-        let keys = Keys::many(keys)?;
-        let Some(handle) = self.handle(py) else { return Ok(vec![None; keys.count()]) };
-        let table = py.detach(|| handle.client().table()).map_err(|error| raised(py, &error))?;
-        let home = |key: &[u8]| {
-            let name = ObjectName::new(&handle.tenant, key).ok()?;
-            Some(table.home(Slot::of_hash(name.hash()))?.address.to_string())
-        };
-        Ok(keys.slices().into_iter().map(home).collect())
+    /// Who has objects: bytes of the value or a code, and where the cores listen that have it. Grants no leases.
+    fn holders(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<Vec<Held>> {
+        let names = Keys::many(keys)?.to_vecs();
+        let Some(handle) = self.handle(py) else { return Ok(vec![(CLOSED, Vec::new()); names.len()]) };
+        Ok(py.detach(|| wait(code_replicas::holders(&handle.client().asynchronous(), names))))
+    }
+
+    /// Has an object copied to segments, or, with a source, moved from there: the two numbers of a task, and 0; or a code.
+    #[pyo3(signature = (key, targets, source = None))]
+    fn copy(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        targets: Vec<String>,
+        source: Option<String>,
+    ) -> PyResult<Begun> {
+        let key = key_bytes(key)?.to_vec();
+        let Some(handle) = self.handle(py) else { return Ok((0, 0, CLOSED)) };
+        let client = handle.client().asynchronous();
+        Ok(py.detach(|| wait(code_replicas::begin(&client, &key, &targets, source.as_ref()))))
+    }
+
+    /// How far a task is, and 0; or a code.
+    fn task(&self, py: Python<'_>, high: u64, low: u64) -> (Option<Progress>, i64) {
+        let Some(handle) = self.handle(py) else { return (None, CLOSED) };
+        py.detach(|| wait(code_replicas::progress(&handle.client().asynchronous(), high, low)))
+    }
+
+    /// Has a segment give up objects; what nobody else has is removed. 0 for each that is not there any more.
+    fn clear(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, segment: &str) -> PyResult<Vec<i64>> {
+        let names = Keys::many(keys)?.to_vecs();
+        let Some(handle) = self.handle(py) else { return Ok(vec![CLOSED; names.len()]) };
+        Ok(py.detach(|| wait(code_replicas::clear(&handle.client().asynchronous(), names, segment))))
     }
 
     /// The cores of the cluster now, and where each listens.

@@ -12,14 +12,15 @@
 //! | `ours` | what a forked process must not touch |
 //! | `keys`, `options` | what callers say |
 //! | `store` | the class `Store`, and its life |
-//! | `write`, `read`, `ask` | its verbs |
-//! | `codes` | the same verbs in numbers, for `mooncake` |
+//! | `write`, `read`, `ask`, `replicas` | its verbs |
+//! | `codes`, `code_replicas` | the same verbs in numbers, for `mooncake` |
 //! | `requests`, `code_requests` | both as calls that do not wait, for event loops |
 //! | `mailbox` | how these are made, and answered |
 //! | `steps` | long batches, which can be interrupted |
 //! | `outcomes`, `errors` | what callers hear |
 
 mod ask;
+mod code_replicas;
 mod code_requests;
 mod codes;
 mod engine;
@@ -31,6 +32,7 @@ mod options;
 mod ours;
 mod outcomes;
 mod read;
+mod replicas;
 mod requests;
 mod steps;
 mod store;

@@ -39,6 +39,7 @@ impl Options {
                 "deadline" => options.deadline = value.extract()?,
                 "durability" => shared.durability = durability(&value.extract::<String>()?)?,
                 "hard_pin" => shared.hard_pin = value.extract()?,
+                "replicas" => shared.more_replicas = more_replicas(&value)?,
                 "chain" => is_chain = value.extract()?,
                 "soft_pin" | "group" | "parents" if value.is_none() => {}
                 "soft_pin" => shared.soft_pin = Some(duration("soft_pin", value.extract()?)?),
@@ -46,7 +47,7 @@ impl Options {
                 "parents" => parents = Some(value),
                 other => {
                     let words = format!(
-                        "put has no option {other:?}: use replace, durability, soft_pin, hard_pin, group, parents, chain or deadline"
+                        "put has no option {other:?}: use replace, durability, replicas, soft_pin, hard_pin, group, parents, chain or deadline"
                     );
                     return Err(PyTypeError::new_err(words));
                 }
@@ -79,6 +80,18 @@ fn durability(name: &str) -> PyResult<Durability> {
         "ssd" => Ok(Durability::Ssd),
         other => Err(PyValueError::new_err(format!("durability is \"memory\" or \"ssd\", not {other:?}"))),
     }
+}
+
+/// The most replicas of an object that a put may ask for.
+pub(crate) const REPLICAS_MAX: usize = 16;
+
+/// Replicas besides the first.
+fn more_replicas(replicas: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let count: i64 = replicas.extract()?;
+    usize::try_from(count - 1).ok().filter(|more| *more < REPLICAS_MAX).ok_or_else(|| {
+        let words = format!("replicas is how many there shall be in all, 1 to {REPLICAS_MAX}, not {count}");
+        PyValueError::new_err(words)
+    })
 }
 
 fn parents_of(parents: Option<&Bound<'_, PyAny>>, is_chain: bool, keys: &Keys) -> PyResult<Parents> {

@@ -6,12 +6,14 @@ use crate::ask::{PAGE_KEYS, say_keys, stats_of};
 use crate::errors::{answers, named, raised};
 use crate::ffi::buffer::Use;
 use crate::ffi::memory::{Memory, Room};
+use crate::ffi::text::key_bytes;
 use crate::keys::Keys;
 use crate::mailbox::{Mailbox, Say};
 use crate::options::{Options, duration};
 use crate::ours::Ours;
 use crate::outcomes::{miss, removal, removed_count};
 use crate::read::{integer, say_view, size_or_miss, spread_bytes};
+use crate::replicas;
 use crate::store::{Store, config_of, forked, memory_of};
 use pyo3::prelude::{Bound, IntoPyObject, PyAny, PyResult, Python, pyclass, pymethods};
 use pyo3::types::{PyBool, PyDict, PyList};
@@ -282,6 +284,50 @@ impl Requests {
             };
             say_one(listed, say_keys)
         }))
+    }
+
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn submit_holders(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        Ok(self.launch(py, replicas::holders(client, Keys::of(keys)?)))
+    }
+
+    /// With a source, the object moves.
+    #[pyo3(signature = (key, targets, source, *, deadline = None))]
+    fn submit_copy(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        targets: &Bound<'_, PyAny>,
+        source: Option<String>,
+        deadline: Option<f64>,
+    ) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        let (key, targets) = (key_bytes(key)?.to_vec(), replicas::names_of(targets)?);
+        Ok(self.launch(py, replicas::start(client, key, targets, source)))
+    }
+
+    #[pyo3(signature = (task, *, deadline = None))]
+    fn submit_task(&self, py: Python<'_>, task: (String, u64), deadline: Option<f64>) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        Ok(self.launch(py, replicas::progress(client, task.0, task.1)))
+    }
+
+    #[pyo3(signature = (key, core, *, deadline = None))]
+    fn submit_give_up(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        core: String,
+        deadline: Option<f64>,
+    ) -> PyResult<u64> {
+        let client = self.client(py, deadline)?;
+        Ok(self.launch(py, replicas::give_up(client, key_bytes(key)?.to_vec(), core)))
     }
 
     #[pyo3(signature = (*, deadline = None))]

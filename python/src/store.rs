@@ -5,11 +5,12 @@ use crate::errors::{named, raised};
 use crate::ffi::buffer::Use;
 use crate::ffi::memory::{Memory, Regions};
 use crate::ffi::span::Span;
+use crate::ffi::text::key_bytes;
 use crate::ffi::view;
 use crate::keys::Keys;
 use crate::options::{Options, duration};
 use crate::ours::Ours;
-use crate::{read, write};
+use crate::{read, replicas, write};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::{Bound, Py, PyAny, PyAnyMethods, PyErr, PyResult, Python, pyclass, pymethods};
 use pyo3::types::{PyDict, PyString};
@@ -22,8 +23,6 @@ use std::time::Duration;
 pub(crate) struct Handle {
     client: BlockingClient,
     pub(crate) regions: Regions,
-    /// Whose keys they are.
-    pub(crate) tenant: String,
 }
 
 impl Handle {
@@ -54,9 +53,8 @@ impl Desk {
         config: ClientConfig,
         connect: fn(ClientConfig) -> Result<BlockingClient, Error>,
     ) -> PyResult<Desk> {
-        let tenant = config.tenant.clone();
         let client = py.detach(|| connect(config)).map_err(|error| raised(py, &error))?;
-        let handle = Handle { client, regions: Regions::default(), tenant };
+        let handle = Handle { client, regions: Regions::default() };
         Ok(Desk(Mutex::new(Some(Ours::new(Arc::new(handle))))))
     }
 
@@ -303,6 +301,65 @@ impl Store {
     fn stats<'py>(&self, py: Python<'py>, deadline: Option<f64>) -> PyResult<Bound<'py, PyDict>> {
         let client = self.desk.handle(py)?.within(deadline)?;
         ask::stats(py, &client)
+    }
+
+    /// Who has objects: the bytes of the value, and the names of the cores that have it, as `stats` has them; first the one that readers are
+    /// sent to. Grants no leases.
+    #[pyo3(signature = (keys, *, deadline = None))]
+    fn holders(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, deadline: Option<f64>) -> PyResult<Py<PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?.asynchronous();
+        replicas::answer(py, replicas::holders(client, Keys::of(keys)?))
+    }
+
+    /// Begins to copy an object to cores, which are named as `stats` has them, or by where they listen: the task, or a `Miss`.
+    ///
+    /// Any core of an engine stands for the engine: where it has the object already, nothing is copied.
+    #[pyo3(signature = (key, targets, *, deadline = None))]
+    fn copy(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        targets: &Bound<'_, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<Py<PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?.asynchronous();
+        let (key, targets) = (key_bytes(key)?.to_vec(), replicas::names_of(targets)?);
+        replicas::answer(py, replicas::start(client, key, targets, None))
+    }
+
+    /// Begins to move an object from the engine of one core to another's: as `copy`, and then the first one gives it up.
+    #[pyo3(name = "move", signature = (key, source, target, *, deadline = None))]
+    fn move_to(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        source: String,
+        target: String,
+        deadline: Option<f64>,
+    ) -> PyResult<Py<PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?.asynchronous();
+        let key = key_bytes(key)?.to_vec();
+        replicas::answer(py, replicas::start(client, key, vec![target], Some(source)))
+    }
+
+    /// How far a task of `copy` or `move` is; None if it is not known any more. The newest some thousand of a core are remembered.
+    #[pyo3(signature = (task, *, deadline = None))]
+    fn task(&self, py: Python<'_>, task: (String, u64), deadline: Option<f64>) -> PyResult<Py<PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?.asynchronous();
+        replicas::answer(py, replicas::progress(client, task.0, task.1))
+    }
+
+    /// Has the engine of a core give up an object that others have, too: whether it did. False: it did not have it, or nobody else has.
+    #[pyo3(signature = (key, core, *, deadline = None))]
+    fn give_up(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        core: String,
+        deadline: Option<f64>,
+    ) -> PyResult<Py<PyAny>> {
+        let client = self.desk.handle(py)?.within(deadline)?.asynchronous();
+        replicas::answer(py, replicas::give_up(client, key_bytes(key)?.to_vec(), core))
     }
 
     /// From now on `put_from` and `get_to` may use these bytes. They must stay mapped until they are unregistered.

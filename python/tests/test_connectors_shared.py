@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import select
 import subprocess
 import sys
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Engine
 
@@ -16,6 +18,7 @@ from snowskin import errors
 from snowskin.connectors import _settings, _troubles
 from snowskin.connectors._calls import Calls
 from snowskin.connectors._pages import Pages
+from snowskin.connectors.lmcache import Connector
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,8 @@ from snowskin.connectors._pages import Pages
         ({"seeds": "a:1", "deadline": "5"}, "deadline is a number of seconds, not '5'"),
         ({"seeds": "a:1", "deadline": 0}, "deadline is a number of seconds, not 0"),
         ({"seeds": "a:1", "verify": 1}, "verify is true or false, not 1"),
+        ({"seeds": "a:1", "replicas": 0}, "replicas is a number from 1 to 16, not 0"),
+        ({"seeds": "a:1", "replicas": 17}, "replicas is a number from 1 to 16, not 17"),
         ({"embedded_memory": True}, "embedded_memory is a number of bytes"),
         ({"embedded_memory": "1GB", "embedded_flags": "--x"}, "embedded_flags is a dictionary"),
     ],
@@ -104,6 +109,31 @@ def test_a_cluster_that_comes_later(
         assert answers[-1] == [True]
         pages.close()
         calls.close()
+
+
+def test_values_have_as_many_replicas_as_the_setting_says() -> None:
+    memory = np.zeros(4_000, dtype=np.uint8)
+    start = memory.ctypes.data
+    with snowskin.Engine(memory="64MB") as one, snowskin.Engine(memory="64MB", master=one.master) as two:
+        settings = {"seeds": one.cores, "replicas": 2}
+        pages = Pages(_settings.settings_of(settings, "here"), _troubles.Troubles("snowskin.test"))
+        pages.register(start, memory.nbytes)
+        assert pages.put(["whole"], [[start]], [[1_000]], [None]) == [True]
+        assert pages.put(["in pieces"], [[start, start + 2_000]], [[1_000, 1_000]], [None]) == [True]
+        assert pages.put_values(["a value"], [memory], [None]) == [True]
+        connector = Connector(namespace="l", **settings)
+        connector.submit_batch_set(["name"], [memoryview(bytes(100))])
+        completions = []
+        for _ in range(100):
+            select.select([connector.event_fd()], [], [], 0.1)
+            if completions := connector.drain_completions():
+                break
+        assert [is_well for _, is_well, *_ in completions] == [True]
+        with snowskin.Store(two.cores) as store:
+            held = store.holders(["whole", "in pieces", "a value", "l/name"])
+        assert [(found.value_bytes, len(found.cores)) for found in held] == [(1_000, 2), (2_000, 2), (4_000, 2), (100, 2)]
+        pages.close()
+        connector.close()
 
 
 def _next(calls: Calls[str]) -> list[tuple[str, Any]]:

@@ -17,6 +17,7 @@ import pytest
 from conftest import Engine, value_of
 from hosts import host_or_skip
 
+import snowskin
 from snowskin.connectors import vllm
 from snowskin.connectors.vllm import Lookups, SnowskinTier
 
@@ -137,6 +138,17 @@ def test_a_round(tier: Any, memory: Memory) -> None:
     assert memory.rows[9].tobytes() == value_of("one", CHUNK) and memory.rows[12].tobytes() == value_of("two", CHUNK)
     tier.submit_store(job(9, keys, [0, 1, 2]))
     assert finished(tier, 1)[9].success, "some of them were held already"
+
+
+def test_chunks_have_as_many_replicas_as_the_setting_says(memory: Memory) -> None:
+    with snowskin.Engine(memory="64MB") as one, snowskin.Engine(memory="64MB", master=one.master) as two:
+        tier = tier_of(memory.view, seeds=one.cores, replicas=2)
+        tier.submit_store(job(7, keys_of(1, 2), [0, 1]))
+        assert finished(tier, 1)[7].success
+        with snowskin.Store(two.cores) as store:
+            listed = [key for key, _ in store.list_keys()]
+            assert [len(found.cores) for found in store.holders(listed)] == [2, 2]
+        tier.shutdown()
 
 
 def test_a_load_of_which_some_are_gone(tier: Any, memory: Memory, engine: Engine) -> None:

@@ -36,6 +36,7 @@ class Pages:
 
     def __init__(self, settings: Settings, troubles: Troubles) -> None:
         self._cluster = Cluster(settings)
+        self._replicas = settings.replicas
         self._troubles = troubles
         self._connecting = threading.Lock()
         self._store: Optional[Store] = None
@@ -73,9 +74,12 @@ class Pages:
         what = f"put of {len(keys)} pages"
         if _are_whole(addresses):
             starts, lengths = _first_of_each(addresses), _first_of_each(sizes)
-            answers = self._ask(what, len(keys), lambda store: store.put_from(keys, starts, lengths, parents=parents))
+            answers = self._ask(
+                what, len(keys), lambda store: store.put_from(keys, starts, lengths, parents=parents, replicas=self._replicas)
+            )
             return [isinstance(answer, bool) for answer in answers]
-        answers = self._ask_codes(what, len(keys), lambda codes: codes.put_pieces(keys, addresses, sizes, PutSettings()))
+        settings = PutSettings(replicas=self._replicas)
+        answers = self._ask_codes(what, len(keys), lambda codes: codes.put_pieces(keys, addresses, sizes, settings))
         return [answer == 0 for answer in answers]
 
     def get(self, keys: Keys, addresses: Pieces, sizes: Pieces) -> list[bool]:
@@ -91,7 +95,7 @@ class Pages:
     def put_values(self, keys: Keys, values: Sequence[Any], parents: Sequence[Optional[str]]) -> list[bool]:
         """The same of objects with memory of their own, such as tensors."""
         what = f"put of {len(keys)} pages"
-        answers = self._ask(what, len(keys), lambda store: store.put(keys, values, parents=parents))
+        answers = self._ask(what, len(keys), lambda store: store.put(keys, values, parents=parents, replicas=self._replicas))
         return [isinstance(answer, bool) for answer in answers]
 
     def get_values(self, keys: Keys, rooms: Sequence[Any], sizes: Sequence[int]) -> list[bool]:

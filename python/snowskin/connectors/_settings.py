@@ -11,6 +11,7 @@ These may be:
 * ``embedded_flags``: what else `snowskin-engine --help` names, for the embedded engine: ``{"listen": "10.0.0.2:0", "ssd": "/var/lib/kv"}``.
 * ``tenant``: whose keys they are; ``"default"``.
 * ``namespace``: what keys begin with, so that deployments that must not read each other's values do not.
+* ``replicas``: how many each value shall have in all, at as many engines, 1 to 16; 1.
 * ``deadline``: seconds that a call may take; 5.
 * ``transport``, ``local_sockets``, ``verify``, ``copy_helpers``, ``spin``: as :class:`snowskin.Store` has them.
 """
@@ -25,7 +26,8 @@ from .._snowskin import Engine
 
 #: Settings that go to the client as they are.
 CLIENT_SETTINGS = ("tenant", "deadline", "verify", "transport", "local_sockets", "copy_helpers", "spin")
-OWN_SETTINGS = ("seeds", "master", "embedded_memory", "embedded_flags", "namespace")
+OWN_SETTINGS = ("seeds", "master", "embedded_memory", "embedded_flags", "namespace", "replicas")
+REPLICAS_MAX = 16
 #: Seconds that a call may take, if nothing else is said.
 DEADLINE_SECONDS = 5.0
 
@@ -39,6 +41,8 @@ class Settings:
     embedded_memory: Optional[Union[int, str]] = None
     embedded_flags: Mapping[str, Any] = field(default_factory=dict)
     namespace: Optional[str] = None
+    #: How many each value shall have, in all.
+    replicas: int = 1
     #: Of :data:`CLIENT_SETTINGS`, those that were given.
     client: Mapping[str, Any] = field(default_factory=dict)
 
@@ -73,6 +77,7 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "embedded_memory": ("a number of bytes, or a size such as '4GB'", (int, str)),
     "embedded_flags": ("a dictionary", (dict,)),
     "namespace": ("a text", (str,)),
+    "replicas": (f"a number from 1 to {REPLICAS_MAX}", (int,)),
     "tenant": ("a text", (str,)),
     "deadline": ("a number of seconds", (int, float)),
     "verify": ("true or false", (bool,)),
@@ -89,6 +94,8 @@ def _expect_kind(where: str, name: str, value: object) -> None:
     is_well = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     if name == "deadline" and is_well:
         is_well = float(value) > 0  # type: ignore[arg-type]
+    if name == "replicas" and is_well:
+        is_well = 1 <= int(value) <= REPLICAS_MAX  # type: ignore[call-overload]
     if not is_well:
         raise ValueError(f"{where}: {name} is {words}, not {value!r}")
 

@@ -66,6 +66,7 @@ class Connector:
     def __init__(self, **settings: Any) -> None:
         chosen = settings_of(settings, _WHERE)
         self._namespace = chosen.namespace if chosen.namespace is not None else NAMESPACE
+        self._replicas = chosen.replicas
         self._troubles = Troubles(__name__)
         self._calls: Calls[_Call] = Calls(chosen, self._troubles)
         self._numbers = itertools.count(1)
@@ -78,7 +79,7 @@ class Connector:
         """Stores all values. It went well if all are held then, whoever stored them."""
         named, buffers = self._named(keys, memoryviews), list(memoryviews)
         call = _Call(0, "set", len(keys), buffers=buffers)
-        return self._begin(call, lambda requests: requests.submit_put(named, buffers))
+        return self._begin(call, lambda requests: requests.submit_put(named, buffers, replicas=self._replicas))
 
     def submit_batch_get(self, keys: list[str], memoryviews: list[memoryview]) -> int:
         """Reads values into buffers. True for each key whose value has exactly the length of its buffer."""

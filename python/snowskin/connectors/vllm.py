@@ -140,6 +140,7 @@ class SnowskinTier(_Host):
         self._lookups = Lookups()
         self._jobs: set[int] = set()
         self._results: list[Any] = []
+        self._replicas = chosen.replicas
         self._troubles = Troubles(__name__)
         self._calls: Calls[Any] = Calls(chosen, self._troubles)
 
@@ -155,7 +156,7 @@ class SnowskinTier(_Host):
         """Stores chunks; those whose keys are held already are left as they are."""
         job = self._job(job_metadata, is_load=False)
         named, chunks = self._named(job.keys), self._rooms(job_metadata.chunk_ids)
-        self._calls.begin(job, lambda requests: requests.submit_put(named, chunks))
+        self._calls.begin(job, lambda requests: requests.submit_put(named, chunks, replicas=self._replicas))
 
     def submit_load(self, job_metadata: Any) -> None:
         """Reads chunks. Keys that cannot be read are misses from now on, for the requests that asked."""

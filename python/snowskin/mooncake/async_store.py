@@ -1,12 +1,12 @@
 """`mooncake.async_store`: the store's verbs as coroutines, ``async_<name>`` of each.
 
-What puts, reads, looks up and removes is asynchronous down to the socket: values, memory by addresses, several buffers for a value, ranges and
+What puts, reads, looks up, copies and removes is asynchronous down to the socket: values, memory by addresses, several buffers for a value, ranges and
 sessions. No thread of Python's waits for it, and any number may be under way. The store's own client does it, for coroutines of all event loops and for
 blocking verbs, with the same connections; its one thread copies, too. What asks nobody anything (registering memory, ends of sessions) is done at
 once.
 
 Threads of the loop's default executor have what is rare and waits for engines to start or end, or for a master: setting up, closing, health, mounting and
-unmounting segments; where replicas are, and tasks; and the tensor verbs, which take and make tensors with torch.
+unmounting segments; and the tensor verbs, which take and make tensors with torch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import functools
 from collections.abc import Coroutine
 from typing import Any, Callable
 
+from .async_placement import AsyncPlacement
 from .async_pointers import AsyncPointers
 from .async_sessions import AsyncSessions
 from .async_values import AsyncValues
@@ -26,7 +27,7 @@ _PREFIX = "async_"
 _AT_ONCE = ("register_buffer", "unregister_buffer", "get_hostname", "alloc_from_mem_pool")
 
 
-class MooncakeDistributedStoreAsync(AsyncValues, AsyncPointers, AsyncSessions, MooncakeDistributedStore):
+class MooncakeDistributedStoreAsync(AsyncValues, AsyncPointers, AsyncSessions, AsyncPlacement, MooncakeDistributedStore):
     """A store with ``async_<name>`` for each of its verbs; see the module's head for how each runs. The blocking ones are there, too."""
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -14,7 +14,6 @@ OBJECT_NOT_FOUND: Final = -704
 OBJECT_EXISTS: Final = -705
 CHECKSUM_MISMATCH: Final = -801
 UNAVAILABLE_NOW: Final = -1010
-NOT_SUPPORTED: Final = -1012
 TASK_NOT_FOUND: Final = -1400
 #: A replica on a shared file system was asked for, and there is none.
 NO_FILE_SYSTEM: Final = -1601

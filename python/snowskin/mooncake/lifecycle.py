@@ -125,13 +125,13 @@ class Lifecycle(Base):
         if not _is_reachable(settings.master_server_addr):
             raise Unusable(INTERNAL, f"the master at {settings.master_server_addr} cannot be reached")
         regions = Regions()
-        engine = _engine(settings, settings.global_segment_size) if settings.global_segment_size else None
+        hostname = "" if pool is not None else _hostname(settings.local_hostname)
+        engine = _engine(settings, settings.global_segment_size, hostname) if settings.global_segment_size else None
         link: Optional[Link] = None
         try:
             # An engine that is named instead of a master is about to have joined.
             is_awaited = engine is not None or pool is not None
             link = Link([settings.master_server_addr], regions, client_settings(settings), is_awaited)
-            hostname = "" if pool is not None else _hostname(settings.local_hostname)
             place = Place(settings, hostname, regions, link, engine, pool=pool)
             if pool is not None and pool.size:
                 link.register(pool.start, pool.size)
@@ -156,9 +156,9 @@ def client_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _engine(
-    settings: Settings, size: int, with_ssd: bool = True, file: Optional[str] = None
+    settings: Settings, size: int, hostname: str = "", with_ssd: bool = True, file: Optional[str] = None
 ) -> _snowskin.Engine:
-    """An engine in this process that lends so many bytes."""
+    """An engine in this process that lends so many bytes. It listens at the port of the hostname, so that others know it by that, or at a free one."""
     flags: dict[str, Any] = {}
     folder = settings_module.folder_of_sockets(settings.ipc_socket_path)
     if folder:
@@ -169,7 +169,8 @@ def _engine(
             flags["ssd_size"] = str(offload.size(flags["ssd"]))
         except ValueError as error:
             raise Unusable(INVALID_PARAMETERS, str(error)) from None
-    listen = sizes.join_address(_own_address(settings.local_hostname), 0)
+    address, (_, port) = _own_address(settings.local_hostname), sizes.split_address(hostname)
+    listen = sizes.join_address(address, int(port) if port.isdigit() and _is_free(address, int(port)) else 0)
     return _snowskin.Engine(
         memory=size, cores=1, master=settings.master_server_addr, listen=listen, memory_file=file, **flags
     )
@@ -201,15 +202,19 @@ def _hostname(given: str) -> str:
     host, port = sizes.split_address(given)
     if port:
         return given
-    for _ in range(PORT_TRIES):
-        number = random.choice(HOSTNAME_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind((LOOPBACK, number))
-            except OSError:
-                continue
-        break
-    return sizes.join_address(host, number)
+    address = _own_address(given)
+    numbers = random.sample(HOSTNAME_PORTS, PORT_TRIES)
+    return sizes.join_address(host, next((number for number in numbers if _is_free(address, number)), numbers[0]))
+
+
+def _is_free(address: str, port: int) -> bool:
+    """Whether somebody may listen there."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        try:
+            probe.bind((address, port))
+        except (OSError, OverflowError):
+            return False
+    return True
 
 
 def _is_reachable(address: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Optional, Union
 
 from .. import errors
 from .._snowskin import Codes, View
-from .codes import NO_SPACE, OBJECT_NOT_FOUND, OK
+from .codes import NO_SPACE, OBJECT_NOT_FOUND, OK, TASK_NOT_FOUND
 from .regions import Regions
 
 log = logging.getLogger("mooncake")
@@ -76,9 +76,21 @@ class EmptyCluster:
         """None."""
         return 0
 
-    def homes(self, keys: Sized) -> list[Optional[str]]:
-        """Nowhere."""
-        return [None] * len(keys)
+    def holders(self, keys: Sized) -> list[tuple[int, list[str]]]:
+        """Nobody."""
+        return [(OBJECT_NOT_FOUND, [])] * len(keys)
+
+    def copy(self, *_: Any) -> tuple[int, int, int]:
+        """Not held."""
+        return 0, 0, OBJECT_NOT_FOUND
+
+    def task(self, high: int, low: int) -> tuple[None, int]:
+        """There is none."""
+        return None, TASK_NOT_FOUND
+
+    def clear(self, keys: Sized, segment: str) -> list[int]:
+        """Not held."""
+        return [OBJECT_NOT_FOUND] * len(keys)
 
     def cores(self) -> list[tuple[str, str]]:
         """None."""

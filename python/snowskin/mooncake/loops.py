@@ -15,7 +15,9 @@ from ..aio import Waiting
 from .base import Base
 from .checks import Key
 from .codes import INVALID_PARAMETERS
+from .placement import NO_TASK, Held, Progress
 from .ranges import Copies
+from .replicas import Uuid
 
 _GONE = (errors.ClosedError, errors.ForkedError)
 
@@ -73,6 +75,28 @@ class LoopVerbs:
     async def remove(self, keys: Sequence[Key], force: bool) -> list[int]:
         """Removes keys."""
         return await self._numbers(keys, self._requests.submit_remove, force)
+
+    async def holders(self, keys: Sequence[Key]) -> list[Held]:
+        """Who has objects."""
+        closed: Held = (INVALID_PARAMETERS, [])
+        found: list[Held] = await self._ask([closed] * len(keys), self._requests.submit_holders, keys)
+        return found
+
+    async def begin_task(self, key: Key, targets: Sequence[str], source: Optional[str]) -> tuple[Uuid, int]:
+        """Has an object copied to segments; with a source, moved from there."""
+        asked = self._requests.submit_copy_object, key, targets, source
+        high, low, code = await self._ask((*NO_TASK, INVALID_PARAMETERS), *asked)
+        return (high, low), code
+
+    async def task(self, high: int, low: int) -> tuple[Optional[Progress], int]:
+        """How far a task is."""
+        closed = None, INVALID_PARAMETERS
+        found: tuple[Optional[Progress], int] = await self._ask(closed, self._requests.submit_task, high, low)
+        return found
+
+    async def clear(self, keys: Sequence[Key], segment: str) -> list[int]:
+        """Has a segment give up objects."""
+        return await self._numbers(keys, self._requests.submit_clear, segment)
 
     async def remove_matching(self, pattern: str, force: bool) -> int:
         """Removes the keys in which a regular expression is found."""

@@ -20,7 +20,6 @@ from .._snowskin import Codes
 from . import http_metadata_server, master_flags, sizes
 from .codes import OBJECT_NOT_FOUND, WORDS
 from .flags import Given, WrongFlag
-from .placement import homes
 from .programs import Child, NotStarted, find
 from .web import JSON, TEXT, Answer, Request, WebServer
 
@@ -100,7 +99,7 @@ class Queries:
         return Answer(200, b"".join(key + b"\n" for key, _ in found), TEXT)
 
     def key(self, request: Request) -> Answer:
-        """Where the copy of an object is."""
+        """Where the replicas of an object are."""
         name = request.query.get("key", b"")
         (code, replicas), = self._replicas([name]) if name else ((OBJECT_NOT_FOUND, []),)
         if code < 0:
@@ -109,7 +108,7 @@ class Queries:
         return _json(200, {"success": True, "data": replicas})
 
     def batch(self, request: Request) -> Answer:
-        """Where the copies of objects are: names with commas between."""
+        """Where the replicas of objects are: names with commas between."""
         names = [name for name in request.query.get("keys", b"").split(b",") if name]
         if not names:
             return _json(400, {"success": False, "error": "name keys: ?keys=key1,key2"})
@@ -137,9 +136,9 @@ class Queries:
         if codes is None:
             return [(OBJECT_NOT_FOUND, [])] * len(names)
         found = []
-        for size, home in zip(codes.sizes(names), homes(codes, names)):
-            own = {"size_": size, "buffer_address_": 0, "protocol_": "tcp", "transport_endpoint_": home}
-            found.append((min(size, 0), [own] if size >= 0 else []))
+        for size, endpoints in codes.holders(names):
+            own = {"size_": size, "buffer_address_": 0, "protocol_": "tcp"}
+            found.append((min(size, 0), [{**own, "transport_endpoint_": endpoint} for endpoint in endpoints]))
         return found
 
     def _cluster(self) -> Optional[Codes]:

@@ -1,13 +1,13 @@
 """`ReplicateConfig`: what a put says of an object besides its bytes, and what becomes of that here.
 
-Our engines have one copy of an object, and choose its place by its key. So more replicas than one are stored once, as Mooncake Store does where
-there are too few segments, and preferred segments are a wish that is not heard. Soft pins, hard pins and groups mean what they say. A soft pin is the value's and not the key's: one that
+As many replicas are made as there are engines to have them, up to 16, before a put answers; fewer are no error, as in Mooncake Store. The first one
+lies where its key says, so preferred segments are a wish that is not heard. Soft pins, hard pins and groups mean what they say. A soft pin is the value's and not the key's: one that
 an upsert replaces takes it along, and ``SoftPinAction.PRESERVE`` preserves that of a value that stays.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Generic, Optional, TypeVar, Union, cast, overload
+from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar, Union, cast, overload
 
 from .._snowskin import PutSettings
 from . import checks
@@ -17,6 +17,7 @@ from .kinds import ObjectDataType, SoftPinAction
 #: Of a soft pin that names no time.
 SOFT_PIN_MS_DEFAULT = 30 * 60 * 1000
 SOFT_PIN_MS_MAX = 24 * 60 * 60 * 1000
+REPLICAS_MAX = 16
 
 T = TypeVar("T")
 
@@ -72,12 +73,25 @@ def _data_type(what: str, value: Any) -> ObjectDataType:
     return value
 
 
+class Keeping(NamedTuple):
+    """How an object is kept."""
+
+    #: 0: it is not pinned softly.
+    soft_pin_ms: int
+    hard_pin: bool
+    replicas: int
+
+
+#: How an object is kept of which nothing is said.
+ONCE = Keeping(0, False, 1)
+
+
 class ReplicateConfig:
     """What a put says of an object besides its bytes. See the module's head for what is heard."""
 
     __slots__ = ("_values",)
 
-    #: How many copies; one is made.
+    #: How many in memory, in all; what is more than :data:`REPLICAS_MAX`, or than there are engines, is not made.
     replica_num = Field(checks.number)
     #: Copies on NVMe over Fabrics; refused but for 0.
     nof_replica_num = Field(checks.number)
@@ -149,18 +163,18 @@ class ReplicateConfig:
 
     def _settings(self, replace: bool) -> PutSettings:
         """What the native module takes."""
-        soft_pin_ms, hard_pin = self._pins()
+        keeping = self._keeping()
         groups = self._values["group_ids"]
-        if not soft_pin_ms and not hard_pin and groups is None:
+        if keeping == ONCE and groups is None:
             return PLAIN_REPLACE if replace else PLAIN
-        return PutSettings(replace=replace, soft_pin_ms=soft_pin_ms, hard_pin=hard_pin, groups=groups)
+        return PutSettings(replace=replace, **keeping._asdict(), groups=groups)
 
-    def _pins(self) -> tuple[int, bool]:
-        """For how many milliseconds objects are pinned softly (0: not), and whether hard."""
+    def _keeping(self) -> Keeping:
+        """How objects are kept."""
         ttl = self._values["soft_pin_ttl_ms"]
         is_soft = self._values["soft_pin_action"] is SoftPinAction.ENABLE
         soft_pin_ms = (SOFT_PIN_MS_DEFAULT if ttl is None else ttl) if is_soft else 0
-        return soft_pin_ms, self._values["with_hard_pin"]
+        return Keeping(soft_pin_ms, self._values["with_hard_pin"], min(self._values["replica_num"], REPLICAS_MAX))
 
 
 #: Of puts that say nothing.

@@ -21,7 +21,7 @@ from .codes import CHECKSUM_MISMATCH, INTERNAL, INVALID_PARAMETERS, OBJECT_EXIST
 from .link import EmptyCluster
 from .pointers import NumberLists, Numbers
 from .ranges import Copies
-from .replicate import DEFAULT, ReplicateConfig, config as checked
+from .replicate import DEFAULT, Keeping, ReplicateConfig, config as checked
 
 
 @dataclass
@@ -29,8 +29,7 @@ class Staged:
     """A value that is being written, and how it is put when it is whole."""
 
     memory: bytearray
-    soft_pin_ms: int
-    hard_pin: bool
+    keeping: Keeping
     #: "" for none.
     group: str
 
@@ -182,7 +181,7 @@ class Sessions(Base):
         place: Place, keys: Sequence[Key], sizes: list[int], config: ReplicateConfig, held: Sequence[int]
     ) -> list[int]:
         """Begins values of which it is known whether their keys are held."""
-        soft_pin_ms, hard_pin = config._pins()
+        keeping = config._keeping()
         groups = config.group_ids or [""] * len(keys)
         begun: set[bytes] = set()
         codes = []
@@ -192,24 +191,24 @@ class Sessions(Base):
                 code = OBJECT_EXISTS if name in begun else _refusal_to_begin(place, name, size, is_held)
                 if code == OK:
                     begun.add(name)
-                    place.writes[name] = Staged(bytearray(size), soft_pin_ms, hard_pin, group)
+                    place.writes[name] = Staged(bytearray(size), keeping, group)
                 codes.append(code)
         return codes
 
     @staticmethod
     def _end_all(place: Place, keys: Sequence[Key]) -> tuple[list[int], list[Put]]:
-        """Takes values out of the session: codes for those that were not in it, and a put for all that are pinned in one way."""
+        """Takes values out of the session: codes for those that were not in it, and a put for all that are kept in one way."""
         with place.lock:
             staged = [place.writes.pop(checks.name(key), None) for key in keys]
-        calls: dict[tuple[int, bool], list[int]] = {}
+        calls: dict[Keeping, list[int]] = {}
         for number, value in enumerate(staged):
             if value is not None:
-                calls.setdefault((value.soft_pin_ms, value.hard_pin), []).append(number)
+                calls.setdefault(value.keeping, []).append(number)
         puts = []
-        for (soft_pin_ms, hard_pin), numbers in calls.items():
+        for keeping, numbers in calls.items():
             values = [value for number in numbers if (value := staged[number]) is not None]
             groups = [value.group for value in values]
-            settings = PutSettings(soft_pin_ms=soft_pin_ms, hard_pin=hard_pin, groups=groups if any(groups) else None)
+            settings = PutSettings(**keeping._asdict(), groups=groups if any(groups) else None)
             puts.append(Put(numbers, [keys[number] for number in numbers], [(value.memory,) for value in values], settings))
         return [INVALID_PARAMETERS] * len(keys), puts
 

@@ -21,8 +21,7 @@ from snowskin.mooncake.store import MooncakeDistributedStore, ReplicateConfig, S
 #: Verbs whose coroutines wait in threads of Python's, or for nobody.
 NOT_OWN = {
     *("setup", "setup_dummy", "close", "health_check", "mount_segment", "unmount_segment", "allocate_and_mount_segment", "unmount_and_free_segment"),
-    *("unmount_local_disk_segment", "get_replica_desc", "batch_get_replica_desc", "batch_replica_clear", "create_copy_task", "create_move_task"),
-    *("query_task", "get_offload_rpc_read_count", "register_buffer", "unregister_buffer", "get_hostname", "alloc_from_mem_pool"),
+    *("unmount_local_disk_segment", "get_offload_rpc_read_count", "register_buffer", "unregister_buffer", "get_hostname", "alloc_from_mem_pool"),
 }
 
 

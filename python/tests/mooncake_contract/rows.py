@@ -12,9 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import table  # noqa: E402
 import table_memory  # noqa: E402
+import table_replicas  # noqa: E402
 import table_types  # noqa: E402
 
-GROUPS = {**table.GROUPS, **table_memory.GROUPS, **table_types.GROUPS}
+GROUPS = {**table.GROUPS, **table_memory.GROUPS, **table_types.GROUPS, **table_replicas.GROUPS}
 
 for _rows in GROUPS.values():
     assert len({row.label for row in _rows}) == len(_rows), [row.label for row in _rows]

@@ -34,8 +34,10 @@ class Raises(NamedTuple):
 class Bench:
     """A store, and memory to try it with: `at` is registered, `wild` is not."""
 
-    def __init__(self, api: Any, store: Any) -> None:
-        self.api, self.s = api, store
+    def __init__(self, api: Any, store: Any, settings: dict[str, Any]) -> None:
+        self.api, self.s, self._settings = api, store, settings
+        #: What rows of a group keep for later ones.
+        self.kept: dict[str, Any] = {}
         self._registered, self._wild = ctypes.create_string_buffer(4 * MB), ctypes.create_string_buffer(MB)
         self.at, self.wild = ctypes.addressof(self._registered), ctypes.addressof(self._wild)
         self.end = self.at + 4 * MB
@@ -49,6 +51,12 @@ class Bench:
         for name, value in values.items():
             setattr(config, name, value)
         return config
+
+    def another(self, **settings: Any) -> Any:
+        """One more store of the cluster."""
+        store = self.api.MooncakeDistributedStore()
+        assert store.setup({**self._settings, **settings}) == 0
+        return store
 
     def after_lease(self) -> None:
         time.sleep(LEASE_SECONDS * 1.5)
@@ -274,7 +282,7 @@ def new_bench(api: Any, settings: dict[str, Any]) -> Bench:
     store = api.MooncakeDistributedStore()
     code = store.setup(settings)
     assert code == 0, f"setup answers {code}"
-    return Bench(api, store)
+    return Bench(api, store, settings)
 
 
 def run_all(bench: Bench, groups: dict[str, list[Row]], is_real: bool) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from table import CRASHES, INVALID, MB, MISSING, REAL_TYPE, Raises, Row
 
 NO_TASK = (0, 0)
-ONE_COPY = "an object has one copy, and stays at its home"
 
 
 def _set(b, name, value):

@@ -80,7 +80,7 @@ def asynchronous_bench(leasing_engine: Engine) -> Iterator[table.Bench]:
     in_turn = InTurn(loop, store)
     names = {name: value for name, value in vars(ours).items() if not name.startswith("_")}
     api = SimpleNamespace(**{**names, "MooncakeDistributedStore": lambda: InTurn(loop, MooncakeDistributedStoreAsync())})
-    yield table.Bench(api, in_turn)
+    yield table.Bench(api, in_turn, settings_of(leasing_engine))
     assert in_turn.close() == 0
     loop.close()
 

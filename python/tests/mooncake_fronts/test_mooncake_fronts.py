@@ -17,7 +17,7 @@ from front import Front, ask, ask_json
 
 from snowskin.mooncake import client, master_flags
 from snowskin.mooncake.flags import WrongFlag
-from snowskin.mooncake.store import MooncakeDistributedStore
+from snowskin.mooncake.store import MooncakeDistributedStore, ReplicateConfig
 
 MASTER_READY = r"frames on ([^\s,]+), http on ([^\s,]+)(?:, metadata on (\S+))?"
 MISSING = {"success": False, "error_code": -704, "error_message": "OBJECT_NOT_FOUND"}
@@ -74,6 +74,22 @@ def test_a_master_and_what_it_tells(master: Front, sockets: str) -> None:
     assert store.close() == 0
     assert master.stop() == 0
     assert "--max_threads means nothing here" in master.said()
+
+
+def test_a_master_tells_of_all_replicas(master: Front, sockets: str) -> None:
+    http = f"http://{master.words[2]}"
+    one, two = lender(master, sockets), lender(master, sockets)
+    config = ReplicateConfig()
+    config.replica_num = 2
+    assert one.put("k2", b"v" * 100, config) == 0 and one.put("k1", b"v") == 0
+    data = ask_json(f"{http}/query_key?key=k2")[1]["data"]
+    endpoints = [place["transport_endpoint_"] for place in data]
+    assert sorted(endpoints) == sorted(ask(f"{http}/get_all_segments")[2].decode().splitlines()) == sorted([one.get_hostname(), two.get_hostname()])
+    assert {place["size_"] for place in data} == {100}
+    assert endpoints == [found.get_memory_descriptor().buffer_descriptor.transport_endpoint for found in two.get_replica_desc("k2")]
+    data = ask_json(f"{http}/batch_query_keys?keys=k1,k2")[1]["data"]
+    assert (len(data["k1"]["values"]), len(data["k2"]["values"])) == (1, 2)
+    assert one.close() == two.close() == 0
 
 
 def test_a_masters_metadata(master: Front) -> None:
