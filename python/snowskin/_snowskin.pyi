@@ -50,6 +50,8 @@ class Options(TypedDict, total=False):
     are there, or are known not to be. If an engine is lost, the object is found at another one."""
     soft_pin: Optional[float]
     """Evict it last, for so many seconds from each use on."""
+    keep_soft_pin: bool
+    """With `replace`: if what it replaces is pinned softly, it is, too, and for as long."""
     hard_pin: bool
     """Never evict it."""
     group: Optional[Key]
@@ -316,13 +318,14 @@ class Requests:
     def submit_stats(self, *, deadline: Optional[float] = None) -> int: ...
 
 class PutSettings:
-    """What to do with objects besides storing them. `soft_pin_ms`: 0 for none; `replicas`: how many in all; `groups`: one for each object."""
+    """What to do with objects besides storing them. `soft_pin_ms`: 0 for none; `keep_soft_pin`: that of what is replaced; `replicas`: how many in all; `groups`: one for each object."""
 
     def __new__(
         cls,
         *,
         replace: bool = False,
         soft_pin_ms: int = 0,
+        keep_soft_pin: bool = False,
         hard_pin: bool = False,
         replicas: int = 1,
         groups: Optional[Sequence[str]] = None,

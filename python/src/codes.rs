@@ -45,19 +45,20 @@ pub(crate) struct PutSettings {
 
 #[pymethods]
 impl PutSettings {
-    /// `soft_pin_ms`: 0 for none. `replicas`: how many in all. `groups`: one for each object.
+    /// `soft_pin_ms`: 0 for none. `keep_soft_pin`: that of what is replaced. `replicas`: how many in all. `groups`: one for each object.
     #[new]
-    #[pyo3(signature = (*, replace = false, soft_pin_ms = 0, hard_pin = false, replicas = 1, groups = None))]
+    #[pyo3(signature = (*, replace = false, soft_pin_ms = 0, keep_soft_pin = false, hard_pin = false, replicas = 1, groups = None))]
     fn new(
         replace: bool,
         soft_pin_ms: u64,
+        keep_soft_pin: bool,
         hard_pin: bool,
         replicas: u64,
         groups: Option<Vec<String>>,
     ) -> Self {
         let soft_pin = Some(Duration::from_millis(soft_pin_ms)).filter(|time| !time.is_zero());
         let more_replicas = replicas.clamp(1, REPLICAS_MAX as u64) as usize - 1;
-        let shared = PutOptions { soft_pin, hard_pin, more_replicas, ..PutOptions::default() };
+        let shared = PutOptions { soft_pin, keep_soft_pin, hard_pin, more_replicas, ..PutOptions::default() };
         let groups = groups.map(|groups| groups.into_iter().map(String::into_bytes).collect());
         PutSettings { replace, shared, groups }
     }

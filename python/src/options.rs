@@ -38,6 +38,7 @@ impl Options {
                 "replace" => options.replace = value.extract()?,
                 "deadline" => options.deadline = value.extract()?,
                 "durability" => shared.durability = durability(&value.extract::<String>()?)?,
+                "keep_soft_pin" => shared.keep_soft_pin = value.extract()?,
                 "hard_pin" => shared.hard_pin = value.extract()?,
                 "replicas" => shared.more_replicas = more_replicas(&value)?,
                 "chain" => is_chain = value.extract()?,
@@ -47,7 +48,7 @@ impl Options {
                 "parents" => parents = Some(value),
                 other => {
                     let words = format!(
-                        "put has no option {other:?}: use replace, durability, replicas, soft_pin, hard_pin, group, parents, chain or deadline"
+                        "put has no option {other:?}: use replace, durability, replicas, soft_pin, keep_soft_pin, hard_pin, group, parents, chain or deadline"
                     );
                     return Err(PyTypeError::new_err(words));
                 }

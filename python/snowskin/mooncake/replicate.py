@@ -165,9 +165,11 @@ class ReplicateConfig:
         """What the native module takes."""
         keeping = self._keeping()
         groups = self._values["group_ids"]
-        if keeping == ONCE and groups is None:
+        # What replaces a value keeps its pin, unless a word is said.
+        keeps_pin = replace and self._values["soft_pin_action"] is SoftPinAction.PRESERVE
+        if keeping == ONCE and groups is None and keeps_pin == replace:
             return PLAIN_REPLACE if replace else PLAIN
-        return PutSettings(replace=replace, **keeping._asdict(), groups=groups)
+        return PutSettings(replace=replace, keep_soft_pin=keeps_pin, **keeping._asdict(), groups=groups)
 
     def _keeping(self) -> Keeping:
         """How objects are kept."""
@@ -180,7 +182,7 @@ class ReplicateConfig:
 #: Of puts that say nothing.
 DEFAULT = ReplicateConfig()
 PLAIN = PutSettings()
-PLAIN_REPLACE = PutSettings(replace=True)
+PLAIN_REPLACE = PutSettings(replace=True, keep_soft_pin=True)
 
 
 def config(value: object) -> ReplicateConfig:
