@@ -14,8 +14,8 @@ use crate::percore::PerCore;
 use crate::segment::{Figures, Places, Request};
 use crate::shard::{Holders, PutTicket, ReplicaEnd, ReplicaNews, TakeStart};
 use futures_util::stream::{self, StreamExt};
-use snowskin_io::Platform;
 use snowskin_io::framing::{Channel, FrameError};
+use snowskin_io::{Platform, with_deadline};
 use snowskin_protocol::wire::Opcode;
 use snowskin_protocol::wire::data::{BatchWriter, ItemStatus, KeyItem, decode_replies};
 use snowskin_protocol::wire::replica::{ReplicaOrder, ReplicaReply, ReplicaStatus, ReplicaVerb};
@@ -24,6 +24,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// How long a put waits for its replicas.
+const MAKE_TIME: Duration = Duration::from_secs(3);
 /// Time for a holder to get the bytes.
 const TAKE_TIME: Duration = Duration::from_secs(5);
 /// Time for any other answer of a holder.
@@ -56,12 +58,17 @@ pub(super) async fn run<P: Platform>(core: Rc<PerCore<P>>) {
     }
 }
 
-/// Makes replicas of objects: so many of each besides the first, or as many as there can be.
+/// Makes replicas of objects: so many of each besides the first, or as many as there can be in so much time.
 pub(crate) async fn make_some<P: Platform>(core: &Rc<PerCore<P>>, objects: Vec<(ObjectName, usize)>) {
+    if objects.is_empty() {
+        return;
+    }
     let each = |(name, more)| async move {
         make(core, &name, more).await;
     };
-    stream::iter(objects).for_each_concurrent(TOGETHER, each).await;
+    let all = stream::iter(objects).for_each_concurrent(TOGETHER, each);
+    // Somebody waits, and the objects are held.
+    with_deadline(&core.platform, core.platform.now() + MAKE_TIME, all).await;
 }
 
 /// Makes replicas of an object at other engines, each on a host of its own as far as there are any.

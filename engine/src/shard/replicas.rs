@@ -92,7 +92,8 @@ impl Default for Replicas {
 
 impl Replicas {
     fn get(&self, position: Position) -> &[Replica] {
-        self.of.get(&position).map_or(&[], Vec::as_slice)
+        // Nearly always there is none.
+        if self.of.is_empty() { &[] } else { self.of.get(&position).map_or(&[], Vec::as_slice) }
     }
 
     fn find(&mut self, position: Position, holder: CoreId) -> Option<&mut Replica> {
@@ -318,7 +319,7 @@ impl Shard {
     /// The bytes of an entry that are here go, and others have them: it leaves for one of those. Whether there is one.
     pub(super) fn retreat(&mut self, position: Position, why: Why) -> bool {
         let row = self.index.row(position);
-        if self.replicas.of.is_empty() || !self.is_entry(row) || row.is_elsewhere() {
+        if !self.is_entry(row) || row.is_elsewhere() {
             return false;
         }
         if self.replicas.first(position).is_none() || seeded_bug!("no retreat") {
@@ -377,10 +378,12 @@ impl Shard {
 
     /// The bytes of a row go, for that reason: an entry with replicas goes on with those.
     pub(super) fn depart(&mut self, position: Position, why: Why, reason: MissReason) {
-        let (hash, bytes) = (self.index.name(position).hash(), self.index.row(position).value_bytes());
-        if self.retreat(position, why) {
-            // Should the replicas go, too, that is why it is gone.
-            return self.ghosts.remember(hash, reason, Some(bytes));
+        if !self.replicas.of.is_empty() {
+            let (hash, bytes) = (self.index.name(position).hash(), self.index.row(position).value_bytes());
+            if self.retreat(position, why) {
+                // Should the replicas go, too, that is why it is gone.
+                return self.ghosts.remember(hash, reason, Some(bytes));
+            }
         }
         let gone = self.take_out(position, why);
         self.note_departure(&gone, reason);
