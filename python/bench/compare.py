@@ -4,7 +4,8 @@
 
 `--theirs` is an interpreter with the real `mooncake` package, `--ours` one with ours (this one, if nothing is said, after
 `python -m snowskin.mooncake install`). Every figure is a ratio of the same call on the same sizes, measured in alternating rounds; median
-(lowest … highest) of the rounds. One process: the caller lends the memory that values go to. Two: another process lends it.
+(lowest … highest) of the rounds. One process: the caller lends the memory that values go to. Two: another process lends it. Three: two
+others do, and each value goes to both.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 WORKER = str(Path(__file__).with_name("worker.py"))
 SIZES = [4 << 10, 64 << 10, 1 << 20, 16 << 20]
 CALLS = ["put_from", "get_into", "put_32", "get_32"]
 QUESTIONS = ["is_exist", "exist_64"]
+#: With two that lend memory.
+TWICE = ["put_twice"]
 WORDS = {
     "put_from": "put_from",
+    "put_twice": "put_from, replica_num=2",
     "get_into": "get_into",
     "put_32": "batch_put_from of 32",
     "get_32": "batch_get_into of 32",
@@ -96,7 +100,7 @@ class Worker:
 
 
 class Cluster:
-    """A master, a caller, and in between perhaps a process that lends memory."""
+    """A master, a caller, and in between perhaps processes that lend memory."""
 
     def __init__(self, name: str, python: str, master: list[str], processes: int, folder: Path, library: str) -> None:
         self.environment = dict(os.environ, MC_LOG_LEVEL="ERROR")
@@ -108,16 +112,17 @@ class Cluster:
         self.master = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=self.environment)
         await_port(port, self.master)
         address = f"127.0.0.1:{port}"
-        self.holder: Optional[Worker] = None
-        if processes == 2:
-            self.holder = Worker(python, address, SEGMENT_BYTES, folder / f"{name}-holder.log", self.environment)
+        self.holders = [
+            Worker(python, address, SEGMENT_BYTES, folder / f"{name}-holder-{number}.log", self.environment)
+            for number in range(processes - 1)
+        ]
         mine = SEGMENT_BYTES if processes == 1 else 0
         self.caller = Worker(python, address, mine, folder / f"{name}-caller.log", self.environment)
 
     def stop(self) -> None:
         self.caller.stop()
-        if self.holder:
-            self.holder.stop()
+        for holder in self.holders:
+            holder.stop()
         self.master.terminate()
         try:
             self.master.wait(20)
@@ -147,8 +152,15 @@ def size_words(size: int) -> str:
     return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
-def measure(ours: Cluster, theirs: Cluster, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    tasks = [(what, size) for what in CALLS for size in SIZES] + [(what, 4 << 10) for what in QUESTIONS]
+def tasks_of(processes: int) -> list[tuple[str, int]]:
+    if processes == 3:
+        return [(what, size) for what in TWICE for size in SIZES]
+    return [(what, size) for what in CALLS for size in SIZES] + [(what, 4 << 10) for what in QUESTIONS]
+
+
+def measure(
+    ours: Cluster, theirs: Cluster, tasks: list[tuple[str, int]], rounds: int, seconds: float
+) -> list[dict[str, Any]]:
     rows = []
     for number, (what, size) in enumerate(tasks):
         print(f"\r{number}/{len(tasks)} {what} {size_words(size)}      ", end="", file=sys.stderr, flush=True)
@@ -164,7 +176,7 @@ def measure(ours: Cluster, theirs: Cluster, rounds: int, seconds: float) -> list
 
 
 def report(processes: int, rows: list[dict[str, Any]]) -> None:
-    where = "one process" if processes == 1 else "two processes"
+    where = ["one process", "two processes", "three processes"][processes - 1]
     print(f"\n{where:<24}{'size':>8}{'ours':>12}{'theirs':>12}   times as fast         of memcpy, ours / theirs")
     for row in rows:
         ours, theirs, memcpy = row["ours"], row["theirs"], row["memcpy"]
@@ -172,7 +184,7 @@ def report(processes: int, rows: list[dict[str, Any]]) -> None:
         faster = spread([b / a for a, b in zip(ours, theirs)])
         line = f"{WORDS[row['what']]:<24}{size_words(row['size']):>8}"
         line += f"{statistics.median(ours) * 1e6:>9.1f} µs{statistics.median(theirs) * 1e6:>9.1f} µs   {faster:<22}"
-        if row["what"] in CALLS:
+        if row["what"] not in QUESTIONS:
             shares = [statistics.median([values * m / t for m, t in zip(memcpy, side)]) for side in (ours, theirs)]
             line += f"{shares[0]:.2f} / {shares[1]:.2f}"
         print(line)
@@ -187,13 +199,13 @@ def main() -> None:
     parser.add_argument("--their-libraries", default="", help="LD_LIBRARY_PATH for theirs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="of one measurement")
-    parser.add_argument("--processes", type=int, choices=[1, 2], action="append", help="both, if nothing is said")
+    parser.add_argument("--processes", type=int, choices=[1, 2, 3], action="append", help="all, if nothing is said")
     parser.add_argument("--json", help="a file for all times")
     arguments = parser.parse_args()
     if not arguments.our_master:
         raise SystemExit("our mooncake_master is not on the path: python -m snowskin.mooncake install, or --our-master")
     everything = []
-    for processes in arguments.processes or [1, 2]:
+    for processes in arguments.processes or [1, 2, 3]:
         with tempfile.TemporaryDirectory(prefix="snowskin-compare-") as folder:
             logs = Path(folder)
             ours = Cluster("ours", arguments.ours, [arguments.our_master], processes, logs, "")
@@ -201,7 +213,7 @@ def main() -> None:
                 "theirs", arguments.theirs, [arguments.their_master], processes, logs, arguments.their_libraries
             )
             try:
-                rows = measure(ours, theirs, arguments.rounds, arguments.seconds)
+                rows = measure(ours, theirs, tasks_of(processes), arguments.rounds, arguments.seconds)
             finally:
                 ours.stop()
                 theirs.stop()

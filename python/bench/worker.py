@@ -20,8 +20,10 @@ class Side:
     """A store, and memory for values."""
 
     def __init__(self, master: str, segment_bytes: int, host: str, room_bytes: int) -> None:
-        from mooncake.store import MooncakeDistributedStore
+        from mooncake.store import MooncakeDistributedStore, ReplicateConfig
 
+        self.twice: Any = ReplicateConfig()
+        self.twice.replica_num = 2
         self.store: Any = MooncakeDistributedStore()
         code = self.store.setup(host, "P2PHANDSHAKE", segment_bytes, 64 << 20, "tcp", "", master)
         assert code == 0, f"setup answers {code}"
@@ -63,6 +65,13 @@ class Side:
         most = min(20_000, (256 << 20) // size)
         keys = self.fresh(most + 1)
         return self.timed(seconds, lambda n: expect(self.store.put_from(keys[n], self.source, size), 0), most)
+
+    def put_twice(self, size: int, seconds: float) -> tuple[int, float]:
+        most = min(5_000, (256 << 20) // size)
+        keys = self.fresh(most + 1)
+        done = self.timed(seconds, lambda n: expect(self.store.put_from(keys[n], self.source, size, self.twice), 0), most)
+        expect(len(self.store.get_replica_desc(keys[done[0]])), 2)
+        return done
 
     def get_into(self, size: int, seconds: float) -> tuple[int, float]:
         keys = self.filled(size, 16)
