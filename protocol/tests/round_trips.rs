@@ -13,7 +13,8 @@
 //! | `Stats` | counters | `stats` |
 //! | `Admin` | a request, a reply | `admin` |
 //! | `Register`, `Heartbeat`, `Leave` | a report, orders | `reports`, `orders` |
-//! | `TakeSlots`, `SlotsTaken` | a question, a page of entries | `questions_for_slots`, `pages` |
+//! | `TakeSlots`, `SlotsTaken`, `OfferReplicas`, `ReplicasClaimed` | a question, a page of entries | `questions_for_slots`, `pages` |
+//! | `Replica` | an order, the holder's answer | `orders_of_replicas` |
 
 use bytemuck::bytes_of;
 use quickcheck::{QuickCheck, quickcheck};
@@ -30,6 +31,7 @@ use snowskin_protocol::wire::data::{
 };
 use snowskin_protocol::wire::hello::{Hello, ROLE_CORE, ROLE_MASTER, Welcome};
 use snowskin_protocol::wire::list::{KeyPage, KeyPageWriter, ListKeys, ListedKey};
+use snowskin_protocol::wire::replica::{ReplicaOrder, ReplicaReply, ReplicaStatus, ReplicaVerb};
 use snowskin_protocol::wire::stats::CoreStats;
 use snowskin_protocol::wire::{Header, Opcode, Refusal};
 use snowskin_protocol::{
@@ -249,7 +251,7 @@ type AnyName = (Vec<u8>, Vec<u8>);
 quickcheck! {
     fn puts(items: Vec<(AnyName, u64, u64)>, hints: Vec<(u64, u64, u32, u32)>, wraps: bool) -> bool {
         let mut hints = hints.into_iter().map(|(parent, group, soft_pin_ms, flags)| {
-            PutHints { parent, group, soft_pin_ms, flags: flags % 16 }
+            PutHints { parent, group, soft_pin_ms, flags: flags & 0xf1f }
         });
         let mut items: Vec<(PutItem, ObjectName)> = items.iter().take(8).map(|(parts, bytes, checksum)| {
             let name = name(parts);
@@ -270,7 +272,7 @@ quickcheck! {
             let fits = sum <= u128::from(snowskin_protocol::limits::PUT_PAYLOAD_BYTES_MAX);
             assert_eq!(accepted, all_have_bytes && fits && u128::from(claimed) == sum, "{claimed} of {sum}");
         }
-        batch_holds(&items, |item| item.reserved == [0; 3] && item.hints.flags <= 15)
+        batch_holds(&items, |item| item.reserved == [0; 3] && item.hints.flags & !0xf1f == 0)
     }
 
     /// JSON: what is written is read back, and what is cut off is refused.
@@ -422,6 +424,36 @@ fn write_page(page: &Page<'_>) -> Vec<u8> {
     let mut writer = PageWriter::new(&page.given, &page.declined);
     page.entries.iter().for_each(|entry| writer.push(entry));
     writer.finish(page.cursor)
+}
+
+quickcheck! {
+    fn orders_of_replicas(named: AnyName, any: AnyReply, home: (u64, u64, u16), kinds: (u8, u8)) -> bool {
+        let (name, any) = (name(&named), reply(any));
+        let order = ReplicaOrder {
+            verb: [ReplicaVerb::Take, ReplicaVerb::Keep, ReplicaVerb::Release][usize::from(kinds.0 % 3)],
+            home: (CoreId { engine: EngineId(home.0), core: home.2 }, Incarnation(home.1)),
+            source: any.holder,
+            name: name.as_ref(),
+            version: Version(any.version.0.max(1)),
+            value_bytes: any.value_bytes.clamp(1, VALUE_BYTES_MAX),
+            checksum: any.checksum,
+            lease_ms: any.lease_ms,
+        };
+        let body = order.encode();
+        assert_eq!(ReplicaOrder::decode(&body), Ok(order));
+        let statuses = [ReplicaStatus::Done, ReplicaStatus::Absent, ReplicaStatus::NotYet];
+        let (status, capacity_bytes) = (statuses[usize::from(kinds.1 % 3)], home.0);
+        let answer = ReplicaReply {
+            status, capacity_bytes, free_bytes: home.1, free_range_bytes_max: any.value_bytes,
+        };
+        let write = |answer: &ReplicaReply| {
+            let mut body = Vec::new();
+            answer.encode(&mut body);
+            body
+        };
+        holds(&body, places(body.len(), 50), &|body| Some(ReplicaOrder::decode(body).ok()?.encode()))
+            && holds_at_this_length(&write(&answer), &|body| Some(write(&ReplicaReply::decode(body).ok()?)))
+    }
 }
 
 #[test]

@@ -36,12 +36,37 @@ fn counts_names_and_lengths_are_checked() {
     let mut bad = body.clone();
     *bad.last_mut().unwrap() = 0;
     assert!(matches!(Batch::<KeyItem>::decode(1, &bad), Err(WireError::Name(_))));
-    for (at, unknown) in [(10, 4), (11, 6), (12, 1)] {
+    for (at, unknown) in [(10, 8), (11, 6)] {
         let mut body = body.clone();
         body[at] = unknown;
         let refused = WireError::Value("flag or reserved part of an item");
         assert_eq!(Batch::<KeyItem>::decode(1, &body).map(|batch| batch.len()), Err(refused));
     }
+    let mut writer = BatchWriter::default();
+    writer.push(PutItem::new(name.as_ref(), 1, Checksum(0)), name.as_ref());
+    let body = writer.finish();
+    for (at, unknown) in [(36, 32), (37, 16), (42, 1)] {
+        let mut body = body.clone();
+        body[at] = unknown;
+        let refused = WireError::Value("flag or reserved part of an item");
+        assert_eq!(Batch::<PutItem>::decode(1, &body).map(|batch| batch.len()), Err(refused), "{at}");
+    }
+}
+
+#[test]
+fn hints_say_how_many_replicas_and_cores_are_named_briefly() {
+    for (asked, said) in [(0, 0), (1, 1), (15, 15), (1000, 15)] {
+        let flags = PutHints::DURABLE | PutHints::HARD_PIN;
+        let hints = PutHints { flags, ..PutHints::default() }.with_more_replicas(asked);
+        assert_eq!((hints.more_replicas(), hints.has(PutHints::DURABLE)), (said, true));
+        assert_eq!(hints.with_more_replicas(0).flags, flags);
+    }
+    let name = name("k");
+    let core = |core| CoreId { engine: EngineId(7), core };
+    let item = KeyItem::at_holder(name.as_ref(), Version(1));
+    assert!(item.is_of_holder(core(1)) && item.is_of_holder(core(2)), "it does not say of whom");
+    let item = item.of_holder(core(1));
+    assert!(item.is_of_holder(core(1)) && !item.is_of_holder(core(2)) && item.holder != 0);
 }
 
 #[test]
