@@ -251,20 +251,23 @@ fn holders_travel_with_their_slot() {
     put(&mut home, "k", b"value");
     replicate(&mut home, &mut one, "k", b"value");
     replicate(&mut home, &mut two, "k", b"value");
+    // Nobody knows whether this one has it.
+    let version = holders(&mut home, "k").version;
+    assert!(home.begin_replica(name("k").as_ref().hashed(), version, core(3)));
     let next = table(2, 1, 0);
     home.apply_table(&next);
     one.apply_table(&next);
     let slots = one.awaited().remove(&(core(0), Incarnation(1))).unwrap();
     let body = home.give_page(&slots, 0, false, NOW);
     let page = Page::decode(&body).unwrap();
-    assert_eq!((page.entries.len(), page.cursor), (3, LAST_PAGE));
+    assert_eq!((page.entries.len(), page.cursor), (4, LAST_PAGE));
     one.take_page(&page, true, NOW);
     one.finish_taking(&page.given);
     // Its own bytes first; the old home's were never kept for anybody, the third one's are.
     let held = holders(&mut one, "k");
     assert_eq!(held.cores[0], core(1));
     assert!(held.cores.contains(&core(2)));
-    assert_eq!(one.binding(name("k").as_ref().hashed(), held.version), [core(2)]);
+    assert_eq!(one.binding(name("k").as_ref().hashed(), held.version), [core(2), core(3)]);
 }
 
 #[test]
