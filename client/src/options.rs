@@ -23,10 +23,9 @@ pub struct PutOptions {
     pub parent: Option<Vec<u8>>,
     /// When the put is acknowledged.
     pub durability: Durability,
-    /// Replicas to make besides the first, in memory of other engines, on other hosts first: as many as there can be, 15 at most. The
-    /// put is acknowledged when they are there, or are known not to be, or three seconds have passed; that there are fewer is no error.
-    /// If the engine of the first one
-    /// is lost, the object is found in another one.
+    /// Replicas to make besides the first, in memory of other engines, on other hosts first: as many as there can be,
+    /// 15 at most. The put is acknowledged when they are there, or are known not to be, or three seconds have passed;
+    /// that there are fewer is no error. If the engine of the first one is lost, the object is found in another one.
     pub more_replicas: usize,
 }
 

@@ -6,6 +6,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::{Bound, PyAny, PyAnyMethods, PyResult};
 use pyo3::types::PyDict;
 use snowskin_client::{Durability, PutOptions};
+use snowskin_protocol::limits::MORE_REPLICAS_MAX;
 use std::time::Duration;
 
 /// The options of all objects of a call.
@@ -84,7 +85,7 @@ fn durability(name: &str) -> PyResult<Durability> {
 }
 
 /// The most replicas of an object that a put may ask for.
-pub(crate) const REPLICAS_MAX: usize = 16;
+pub(crate) const REPLICAS_MAX: usize = 1 + MORE_REPLICAS_MAX;
 
 /// Replicas besides the first.
 fn more_replicas(replicas: &Bound<'_, PyAny>) -> PyResult<usize> {

@@ -213,15 +213,14 @@ async fn release<P: Platform>(core: &Rc<PerCore<P>>, name: &ObjectName, version:
     }
 }
 
-/// Gives one order, and hears how full the holder is.
-async fn order<P: Platform>(
+/// What this home says of an object, as it lies in the first of its holders.
+fn order_of<'n, P: Platform>(
     core: &PerCore<P>,
-    name: &ObjectName,
+    name: &'n ObjectName,
     holders: &Holders,
     (verb, lease_ms): (ReplicaVerb, u32),
-    to: &Member,
-) -> Result<ReplicaStatus, FrameError> {
-    let order = ReplicaOrder {
+) -> ReplicaOrder<'n> {
+    ReplicaOrder {
         verb,
         home: core.identity.member().life(),
         source: holders.cores[0],
@@ -230,7 +229,18 @@ async fn order<P: Platform>(
         value_bytes: holders.value_bytes,
         checksum: holders.checksum,
         lease_ms,
-    };
+    }
+}
+
+/// Gives one order, and hears how full the holder is.
+async fn order<P: Platform>(
+    core: &PerCore<P>,
+    name: &ObjectName,
+    holders: &Holders,
+    (verb, lease_ms): (ReplicaVerb, u32),
+    to: &Member,
+) -> Result<ReplicaStatus, FrameError> {
+    let order = order_of(core, name, holders, (verb, lease_ms));
     let time = if verb == ReplicaVerb::Take { TAKE_TIME } else { ANSWER_TIME };
     let reply = ask(core, to, time, async |channel: &mut Channel<P>| {
         let mut reply = Vec::new();
@@ -297,16 +307,10 @@ pub(crate) async fn bring_home<P: Platform>(
 ) -> bool {
     let hashed = name.as_ref().hashed();
     let Some(holders) = core.shard.borrow_mut().holders(hashed) else { return false };
-    let order = ReplicaOrder {
-        verb: ReplicaVerb::Take,
-        home: core.identity.member().life(),
-        source: holders.cores[0],
-        name: name.as_ref(),
-        version,
-        value_bytes: holders.value_bytes,
-        checksum: holders.checksum,
-        lease_ms: 0,
-    };
+    if holders.version != version {
+        return false;
+    }
+    let order = order_of(core, name, &holders, (ReplicaVerb::Take, 0));
     if order.source == core.identity.id {
         return true;
     }
