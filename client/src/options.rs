@@ -44,9 +44,12 @@ pub enum Durability {
 
 /// The hints of the items of a batch: what each says of itself, and what the batch as a whole says of its chains.
 pub(crate) fn hints(tenant: &str, items: &[(&[u8], &PutOptions)]) -> Vec<PutHints> {
-    let numbers: HashMap<&[u8], usize> =
-        items.iter().enumerate().map(|(number, (key, _))| (*key, number)).collect();
     let parents: HashSet<&[u8]> = items.iter().filter_map(|(_, options)| options.parent.as_deref()).collect();
+    // Only parents are looked up: most batches have none, and hash nothing.
+    let numbers: HashMap<&[u8], usize> = match parents.is_empty() {
+        true => HashMap::new(),
+        false => items.iter().enumerate().map(|(number, (key, _))| (*key, number)).collect(),
+    };
     let parent_of = |number: usize| items[number].1.parent.as_deref();
     let continues = continuing(items.len(), parent_of, |key| numbers.get(key).copied());
     let hint = |((key, options), continues): (&(&[u8], &PutOptions), bool)| {
